@@ -83,7 +83,7 @@ class Engine(Learnable, Protocol):
     """A generative model: learns like any other and samples step by step."""
 
     def sample(
-        self, cond: Tensor, *, steps: int, guidance: float, rng: torch.Generator
+        self, cond: Tensor, *, noise: Tensor, steps: int, guidance: float
     ) -> Iterator[Tensor]:
         """Yield the estimate of the finished sample after each step, last one final."""
         ...
