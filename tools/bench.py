@@ -1,0 +1,75 @@
+"""Run every script in ``benchmarks/`` and write ``benchmarks/RESULTS.md``.
+
+    python tools/bench.py [NAME ...]
+
+A benchmark needs no arguments and prints JSON lines. The results file says on which machine and
+at which commit the figures were made; a figure that no script prints does not belong in a text.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TARGET = ROOT / "benchmarks/RESULTS.md"
+
+
+def machine() -> str:
+    """Return one line about the processor, the system and Python."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        lines = [line for line in text.splitlines() if line.startswith("model name")]
+        model = lines[0].partition(":")[2].strip()
+    except (OSError, IndexError):
+        model = platform.processor() or platform.machine()
+    return f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+
+
+def commit() -> str:
+    """Return the short hash of the commit, with ``+`` where the tree differs from it."""
+    ask = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+"]
+    done = subprocess.run(ask, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def measure(script: Path) -> tuple[bool, str]:
+    """Run one benchmark; return whether it ended well and its section of the results."""
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, cwd=ROOT, check=False
+    )
+    seconds = time.perf_counter() - start
+    rows = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    for row in rows:
+        json.loads(row)
+    good = done.returncode == 0 and bool(rows)
+    note = "" if good else f", failed with code {done.returncode}"
+    body = "\n".join(rows)
+    return good, f"## {script.stem}\n\n{seconds:.0f} s{note}\n\n```json\n{body}\n```\n"
+
+
+def main() -> None:
+    """Run the named benchmarks, or all, and write the results of a full run."""
+    names = sys.argv[1:]
+    scripts = [s for s in sorted((ROOT / "benchmarks").glob("*.py")) if s.stem in (names or s.stem)]
+    head = f"# Benchmark results\n\n{machine()}. Commit {commit()}. Compare ratios, not times.\n"
+    sections, failed = [head], []
+    for script in scripts:
+        print(f"{script.stem} ...", file=sys.stderr, flush=True)
+        good, section = measure(script)
+        print(section, flush=True)
+        sections.append(section)
+        if not good:
+            failed.append(script.stem)
+    if not names:
+        TARGET.write_text("\n".join(sections), encoding="utf-8")
+    if failed:
+        sys.exit("these benchmarks failed: " + ", ".join(failed))
+
+
+if __name__ == "__main__":
+    main()
