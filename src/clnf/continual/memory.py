@@ -1,0 +1,328 @@
+"""Bounded memories of past samples.
+
+Which sample stays is decided by a hash of (seed, number of the sample), so the content does not
+depend on how samples were cut into batches, and nothing random is stored in a snapshot.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from clnf.core.errors import ConfigError, DataError, RunError
+from clnf.core.records import Batch
+from clnf.core.rng import fold
+
+__all__ = ["AbstractMemory", "Balanced", "Reservoir"]
+
+Words = npt.NDArray[np.uint64]
+Indices = npt.NDArray[np.int64]
+
+
+class AbstractMemory(ABC):
+    """Slots of samples; a subclass says which samples enter and which leave.
+
+    Samples that lie on the 8-bit grid x = u/127.5 - 1 are kept as bytes, which loses nothing.
+    The first sample off the grid turns the whole store to its own type, also without loss.
+
+    Args:
+        capacity: M, the largest number of samples kept.
+        seed: places the random choices.
+    """
+
+    policy: str
+
+    def __init__(self, capacity: int, *, seed: int) -> None:
+        if capacity < 1:
+            raise ConfigError(f"a memory needs room for at least one sample, got {capacity}")
+        self.capacity = capacity
+        self.n_seen = 0
+        self.n_writes = 0
+        self.n_refused = 0
+        self._seed = seed
+        self._size = 0
+        self._as_bytes = True
+        self._x: Tensor | None = None
+        self._cond = torch.zeros(capacity, dtype=torch.int64)
+        self._weight = torch.zeros(capacity)
+        self._order: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return self._size
+
+    @abstractmethod
+    def _place(self, cond: Indices) -> tuple[Indices, Indices]:
+        """Which of the offered samples enter, and the slot of each; slots are distinct."""
+
+    @abstractmethod
+    def _policy_state(self) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def _load_policy_state(self, state: dict[str, Any]) -> None: ...
+
+    @final
+    def add(self, batch: Batch) -> None:
+        """Offer samples; the policy decides which stay.
+
+        A sample with a value that is not finite is refused and counted in ``n_refused``: it
+        would come back in every later lesson.
+
+        Raises:
+            DataError: the samples have another shape than those kept.
+        """
+        finite = _finite(batch.x)
+        if finite is not None:
+            self.n_refused += len(batch) - int(finite.sum())
+            batch = batch.select(finite)
+        if not len(batch):
+            return
+        if self._x is not None and self._x.shape[1:] != batch.x.shape[1:]:
+            raise DataError(
+                f"this memory keeps samples of shape {tuple(self._x.shape[1:])}, "
+                f"got {tuple(batch.x.shape[1:])}"
+            )
+        taken, slots = self._place(batch.cond.numpy(force=True))
+        self.n_seen += len(batch)
+        if not len(taken):
+            return
+        kept = batch.select(torch.from_numpy(taken).to(batch.cond.device)).to("cpu")
+        at = torch.from_numpy(slots)
+        self._store(kept.x.detach(), at)
+        self._cond[at] = kept.cond
+        self._weight[at] = kept.weight
+        self._size = max(self._size, int(slots.max()) + 1)
+        self.n_writes += len(taken)
+        self._order = None
+
+    @final
+    def draw(self, n: int, rng: torch.Generator) -> Batch:
+        """``n`` samples with replacement, each class equally likely.
+
+        Raises:
+            DataError: the memory is empty.
+        """
+        self._need_samples()
+        order, first, count = self._by_class()
+        chosen = torch.randint(len(first), (n,), generator=rng)
+        part = (torch.rand(n, generator=rng, dtype=torch.float64) * count[chosen]).long()
+        return self._read(order[first[chosen] + part])
+
+    @final
+    def draw_uniform(self, n: int, rng: torch.Generator) -> Batch:
+        """``n`` samples with replacement, each stored sample equally likely."""
+        self._need_samples()
+        return self._read(torch.randint(self._size, (n,), generator=rng))
+
+    @final
+    def all(self) -> Batch:
+        """Every stored sample, in order of slots."""
+        self._need_samples()
+        return self._read(torch.arange(self._size))
+
+    @final
+    def state_dict(self) -> dict[str, Any]:
+        """Samples, counters and what the policy needs."""
+        state: dict[str, Any] = {
+            "policy": self.policy,
+            "capacity": self.capacity,
+            "n_seen": self.n_seen,
+            "n_writes": self.n_writes,
+            "n_refused": self.n_refused,
+            "as_bytes": self._as_bytes,
+            **self._policy_state(),
+        }
+        if self._x is not None:
+            state["x"] = self._x[: self._size].clone()
+            state["cond"] = self._cond[: self._size].clone()
+            state["weight"] = self._weight[: self._size].clone()
+        return state
+
+    @final
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave.
+
+        Raises:
+            RunError: the state is of another policy or capacity.
+        """
+        if (state["policy"], state["capacity"]) != (self.policy, self.capacity):
+            raise RunError(
+                f"the saved memory is {state['policy']} of {state['capacity']}, "
+                f"this one is {self.policy} of {self.capacity}"
+            )
+        self.n_seen = state["n_seen"]
+        self.n_writes = state["n_writes"]
+        self.n_refused = state["n_refused"]
+        self._as_bytes = state["as_bytes"]
+        self._load_policy_state(state)
+        self._size, self._x, self._order = 0, None, None
+        if "x" in state:
+            x = state["x"]
+            self._size = len(x)
+            self._x = torch.zeros((self.capacity, *x.shape[1:]), dtype=x.dtype)
+            self._x[: self._size] = x
+            self._cond[: self._size] = state["cond"]
+            self._weight[: self._size] = state["weight"]
+
+    def _store(self, x: Tensor, at: Tensor) -> None:
+        if self._x is None:
+            self._as_bytes = _on_grid(x)
+            dtype = torch.uint8 if self._as_bytes else x.dtype
+            self._x = torch.zeros((self.capacity, *x.shape[1:]), dtype=dtype)
+        elif self._as_bytes and not _on_grid(x):
+            self._x = _from_bytes(self._x)
+            self._as_bytes = False
+        self._x[at] = _to_bytes(x) if self._as_bytes else x.to(self._x.dtype)
+
+    def _read(self, slots: Tensor) -> Batch:
+        assert self._x is not None
+        x = self._x[slots]
+        return Batch(
+            x=_from_bytes(x) if self._as_bytes else x,
+            cond=self._cond[slots],
+            weight=self._weight[slots],
+        )
+
+    def _need_samples(self) -> None:
+        if not self._size:
+            raise DataError("nothing to draw: the memory is empty")
+
+    def _by_class(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Slots sorted by class, and the first place and length of each class in that order."""
+        if self._order is None:
+            order = torch.argsort(self._cond[: self._size], stable=True)
+            _, count = torch.unique(self._cond[: self._size], return_counts=True)
+            self._order = (order, count.cumsum(0) - count, count)
+        return self._order
+
+
+@final
+class Reservoir(AbstractMemory):
+    """Keeps a uniform sample of all that was offered: the n-th is stored with chance M/n.
+
+    Expected writes over n samples are M + M (H_n - H_M), about M (1 + ln(n/M)): the number for
+    a bill of wear. Frequent classes crowd out rare ones; :class:`Balanced` does not.
+
+    Source: Vitter 1985, Algorithm R.
+    """
+
+    policy = "reservoir"
+
+    def _place(self, cond: Indices) -> tuple[Indices, Indices]:
+        number = np.arange(self.n_seen, self.n_seen + len(cond), dtype=np.int64)
+        slot = np.where(
+            number < self.capacity, number, _integers(self._seed, "reservoir", number, number + 1)
+        )
+        entering = np.flatnonzero(slot < self.capacity)
+        # Where one slot is hit twice in a batch, the later sample replaces the earlier.
+        slots, last = np.unique(slot[entering][::-1], return_index=True)
+        return entering[::-1][last].copy(), slots
+
+    def _policy_state(self) -> dict[str, Any]:
+        return {}
+
+    def _load_policy_state(self, state: dict[str, Any]) -> None:
+        pass
+
+
+@final
+class Balanced(AbstractMemory):
+    """Keeps as many samples of every class as fit, each class a uniform sample of its own.
+
+    Each sample has a random priority; its rank within its class and then its class order all
+    samples, and the first M stay. The n_c samples of class c so keep min(n_c, L) or one more,
+    with one water level L for all classes. The content is the same for any cut into batches.
+
+    Source: the aim is that of Chrysakis & Moens 2020 (class-balancing reservoir); the bottom-k
+    form after Cohen & Kaplan 2007 replaces their sequential eviction.
+    """
+
+    policy = "balanced"
+
+    def __init__(self, capacity: int, *, seed: int) -> None:
+        super().__init__(capacity, seed=seed)
+        self._offered: dict[int, int] = {}
+        self._priority = np.zeros(capacity, dtype=np.uint64)
+
+    def _place(self, cond: Indices) -> tuple[Indices, Indices]:
+        priority = np.empty(len(cond), dtype=np.uint64)
+        for c in np.unique(cond).tolist():
+            where = np.flatnonzero(cond == c)
+            before = self._offered.get(c, 0)
+            self._offered[c] = before + len(where)
+            number = np.arange(before, before + len(where), dtype=np.int64)
+            priority[where] = _words(fold(self._seed, "balanced", c), number)
+        all_cond = np.concatenate([self._cond[: self._size].numpy(), cond])
+        all_priority = np.concatenate([self._priority[: self._size], priority])
+        stays = np.zeros(len(all_cond), dtype=bool)
+        stays[_first_in_rank(all_cond, all_priority)[: self.capacity]] = True
+        taken = np.flatnonzero(stays[self._size :])
+        free = np.concatenate(
+            [np.flatnonzero(~stays[: self._size]), np.arange(self._size, self.capacity)]
+        )
+        slots = free[: len(taken)]
+        self._priority[slots] = priority[taken]
+        return taken, slots
+
+    def _policy_state(self) -> dict[str, Any]:
+        # int64 because not every format of tensors has unsigned words; the bits are the same.
+        return {
+            "offered": [[c, n] for c, n in self._offered.items()],
+            "priority": torch.from_numpy(self._priority[: self._size].view(np.int64).copy()),
+        }
+
+    def _load_policy_state(self, state: dict[str, Any]) -> None:
+        self._offered = {int(c): int(n) for c, n in state["offered"]}
+        priority = state["priority"].numpy().view(np.uint64)
+        self._priority[: len(priority)] = priority
+
+
+def _first_in_rank(cond: Indices, priority: Words) -> Indices:
+    """Indices ordered by (rank of the priority within the class, class)."""
+    by_class = np.lexsort((priority, cond))
+    sorted_cond = cond[by_class]
+    starts = np.flatnonzero(np.r_[True, sorted_cond[1:] != sorted_cond[:-1]])
+    lengths = np.diff(np.r_[starts, len(cond)])
+    rank = np.arange(len(cond)) - np.repeat(starts, lengths)
+    return by_class[np.lexsort((sorted_cond, rank))]
+
+
+def _words(key: int, number: Indices) -> Words:
+    """SplitMix64 (Steele et al. 2014) at the given counters of one stream."""
+    z = np.uint64(key) + (number.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _integers(seed: int, place: str, number: Indices, below: Indices) -> Indices:
+    """One integer in [0, below) per counter (bias under below/2**53)."""
+    unit = (_words(fold(seed, place), number) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return (unit * below).astype(np.int64)
+
+
+def _to_bytes(x: Tensor) -> Tensor:
+    return ((x + 1) * 127.5).round_().to(torch.uint8)
+
+
+def _from_bytes(x: Tensor) -> Tensor:
+    return x.float().div_(127.5).sub_(1)
+
+
+def _finite(x: Tensor) -> Tensor | None:
+    """Which samples are finite; None where all are, which one sum mostly tells."""
+    if not x.is_floating_point() or x.numel() == 0 or math.isfinite(float(x.sum())):
+        return None
+    return x.flatten(1).isfinite().all(1)
+
+
+def _on_grid(x: Tensor) -> bool:
+    if x.dtype != torch.float32 or x.numel() == 0:
+        return False
+    low, high = torch.aminmax(x)
+    if float(low) < -1 or float(high) > 1:
+        return False
+    return bool((_from_bytes(_to_bytes(x)) - x).abs().max() <= 1e-6)

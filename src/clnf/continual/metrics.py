@@ -1,0 +1,96 @@
+"""Measures of a stream of lessons, from the matrix R[t, i]: quality on concept i after row t.
+
+NaN marks what was not measured or did not exist yet. ``learned[i]`` is the row right after
+which concept i counts as learned; by default i itself, the square matrix of the papers. Concepts
+known from the start of a matrix with a row before any lesson have ``learned[i] = 0``.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from clnf.core.errors import ShapeError
+
+__all__ = ["average_accuracy", "backward_transfer", "forgetting", "forward_transfer"]
+
+Matrix = npt.ArrayLike
+
+
+def average_accuracy(quality: Matrix) -> float:
+    """ACC = mean_i R[T, i] over the concepts measured in the last row.
+
+    >>> average_accuracy([[0.9, float("nan")], [0.5, 0.7]])
+    0.6
+    """
+    return _mean(_matrix(quality)[-1])
+
+
+def backward_transfer(quality: Matrix, learned: Sequence[int] | None = None) -> float:
+    """BWT = mean over i learned before T of R[T, i] - R[learned_i, i]; negative is forgetting.
+
+    Source: Lopez-Paz & Ranzato 2017, eq. 3.
+    """
+    matrix, rows = _with_rows(quality, learned)
+    return _mean([matrix[-1, i] - matrix[t, i] for i, t in enumerate(rows) if t < len(matrix) - 1])
+
+
+def forgetting(quality: Matrix, learned: Sequence[int] | None = None) -> float:
+    """FGT = mean over i learned before T of max_t R[t, i] - R[T, i], t over all rows; >= 0.
+
+    Source: Chaudhry et al. 2018, eq. 3, with the last row in the maximum.
+    """
+    matrix, rows = _with_rows(quality, learned)
+    drops = [
+        np.max(matrix[:, i], where=~np.isnan(matrix[:, i]), initial=-np.inf) - matrix[-1, i]
+        for i, t in enumerate(rows)
+        if t < len(matrix) - 1
+    ]
+    return _mean(drops)
+
+
+def forward_transfer(
+    quality: Matrix, baseline: Sequence[float], learned: Sequence[int] | None = None
+) -> float:
+    """FWT = mean over i with learned_i >= 1 of R[learned_i - 1, i] - b_i.
+
+    Args:
+        quality: R, shape [T, N].
+        baseline: b_i, quality of a randomly initialised model on concept i, length N. Without
+            it a model that knows nothing would seem to transfer.
+        learned: row at which each concept was learned, length N.
+
+    Returns:
+        The mean over concepts measured before they were learned; NaN where there is none.
+
+    Source: Lopez-Paz & Ranzato 2017, eq. 4.
+    """
+    matrix, rows = _with_rows(quality, learned)
+    if len(baseline) != matrix.shape[1]:
+        raise ShapeError(f"{matrix.shape[1]} concepts need as many baselines, got {len(baseline)}")
+    return _mean([matrix[t - 1, i] - baseline[i] for i, t in enumerate(rows) if t >= 1])
+
+
+def _matrix(quality: Matrix) -> npt.NDArray[np.float64]:
+    matrix = np.asarray(quality, dtype=np.float64)
+    if matrix.ndim != 2 or matrix.size == 0:
+        raise ShapeError(f"quality is a matrix [rows, concepts], got shape {matrix.shape}")
+    return matrix
+
+
+def _with_rows(
+    quality: Matrix, learned: Sequence[int] | None
+) -> tuple[npt.NDArray[np.float64], Sequence[int]]:
+    matrix = _matrix(quality)
+    rows = range(matrix.shape[1]) if learned is None else learned
+    if len(rows) != matrix.shape[1]:
+        raise ShapeError(f"{matrix.shape[1]} concepts need as many rows learned, got {len(rows)}")
+    if any(t < 0 for t in rows):
+        raise ShapeError("a concept's row is counted from 0")
+    return matrix, rows
+
+
+def _mean(values: "Sequence[float] | npt.NDArray[np.float64]") -> float:
+    array = np.asarray(values, dtype=np.float64)
+    measured = array[~np.isnan(array)]
+    return float(measured.mean()) if len(measured) else float("nan")
