@@ -26,7 +26,9 @@ def machine() -> str:
         model = lines[0].partition(":")[2].strip()
     except (OSError, IndexError):
         model = platform.processor() or platform.machine()
-    return f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+    return (
+        f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+    )
 
 
 def commit() -> str:

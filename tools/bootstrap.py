@@ -29,7 +29,7 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 def version_of(command: str) -> str:
     """Return "3.11" for a command that runs Python 3.11, or "" where it does not run."""
-    ask = "import sys; print('%d.%d' % sys.version_info[:2])"
+    ask = "import sys; print('{}.{}'.format(*sys.version_info))"
     try:
         done = subprocess.run([command, "-c", ask], capture_output=True, text=True, check=False)
     except OSError:
@@ -39,17 +39,15 @@ def version_of(command: str) -> str:
 
 def find_python() -> str:
     """Return an interpreter clnf supports: this one if it fits, else the first found on PATH."""
-    if "%d.%d" % sys.version_info[:2] in SUPPORTED:
+    mine = "{}.{}".format(*sys.version_info)
+    if mine in SUPPORTED:
         return sys.executable
     for version in SUPPORTED:
         command = shutil.which("python" + version)
         if command and version_of(command) == version:
             return command
-    sys.exit(
-        "clnf needs Python {} and found only {}.{}; install one of them and run make again.".format(
-            " or ".join([", ".join(SUPPORTED[:-1]), SUPPORTED[-1]]), *sys.version_info[:2]
-        )
-    )
+    wanted = ", ".join(SUPPORTED[:-1]) + " or " + SUPPORTED[-1]
+    sys.exit(f"clnf needs Python {wanted} and found only {mine}; install one and run make again.")
 
 
 def python_in_venv() -> str:
@@ -65,10 +63,8 @@ def make_venv() -> None:
     python = find_python()
     say("making .venv with " + python)
     if subprocess.run([python, "-m", "venv", "--clear", str(VENV)], check=False).returncode:
-        sys.exit(
-            "python could not make .venv; on Debian or Ubuntu: apt install python%s-venv"
-            % version_of(python)
-        )
+        package = f"python{version_of(python)}-venv"
+        sys.exit(f"python could not make .venv; on Debian or Ubuntu: apt install {package}")
 
 
 def pinned_torch() -> str:
@@ -107,7 +103,7 @@ def settle_torch() -> None:
     if pip("--no-index", "--no-deps", pin, quiet=True):
         return
     if sys.platform != "darwin" and not has_nvidia_gpu():
-        say("no NVIDIA GPU found: taking the CPU build of %s (about 200 MB)" % pin)
+        say(f"no NVIDIA GPU found: taking the CPU build of {pin} (about 200 MB)")
         if pip("--no-deps", "--retries", "1", "--index-url", CPU_INDEX, pin):
             return
         say("that index did not answer; the default index may bring a build of several GB")

@@ -84,7 +84,7 @@ class Ledger:
         """Sum over all rows, or those matching ``tile=``, ``lesson=`` and ``op=``."""
         total = Cost()
         for key, (count, energy_aj, time_ps) in self._rows.items():
-            if all(key[_AXES.index(axis)] == value for axis, value in where.items()):  # type: ignore[arg-type]
+            if all(key[_AXES.index(axis)] == value for axis, value in where.items()):
                 total += Cost(count=count, energy_aj=energy_aj, time_ps=time_ps)
         return total
 

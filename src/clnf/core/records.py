@@ -67,9 +67,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
-        return Batch(
-            x=self.x.to(device), cond=self.cond.to(device), weight=self.weight.to(device)
-        )
+        return Batch(x=self.x.to(device), cond=self.cond.to(device), weight=self.weight.to(device))
 
 
 class Source(Protocol):

@@ -1,0 +1,353 @@
+"""The journal of a run: what happened, what was measured, what was turned away.
+
+One SQLite file in WAL mode with three tables. Each table is a hash chain: a row's hash is
+
+    h_n = SHA-256(h_(n-1) || canonical JSON of row n),   h_0 = SHA-256(name of the table)
+
+so a row that is changed, removed or moved later breaks the chain. Rows hold no wall-clock time:
+the same run, or the same run killed and resumed, writes the same journal, hash for hash.
+
+A commit is safe against ``kill -9`` at once and against power loss from the next
+:meth:`Journal.mark` on. A mark goes into the snapshot taken with it; on resume
+:meth:`Journal.truncate_after` deletes the rows past the mark, and they are written anew.
+"""
+
+import hashlib
+import json
+import math
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, final
+
+import numpy as np
+
+from clnf.core.errors import RunError
+from clnf.core.units import quantity
+
+__all__ = ["Event", "Journal", "Measure", "Quarantined"]
+
+BUSY_S = 5.0
+_COLUMNS = {
+    "events": ("step", "event", "payload"),
+    "measures": ("step", "measure", "probe", "value"),
+    "quarantine": ("step", "lesson", "reason", "dtype", "shape", "samples"),
+}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened at a step of the run."""
+
+    row: int = quantity("1")
+    step: int = quantity("1")
+    event: str
+    payload: dict[str, Any]
+    hash: str
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One measured value: which measure, of which probe, at which step."""
+
+    step: int = quantity("1")
+    measure: str
+    probe: str
+    value: float = quantity("1")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Quarantined:
+    """Samples the gate turned away, of one lesson and for one reason."""
+
+    row: int = quantity("1")
+    step: int = quantity("1")
+    lesson: str
+    reason: str
+    samples: np.ndarray[Any, Any]
+
+
+@final
+class Journal:
+    """The journal in one file; one writer, any number of readers.
+
+    Args:
+        path: the file; made when missing, unless read-only.
+        read_only: open for reading beside a running writer; needs no lock on the run.
+
+    Raises:
+        RunError: the file is missing (read-only), not a journal, locked or on a full disk.
+
+    Any method that touches the file raises RunError where the disk is full, the file damaged or
+    locked by another process; what was written before stays intact and readable.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._heads = {table: _first_hash(table) for table in _COLUMNS}
+        if read_only and not path.exists():
+            raise RunError(f"no journal at {path}; is this a run folder?")
+        with self._told():
+            mode = "ro" if read_only else "rwc"
+            self._db = sqlite3.connect(
+                f"{path.resolve().as_uri()}?mode={mode}",
+                uri=True,
+                timeout=BUSY_S,
+                isolation_level=None,
+            )
+            try:
+                if not read_only:
+                    self._prepare()
+                self._read_heads()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; a closed journal cannot be used again."""
+        self._db.close()
+
+    # Writing
+
+    def append(self, event: str, step: int, payload: dict[str, Any] | None = None) -> int:
+        """Add an event.
+
+        Args:
+            event: what happened, one word or two.
+            step: the run's step, >= 0.
+            payload: JSON values; a float that is not finite is kept as null.
+
+        Returns:
+            The row number, counting from 1.
+        """
+        return self._insert("events", (int(step), event, _canonical(payload or {})))
+
+    def add_measure(self, step: int, measure: str, probe: str, value: float) -> None:
+        """Add a measured value; NaN says that it was tried and is not a number."""
+        number = None if math.isnan(value) else float(value) + 0.0  # SQLite keeps no -0.0
+        self._insert("measures", (int(step), measure, probe, number))
+
+    def add_quarantine(
+        self, step: int, *, lesson: str, reason: str, samples: np.ndarray[Any, Any]
+    ) -> int:
+        """Keep samples that were turned away, for a person to look at.
+
+        Args:
+            step: the run's step, >= 0.
+            lesson: name of the experience they came with.
+            reason: why they were turned away, one sentence.
+            samples: array of any shape with a plain numeric type.
+
+        Returns:
+            The row number, counting from 1.
+        """
+        array = np.ascontiguousarray(samples)
+        if array.dtype.hasobject:
+            raise RunError("quarantined samples must be a numeric array, got one of objects")
+        shape = _canonical(list(np.shape(samples)))
+        row = (int(step), lesson, reason, array.dtype.str, shape, array.tobytes())
+        return self._insert("quarantine", row)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """All rows written inside are kept, or none where the body raises."""
+        heads = dict(self._heads)
+        with self._told():
+            self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            with self._told():
+                self._db.execute("COMMIT")
+        except BaseException:
+            self._heads = heads
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    # Resuming
+
+    def mark(self) -> dict[str, Any]:
+        """Make every row durable and say where the journal stands, as JSON values."""
+        with self._told():
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return {
+            table: {"rows": self._count(table), "hash": self._heads[table]} for table in _COLUMNS
+        }
+
+    def truncate_after(self, mark: dict[str, Any]) -> int:
+        """Delete all rows past a mark.
+
+        Args:
+            mark: what :meth:`mark` gave when the snapshot was taken.
+
+        Returns:
+            How many rows were deleted.
+
+        Raises:
+            RunError: the journal does not hold the rows the mark speaks of.
+        """
+        deleted = 0
+        with self.together(), self._told():
+            for table in _COLUMNS:
+                rows, wanted = mark[table]["rows"], mark[table]["hash"]
+                if self._hash_at(table, rows) != wanted:
+                    raise RunError(
+                        f"{self.path} does not belong to this snapshot: row {rows} of its "
+                        f"{table} is missing or different"
+                    )
+                cursor = self._db.execute(f"DELETE FROM {table} WHERE row > ?", (rows,))
+                deleted += cursor.rowcount
+                self._heads[table] = wanted
+        return deleted
+
+    def verify(self) -> None:
+        """Recompute every hash.
+
+        Raises:
+            RunError: a row was changed, removed or moved; names the first such row.
+        """
+        with self._told():
+            damage = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if damage != "ok":
+                raise RunError(f"{self.path} is damaged: {damage}")
+            for table, columns in _COLUMNS.items():
+                previous, expected = _first_hash(table), 1
+                names = ", ".join(columns)
+                for row, kept, *values in self._db.execute(
+                    f"SELECT row, hash, {names} FROM {table} ORDER BY row"
+                ):
+                    previous = _next_hash(previous, values)
+                    if row != expected or kept != previous:
+                        raise RunError(
+                            f"{self.path} was changed: row {expected} of its {table} does not "
+                            "match its hash"
+                        )
+                    expected += 1
+
+    # Reading
+
+    def events(self, event: str | None = None, *, after: int = 0) -> list[Event]:
+        """Events in order, all or those of one name, past a row."""
+        with self._told():
+            rows = self._db.execute(
+                "SELECT row, step, event, payload, hash FROM events "
+                "WHERE row > ? AND (? IS NULL OR event = ?) ORDER BY row",
+                (after, event, event),
+            ).fetchall()
+        return [
+            Event(row=r, step=s, event=e, payload=json.loads(p), hash=h) for r, s, e, p, h in rows
+        ]
+
+    def measures(self, measure: str | None = None) -> list[Measure]:
+        """Measured values in order, all or those of one measure."""
+        with self._told():
+            rows = self._db.execute(
+                "SELECT step, measure, probe, value FROM measures "
+                "WHERE ? IS NULL OR measure = ? ORDER BY row",
+                (measure, measure),
+            ).fetchall()
+        return [
+            Measure(step=s, measure=m, probe=p, value=math.nan if v is None else v)
+            for s, m, p, v in rows
+        ]
+
+    def quarantine(self) -> Iterator[Quarantined]:
+        """Turned-away samples in order, one row in memory at a time."""
+        with self._told():
+            for row, step, lesson, reason, dtype, shape, blob in self._db.execute(
+                "SELECT row, step, lesson, reason, dtype, shape, samples FROM quarantine "
+                "ORDER BY row"
+            ):
+                samples = np.frombuffer(blob, np.dtype(dtype)).reshape(json.loads(shape))
+                yield Quarantined(row=row, step=step, lesson=lesson, reason=reason, samples=samples)
+
+    # Inside
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA page_size=16384")
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        for table, columns in _COLUMNS.items():
+            self._db.execute(
+                f"CREATE TABLE IF NOT EXISTS {table} "
+                f"(row INTEGER PRIMARY KEY, {', '.join(columns)}, hash TEXT NOT NULL)"
+            )
+
+    def _read_heads(self) -> None:
+        for table in _COLUMNS:
+            self._heads[table] = self._hash_at(table, self._count(table)) or ""
+
+    def _count(self, table: str) -> int:
+        (count,) = self._db.execute(f"SELECT coalesce(max(row), 0) FROM {table}").fetchone()
+        return int(count)
+
+    def _hash_at(self, table: str, row: int) -> str | None:
+        if row == 0:
+            return _first_hash(table)
+        found = self._db.execute(f"SELECT hash FROM {table} WHERE row = ?", (row,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def _insert(self, table: str, values: tuple[Any, ...]) -> int:
+        new = _next_hash(self._heads[table], values)
+        places = ", ".join("?" * (len(values) + 1))
+        names = ", ".join(_COLUMNS[table])
+        with self._told():
+            cursor = self._db.execute(
+                f"INSERT INTO {table} ({names}, hash) VALUES ({places})", (*values, new)
+            )
+        self._heads[table] = new
+        return int(cursor.lastrowid or 0)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say in one sentence what went wrong with the file."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise RunError(_sentence(self.path, error)) from error
+
+
+def _sentence(path: Path, error: sqlite3.Error) -> str:
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith("SQLITE_FULL") or name.startswith("SQLITE_IOERR"):
+        return f"the disk is full or failing: {path} could not be written; free space, then resume"
+    if name.startswith("SQLITE_BUSY"):
+        return f"{path} has been locked by another process for {BUSY_S:.0f} s; try again later"
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return f"{path} is damaged or not a journal; restore it from a copy"
+    return f"{path} could not be used: {error}"
+
+
+def _first_hash(table: str) -> str:
+    return hashlib.sha256(f"clnf journal 1: {table}".encode()).hexdigest()
+
+
+def _next_hash(previous: str, values: Any) -> str:
+    plain = [hashlib.sha256(v).hexdigest() if isinstance(v, bytes) else v for v in values]
+    text = json.dumps(plain, separators=(",", ":"))
+    return hashlib.sha256((previous + text).encode()).hexdigest()
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(_finite(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value

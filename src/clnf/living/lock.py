@@ -1,0 +1,99 @@
+"""One writer per run.
+
+The lock is the kernel's (``flock``): it goes when its process goes, however that ends, so a
+run whose writer was killed can be opened again at once. The file beside it only says who holds
+the lock, for the sentence shown to the second writer. Reading a run needs no lock. Works where
+``flock`` does: Linux and macOS.
+"""
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, Self, final
+
+from clnf.core.errors import RunError
+
+__all__ = ["RunLock"]
+
+
+@final
+class RunLock:
+    """Hold a run folder for writing; use it in a ``with`` statement.
+
+    Args:
+        folder: the run folder, which must exist.
+
+    Attributes:
+        note: where the last writer ended without closing the run, a sentence saying so.
+
+    Raises:
+        RunError: on entering, at once, where another process holds the run, or where the
+            folder is missing or cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "lock"
+        self.note = ""
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        import fcntl
+
+        try:
+            file = self.path.open("a+b", buffering=0)
+        except OSError as error:
+            raise RunError(
+                f"run {self.path.parent} cannot be written ({error.strerror}); "
+                "check its name and your permissions"
+            ) from None
+        last = _owner(file)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise RunError(
+                f"run {self.path.parent} is being written by {_who(last)}; "
+                "wait for it to end, or stop it"
+            ) from None
+        if last:
+            self.note = f"{_who(last)} ended without closing run {self.path.parent}; taken over"
+        _write(file, json.dumps({"pid": os.getpid(), "boot": _boot_id()}))
+        self._file = file
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._file is not None:
+            _write(self._file, "")
+            self._file.close()
+            self._file = None
+
+
+def _owner(file: IO[bytes]) -> dict[str, Any]:
+    file.seek(0)
+    try:
+        found = json.loads(file.read() or b"{}")
+    except ValueError:
+        return {"pid": "of unknown number"}
+    return found if isinstance(found, dict) else {}
+
+
+def _who(owner: dict[str, Any]) -> str:
+    if not owner:
+        return "another process"
+    before = "" if owner.get("boot") == _boot_id() else " of an earlier start of the machine"
+    return f"process {owner.get('pid')}{before}"
+
+
+def _write(file: IO[bytes], text: str) -> None:
+    # A full disk must not keep a run from being opened: the text is only for people.
+    with suppress(OSError):
+        os.ftruncate(file.fileno(), 0)
+        os.pwrite(file.fileno(), text.encode(), 0)
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

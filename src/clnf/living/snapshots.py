@@ -1,0 +1,292 @@
+"""Snapshots of a run: all state at one step, whole or not there at all.
+
+    snapshots/00000120/ model.safetensors  chip.safetensors  learner.safetensors  manifest.json
+
+A snapshot is written into a temporary folder, each file is forced to disk, the folder is renamed
+and the rename is forced to disk. Whatever interrupts this leaves the snapshots before it intact.
+Tensors stand in one safetensors file per part; everything else stands as JSON in the manifest,
+beside the SHA-256 of each file, and the manifest carries its own. safetensors by itself loads a
+flipped bit silently; here a snapshot that is not whole is never used.
+
+A part is a dict of tensors and JSON values, nested as one likes. It comes back exactly: type,
+shape and bits of tensors, integers of any size, floats with every bit (any NaN as NaN), tuples
+and keys that are not words. Parameters come back as plain tensors on the CPU.
+"""
+
+import errno
+import hashlib
+import json
+import math
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from clnf.core.errors import RunError
+from clnf.core.units import quantity
+
+__all__ = ["Snapshot", "load", "load_latest", "save"]
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+# The manifest's first bytes hold the hash of the rest, so that text is checked before parsed.
+_HEAD, _MIDDLE, _TAIL = b'{"sha256":"', b'","manifest":', b"}"
+_ASIDE = ".old-"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A snapshot as loaded.
+
+    Attributes:
+        step: the run's step it was taken at.
+        parts: the state, part by part, as it was saved.
+        sha256: hash of the manifest and through it of every file; names the state in provenance.
+        versions: clnf, Python and torch at the time of writing.
+        note: where newer snapshots were damaged and passed over, a sentence saying so.
+    """
+
+    step: int = quantity("1")
+    parts: dict[str, dict[str, Any]]
+    sha256: str
+    versions: dict[str, str]
+    note: str = ""
+
+
+def save(folder: Path, step: int, parts: Mapping[str, Mapping[str, Any]], *, keep: int = 2) -> str:
+    """Write a snapshot and remove old ones.
+
+    Snapshots of later steps are removed too: they belong to a future that was given up. The
+    journal's mark belongs into one of the parts, taken before this call: a mark forces the
+    journal to disk, so no snapshot speaks of rows that a power cut could take away.
+
+    Args:
+        folder: the run's ``snapshots`` folder; made when missing.
+        step: the run's step, >= 0; a snapshot of the same step is replaced.
+        parts: state by part name; see the head of this file.
+        keep: how many snapshots stay, >= 1.
+
+    Returns:
+        The SHA-256 that names the snapshot.
+
+    Raises:
+        RunError: the disk is full or cannot be written; older snapshots stay as they were.
+        TypeError: a value is neither a tensor nor JSON.
+    """
+    temporary, target = folder / f".new-{step:08d}", folder / f"{step:08d}"
+    try:
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            _sync(folder.parent)
+        _tidy(folder)
+        temporary.mkdir()
+        digest = _write(temporary, step, parts)
+        if target.exists():
+            target.rename(folder / f"{_ASIDE}{step:08d}")
+        temporary.rename(target)
+        _sync(folder)
+    except OSError as error:
+        why = "the disk is full" if error.errno in _FULL else f"{error.strerror}"
+        raise RunError(
+            f"the snapshot of step {step} could not be written to {folder} ({why}); "
+            "the ones before it are intact: free space, then resume"
+        ) from error
+    finally:
+        _tidy(folder)
+    kept = [path for path in _snapshots(folder) if _step(path) <= step][:keep]
+    for path in _snapshots(folder):
+        if path not in kept:
+            shutil.rmtree(path, ignore_errors=True)
+    return digest
+
+
+def load_latest(folder: Path) -> Snapshot:
+    """Load the newest whole snapshot.
+
+    Args:
+        folder: the run's ``snapshots`` folder.
+
+    Returns:
+        The snapshot; its note says which newer ones were damaged.
+
+    Raises:
+        RunError: there is none, or none is whole.
+    """
+    notes: list[str] = []
+    for path in _snapshots(folder):
+        try:
+            found = load(path)
+        except RunError as error:
+            notes.append(str(error))
+            continue
+        if not notes:
+            return found
+        note = f"{'; '.join(notes)}; went back to the snapshot of step {found.step}"
+        return Snapshot(**{**vars(found), "note": note})
+    if notes:
+        raise RunError(f"no snapshot in {folder} is whole: {'; '.join(notes)}")
+    raise RunError(f"no snapshot in {folder}; the run has to start anew")
+
+
+def load(path: Path) -> Snapshot:
+    """Load one snapshot and check every hash.
+
+    Args:
+        path: the snapshot's own folder.
+
+    Raises:
+        RunError: a file is missing or damaged.
+    """
+    try:
+        raw = (path / MANIFEST).read_bytes()
+        head, _, text = raw.removesuffix(_TAIL).partition(_MIDDLE)
+        digest = hashlib.sha256(text).hexdigest()
+        if head != _HEAD + digest.encode():
+            raise RunError(f"snapshot {path.name} is damaged: its manifest does not match its hash")
+        manifest = json.loads(text)
+        if manifest["format"] != FORMAT:
+            raise RunError(f"snapshot {path.name} has format {manifest['format']}, not {FORMAT}")
+        parts = {name: _read_part(path, name, row) for name, row in manifest["parts"].items()}
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"snapshot {path.name} is damaged: {error}") from error
+    return Snapshot(
+        step=manifest["step"],
+        parts=parts,
+        sha256=digest,
+        versions=manifest["versions"],
+    )
+
+
+def _write(folder: Path, step: int, parts: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = {}
+    for name, part in parts.items():
+        tensors: dict[str, Tensor] = {}
+        state = _flatten(part, name, tensors)
+        blob = save_tensors(tensors)
+        _write_file(folder / f"{name}.safetensors", blob)
+        rows[name] = {"sha256": hashlib.sha256(blob).hexdigest(), "state": state}
+    text = json.dumps(
+        {"format": FORMAT, "step": step, "versions": _versions(), "parts": rows},
+        separators=(",", ":"),
+        allow_nan=False,
+    ).encode()
+    digest = hashlib.sha256(text).hexdigest()
+    _write_file(folder / MANIFEST, _HEAD + digest.encode() + _MIDDLE + text + _TAIL)
+    _sync(folder)
+    return digest
+
+
+def _read_part(path: Path, name: str, row: dict[str, Any]) -> dict[str, Any]:
+    blob = (path / f"{name}.safetensors").read_bytes()
+    if hashlib.sha256(blob).hexdigest() != row["sha256"]:
+        raise RunError(f"snapshot {path.name} is damaged: {name} does not match its hash")
+    part = _rebuild(row["state"], load_tensors(blob))
+    assert isinstance(part, dict)
+    return part
+
+
+def _flatten(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
+    """Turn state into JSON, moving tensors out; what JSON cannot say becomes {"$tag": ...}."""
+    if value is None or isinstance(value, (bool, str)) or type(value) is int:
+        return value
+    if isinstance(value, Tensor):
+        while where in tensors:  # "a/b" may be one word or two
+            where += "'"
+        tensors[where] = _own(value)
+        return {"$tensor": where}
+    if type(value) is float:
+        return value if math.isfinite(value) else {"$float": repr(value)}
+    if isinstance(value, (list, tuple)):
+        items = [_flatten(item, f"{where}/{i}", tensors) for i, item in enumerate(value)]
+        return {"$tuple": items} if isinstance(value, tuple) else items
+    if isinstance(value, Mapping):
+        if all(isinstance(key, str) and not key.startswith("$") for key in value):
+            return {key: _flatten(item, f"{where}/{key}", tensors) for key, item in value.items()}
+        pairs = [
+            [_flatten(key, where, tensors), _flatten(item, f"{where}/{i}:{key}", tensors)]
+            for i, (key, item) in enumerate(value.items())
+        ]
+        return {"$items": pairs}
+    raise TypeError(
+        f"{where} is a {type(value).__name__}; a snapshot keeps tensors and JSON values"
+    )
+
+
+def _rebuild(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_rebuild(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) != 1 or not next(iter(value)).startswith("$"):
+        return {key: _rebuild(item, tensors) for key, item in value.items()}
+    ((tag, body),) = value.items()
+    if tag == "$tensor":
+        return tensors[body]
+    if tag == "$float":
+        return float(body)
+    if tag == "$tuple":
+        return tuple(_rebuild(item, tensors) for item in body)
+    return {_rebuild(key, tensors): _rebuild(item, tensors) for key, item in body}
+
+
+def _own(tensor: Tensor) -> Tensor:
+    # safetensors refuses tensors that share memory, so each gets its own.
+    return tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def _versions() -> dict[str, str]:
+    import clnf
+
+    return {
+        "clnf": clnf.__version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+    }
+
+
+def _snapshots(folder: Path) -> list[Path]:
+    """Finished snapshots, newest first."""
+    found = [path for path in folder.glob("*") if path.name.removeprefix(_ASIDE).isdigit()]
+    return sorted(found, key=_step, reverse=True)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix(_ASIDE))
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what an interrupted write left behind; put back what it had moved aside."""
+    for path in folder.glob(".new-*"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(f"{_ASIDE}*"):
+        target = folder / f"{_step(path):08d}"
+        if target.exists():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.rename(target)
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
