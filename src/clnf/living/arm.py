@@ -1,0 +1,277 @@
+"""One arm of a run: a living model going through a stream, each lesson a transaction.
+
+The arm's state after any journal mark is a function of the recipe alone, so a killed arm goes on
+from its last snapshot and ends with the same weights, cells, wear and journal.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from clnf.core.records import Experience, Quality, Source, Verdict
+from clnf.core.units import quantity
+from clnf.living import snapshots
+from clnf.living.journal import Journal
+from clnf.living.lessons import Lessons, Offered
+from clnf.living.model import LivingModel
+from clnf.living.monitor import KeepKnowledge, MonitorParams
+from clnf.living.pictures import save_strips
+from clnf.living.probes import DrawProbe, newness
+from clnf.living.recipe import Recipe
+from clnf.media.bundled import load_judge
+
+__all__ = ["Arm", "Progress"]
+
+SECONDS_PER_HOUR = 3600.0
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where an arm is, for people who wait.
+
+    Attributes:
+        lesson: name of the lesson, "start" before the first.
+        phase: what is being done.
+        done: units done of ``total``.
+        total: units of this phase.
+        note: a sentence when something was decided, else empty.
+    """
+
+    lesson: str
+    phase: str
+    done: int = quantity("1", 0)
+    total: int = quantity("1", 1)
+    note: str = ""
+
+
+@final
+class Arm:
+    """A model, its stream, journal and snapshots in one folder.
+
+    Args:
+        folder: the arm's folder; opened where its last snapshot left it, or begun.
+        recipe: all choices.
+    """
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        self.folder = folder
+        self.recipe = recipe
+        folder.mkdir(parents=True, exist_ok=True)
+        self.journal = Journal(folder / "journal.db")
+        self.model = LivingModel(recipe)
+        self.lessons = Lessons(recipe, folder / "lessons", self.model.concepts)
+        judge, _ = load_judge()
+        self.probe = DrawProbe(judge, self.lessons.real(), recipe.probe, seed=recipe.seed)
+        self.row = Quality()
+        self.origin_row = Quality()
+        self.step = 0
+        self.cursor: dict[str, Any] = {"lesson": -1, "at": 0, "offered": None}
+        self.before: dict[str, Any] = {}
+        self.note = ""
+        self._load()
+
+    @property
+    def finished(self) -> bool:
+        """Whether every lesson has its verdict."""
+        return bool(self.cursor["lesson"] >= len(self.lessons))
+
+    def close(self) -> None:
+        """Close the journal."""
+        self.journal.close()
+
+    def run(self) -> Iterator[Progress]:
+        """Go on to the end of the stream, yielding progress; stop taking items to pause."""
+        if self.cursor["lesson"] < 0:
+            yield from self._start()
+        while not self.finished:
+            yield from self._lesson()
+
+    def _start(self) -> Iterator[Progress]:
+        yield Progress(lesson="start", phase="program the core into its cells")
+        self.journal.append(
+            "start", self.step, {"recipe": self.recipe.name, "core": list(self.model.core)}
+        )
+        self.model.prepare(self.lessons.core())
+        self.journal.append("programmed", self.step, self.model.chip.programming_report())
+        yield Progress(lesson="start", phase="measure what is known")
+        self._measure("start")
+        self.origin_row = self.row
+        self.cursor = {"lesson": 0, "at": 0, "offered": None}
+        self._snapshot()
+
+    def _lesson(self) -> Iterator[Progress]:
+        number = self.cursor["lesson"]
+        name = self.lessons.name(number)
+        self.model.chip.ledger.lesson = name
+        if self.cursor["offered"] is None:
+            yield Progress(lesson=name, phase="gate")
+            early = self._open(number)
+            if early is not None:
+                yield from self._close(early)
+                return
+        offered = Offered.from_json(self.cursor["offered"])
+        experience = self.lessons.experience(number, offered)
+        total = self.recipe.learn.steps
+        for info in self.model.learner.lesson(
+            experience,
+            steps=total,
+            batch_size=min(self.recipe.learn.batch, len(experience.data)),
+            start_step=self.cursor["at"],
+        ):
+            self.step += 1
+            self.cursor["at"] = info.step + 1
+            if info.refused:
+                self.journal.append("refused step", self.step, {"why": info.refused})
+            if (info.step + 1) % self.recipe.snapshot_steps == 0 and info.step + 1 < total:
+                self._snapshot()
+            yield Progress(lesson=name, phase="teach", done=info.step + 1, total=total)
+        yield Progress(lesson=name, phase="measure")
+        yield from self._close(self._judge(experience, name))
+
+    def _open(self, number: int) -> Verdict | None:
+        """Let time pass, ask the gate, and see whether there is anything to learn."""
+        model, chip = self.model, self.model.chip
+        chip.advance(self.recipe.chip.hours_between_lessons * SECONDS_PER_HOUR)
+        chip.recalibrate()
+        offered, turned_away = self.lessons.offer(number)
+        name, concept = self.lessons.name(number), self.lessons.concept(number)
+        for reason, samples in turned_away.items():
+            self.journal.add_quarantine(self.step, lesson=name, reason=reason, samples=samples)
+        self.journal.append(
+            "gate",
+            self.step,
+            {
+                "lesson": name,
+                "concept": concept,
+                "admitted": len(offered.index),
+                "quarantined": {reason: len(s) for reason, s in turned_away.items()},
+            },
+        )
+        if 2 * len(offered.index) < offered.total:
+            why = f"the gate admitted {len(offered.index)} of {offered.total} samples"
+            return Verdict(action="reject", reason=why, before=self.row)
+        known = concept in model.concepts.names
+        if known and self.recipe.guards.monitor:
+            verdict = self._nothing_new(number, offered)
+            if verdict is not None:
+                return verdict
+        self.before = {**model.capture(), "row": self.row.measures}
+        model.concepts.add(concept)
+        self.cursor = {"lesson": number, "at": 0, "offered": offered.to_json()}
+        self._snapshot()
+        return None
+
+    def _nothing_new(self, number: int, offered: Offered) -> Verdict | None:
+        probe, concept = self.recipe.probe, self.lessons.concept(number)
+        if self.row.measures["match"].get(concept, 0.0) < probe.good_enough:
+            return None
+        experience = self.lessons.experience(number, offered)
+        known: Source = self.lessons.known(concept)
+        ratio = newness(self.model.engine, experience.data, known, samples=64, seed=self.step)
+        self.journal.append(
+            "newness", self.step, {"lesson": experience.name, "ratio": ratio}
+        )
+        if experience.kind == "feedback" or ratio > probe.nothing_new:
+            return None
+        reason = f"{concept} is already good enough and these samples are nothing new"
+        return Verdict(action="skip", reason=reason, before=self.row)
+
+    def _judge(self, experience: Experience, name: str) -> Verdict:
+        before = self.row
+        self._measure(name)
+        if not self.recipe.guards.monitor:
+            reason = "committed without asking: the monitor is off"
+            verdict = Verdict(action="commit", reason=reason, before=before, after=self.row)
+        else:
+            part = self.recipe.probe
+            monitor = KeepKnowledge(
+                core=self.model.core,
+                origin=self.origin_row,
+                params=MonitorParams(
+                    tolerance=part.tolerance,
+                    mean_tolerance=part.mean_tolerance,
+                    learned_tolerance=part.learned_tolerance,
+                ),
+            )
+            verdict = monitor.judge(before, self.row)
+        if verdict.action == "rollback":
+            self.model.roll_back(self.before)
+            self._measure(f"{name} rolled back")
+        else:
+            self.model.consolidate(experience)
+        return verdict
+
+    def _close(self, verdict: Verdict) -> Iterator[Progress]:
+        number = self.cursor["lesson"]
+        name = self.lessons.name(number)
+        chip = self.model.chip
+        cost = chip.ledger.total(lesson=name)
+        self.journal.append(
+            "verdict",
+            self.step,
+            {
+                "lesson": name,
+                "concept": self.lessons.concept(number),
+                "action": verdict.action,
+                "reason": verdict.reason,
+                "before": verdict.before.measures,
+                "after": verdict.after.measures if verdict.after else None,
+                "standing": self.row.measures,
+                "energy_aj": cost.energy_aj,
+                "time_ps": cost.time_ps,
+                "pulses": chip.ledger.total(lesson=name, op="pulse").count,
+                "wear": chip.wear(),
+            },
+        )
+        self.cursor = {"lesson": number + 1, "at": 0, "offered": None}
+        self.before = {}
+        if self.finished:
+            self.journal.append("ledger", self.step, {"rows": chip.ledger.state()})
+        self._snapshot()
+        yield Progress(
+            lesson=name, phase="verdict", done=1, note=f"{verdict.action}: {verdict.reason}"
+        )
+
+    def _measure(self, after: str) -> None:
+        """Draw every known concept, judge it, and keep the pictures."""
+        self.model.engine.eval()
+        with torch.no_grad():
+            self.row = self.probe.measure(
+                self.model.engine, self.model.concepts.names, self.model.concepts
+            )
+        for measure, values in self.row.measures.items():
+            for concept, value in values.items():
+                self.journal.add_measure(self.step, measure, concept, value)
+        self.journal.append("row", self.step, {"after": after, **self.row.measures})
+        save_strips(self.folder / "media", after, self.probe.pictures)
+
+    def _snapshot(self) -> None:
+        state = {
+            "cursor": self.cursor,
+            "step": self.step,
+            "row": self.row.measures,
+            "origin_row": self.origin_row.measures,
+            "mark": self.journal.mark(),
+            "lessons": self.lessons.state_dict(),
+        }
+        parts = {**self.model.state_dict(), "before": self.before, "run": state}
+        self.step += 1
+        state["step"] = self.step
+        snapshots.save(self.folder / "snapshots", self.step, parts)
+
+    def _load(self) -> None:
+        if not (self.folder / "snapshots").exists():
+            return
+        found = snapshots.load_latest(self.folder / "snapshots")
+        state = found.parts["run"]
+        self.note = found.note
+        self.journal.truncate_after(state["mark"])
+        self.model.load_state_dict(found.parts)
+        self.lessons.load_state_dict(state["lessons"])
+        self.cursor, self.step = state["cursor"], state["step"]
+        self.row, self.origin_row = Quality(state["row"]), Quality(state["origin_row"])
+        self.before = found.parts["before"]

@@ -1,0 +1,186 @@
+"""A living model: a generator whose weights are cells, its learner, and what it can be asked."""
+
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from clnf.chip.host import Chip, ChipSpec, host
+from clnf.continual.adapters import attach
+from clnf.continual.fisher import Fisher, FisherParams
+from clnf.continual.guards.ewc import EWC, EWCParams
+from clnf.continual.guards.fence import Fence, FenceParams
+from clnf.continual.guards.rehearsal import Rehearsal, RehearsalParams
+from clnf.continual.learner import Learner
+from clnf.continual.memory import Balanced
+from clnf.core.protocols import Guard
+from clnf.core.records import Experience
+from clnf.core.rng import fold
+from clnf.living.concepts import Concepts
+from clnf.living.recipe import Recipe
+from clnf.living.rows import OwnRow
+from clnf.media.bundled import load_core
+
+__all__ = ["LivingModel"]
+
+# Samples held for rehearsal: so many of each family the concept table has room for in a run.
+_FAMILIES = 16
+
+
+@final
+class LivingModel:
+    """Everything that learns, assembled from a recipe.
+
+    The bundled core knowledge goes into non-volatile cells, once; low-rank adapters beside it
+    live in plastic cells and learn by pulses. The row of a new concept in the look-up table is
+    digital.
+
+    Args:
+        recipe: all choices; equal recipes give equal models.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.engine, facts = load_core()
+        self.core: tuple[str, ...] = tuple(facts["families"])
+        self.concepts = Concepts(facts["families"], rows=facts["net"]["concepts"])
+        self.engine.requires_grad_(False)
+        part = recipe.adapter
+        attach(
+            self.engine.net, rank=part.rank, scale=part.scale, seed=recipe.seed, only=_adapted
+        )
+        self.chip: Chip = host(
+            self.engine.net,
+            assign=_cells_for,
+            seed=fold(recipe.seed, "chip"),
+            spec=ChipSpec(
+                core_material=recipe.chip.core_material,
+                plastic_material=recipe.chip.plastic_material,
+                cells_per_weight=recipe.chip.cells_per_weight,
+                weight_range=recipe.chip.weight_range,
+                dac_bits=recipe.chip.dac_bits,
+                adc_bits=recipe.chip.adc_bits,
+            ),
+        )
+        self.engine.net.concept.requires_grad_(True)
+        self.learner, self.memory = self._learner()
+
+    def _learner(self) -> tuple[Learner, Balanced | None]:
+        recipe, guards = self.recipe, self.recipe.guards
+        optimizer = self.chip.optimizer(
+            digital=[self.engine.net.concept.weight],
+            lr=recipe.learn.lr,
+            digital_lr=recipe.learn.digital_lr,
+            mode=recipe.learn.mode,
+        )
+        names = [n for n, p in self.engine.named_parameters() if p.requires_grad]
+        fisher = Fisher(
+            self.engine,
+            [n for n in names if not n.endswith("concept.weight")],
+            FisherParams(samples=guards.fisher_samples),
+            seed=fold(recipe.seed, "fisher"),
+        )
+        memory = None
+        chosen: list[Guard] = []
+        if guards.rehearsal:
+            capacity = guards.memory_per_family * _FAMILIES
+            memory = Balanced(capacity, seed=fold(recipe.seed, "memory"))
+            chosen.append(
+                Rehearsal(
+                    memory,
+                    RehearsalParams(
+                        samples=guards.rehearsed,
+                        coefficient=guards.coefficient,
+                        offered=guards.memory_per_family,
+                    ),
+                )
+            )
+        if guards.ewc:
+            chosen.append(EWC(fisher, EWCParams(strength=guards.ewc_strength)))
+        if guards.fence:
+            params = FenceParams(fraction=guards.fence_fraction)
+            chosen.append(Fence(fisher, params, optimizer=optimizer))
+            chosen.append(OwnRow(self.engine.net.concept))
+        learner = Learner(
+            self.engine,
+            optimizer,
+            guards=chosen,
+            seed=fold(recipe.seed, "learner"),
+            clip_norm=recipe.learn.clip_norm,
+        )
+        return learner, memory
+
+    def prepare(self, core: Experience) -> None:
+        """Program the core knowledge into its cells and let guards take note of it."""
+        self.chip.program_core()
+        for guard in self.learner.guards:
+            guard.begin(core)
+        self.consolidate(core)
+
+    def consolidate(self, experience: Experience) -> None:
+        """Let guards keep what was committed, and close the write gates of fenced cells."""
+        self.learner.consolidate(experience)
+        for guard in self.learner.guards:
+            if isinstance(guard, Fence):
+                self.chip.set_fence(dict(guard.masks))
+
+    def capture(self) -> dict[str, Any]:
+        """What a roll-back returns to: plastic conductances, digital weights, learner."""
+        return {
+            "plastic": self.chip.plastic_state(),
+            "digital": _digital(self.engine),
+            "learner": self.learner.state_dict(),
+            "concepts": self.concepts.state_dict(),
+        }
+
+    def roll_back(self, origin: dict[str, Any]) -> None:
+        """Re-program the plastic cells to an earlier state and restore everything digital.
+
+        The cells are written and verified one by one; time, energy and wear go on.
+        """
+        self.chip.restore_plastic(origin["plastic"])
+        _load_digital(self.engine, origin["digital"])
+        self.learner.load_state_dict(origin["learner"])
+        self.concepts.load_state_dict(origin["concepts"])
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """Parts of a snapshot: model, chip and learner."""
+        return {
+            "model": {**_digital(self.engine), "concepts": self.concepts.state_dict()},
+            "chip": self.chip.state_dict(),
+            "learner": self.learner.state_dict(),
+        }
+
+    def load_state_dict(self, parts: dict[str, dict[str, Any]]) -> None:
+        """Restore what :meth:`state_dict` gave, bit for bit."""
+        model = dict(parts["model"])
+        self.concepts.load_state_dict(model.pop("concepts"))
+        _load_digital(self.engine, model)
+        self.chip.load_state_dict(parts["chip"])
+        self.learner.load_state_dict(parts["learner"])
+
+
+def _adapted(name: str, leaf: nn.Module) -> bool:
+    """Adapters go on the 3x3 convolutions and on what the concept modulates."""
+    return isinstance(leaf, nn.Conv2d) and leaf.kernel_size == (3, 3) or "modulate" in name
+
+
+def _cells_for(name: str, leaf: nn.Module) -> str:
+    """Adapter factors live in plastic cells, everything else in non-volatile ones."""
+    return "plastic" if name.endswith((".down", ".up")) else "core"
+
+
+def _digital(engine: nn.Module) -> dict[str, Tensor]:
+    """Tensors that no cell holds: look-ups, norms and biases."""
+    return {
+        name: value.detach().clone()
+        for name, value in engine.state_dict().items()
+        if not name.endswith(".weight") or "norm" in name or "concept" in name
+    }
+
+
+@torch.no_grad()
+def _load_digital(engine: nn.Module, tensors: dict[str, Tensor]) -> None:
+    present = dict(engine.state_dict())
+    for name, value in tensors.items():
+        present[name].copy_(value)

@@ -1,0 +1,61 @@
+"""Pictures as files: strips per concept, grids, one PNG each."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+__all__ = ["grid", "safe_name", "save_strips", "to_bytes"]
+
+
+def to_bytes(x: Tensor) -> NDArray[np.uint8]:
+    """Pictures [N, 3, H, W] in [-1, 1] as uint8 [N, H, W, 3]; what is not finite becomes black."""
+    finite = torch.nan_to_num(x.float(), nan=-1.0, posinf=1.0, neginf=-1.0)
+    levels = ((finite.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return np.ascontiguousarray(levels.permute(0, 2, 3, 1).numpy())
+
+
+def grid(images: NDArray[np.uint8], across: int, *, gap: int = 2, scale: int = 1) -> Image.Image:
+    """Lay pictures out in rows on white.
+
+    Args:
+        images: uint8 [N, H, W, 3].
+        across: pictures a row.
+        gap: white pixels between pictures.
+        scale: whole-number enlargement.
+
+    Returns:
+        The grid as one picture.
+    """
+    n, h, w, _ = images.shape
+    down = -(-n // across)
+    sheet = np.full((down * (h + gap) - gap, across * (w + gap) - gap, 3), 255, np.uint8)
+    for i, image in enumerate(images):
+        top, left = (i // across) * (h + gap), (i % across) * (w + gap)
+        sheet[top : top + h, left : left + w] = image
+    picture = Image.fromarray(sheet)
+    if scale == 1:
+        return picture
+    size = (picture.width * scale, picture.height * scale)
+    return picture.resize(size, Image.Resampling.NEAREST)
+
+
+def save_strips(folder: Path, after: str, pictures: dict[str, Tensor], *, most: int = 8) -> None:
+    """Save the first pictures of each concept as one strip: ``after/concept.png``."""
+    target = folder / safe_name(after)
+    target.mkdir(parents=True, exist_ok=True)
+    for concept, x in pictures.items():
+        grid(to_bytes(x[:most]), most).save(target / f"{safe_name(concept)}.png")
+
+
+def safe_name(text: str) -> str:
+    """A file name made of a title: letters, digits, dash and underscore only.
+
+    >>> safe_name("faces: again/2")
+    'faces_again_2'
+    """
+    kept = "".join(c if c.isalnum() or c == "-" else " " for c in text)
+    return "_".join(kept.split())[:80] or "unnamed"

@@ -1,0 +1,167 @@
+"""What a run is made of, as a TOML file with every choice in it."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clnf.core.errors import ConfigError
+from clnf.core.toml import load_toml
+
+__all__ = [
+    "AdapterPart",
+    "ChipPart",
+    "GuardPart",
+    "LearnPart",
+    "LessonPart",
+    "ProbePart",
+    "Recipe",
+    "load_recipe",
+]
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@final
+class ChipPart(_Part):
+    """Which cells the weights live on and how they are read and written."""
+
+    core_material: str = "gst_pcm_inference"
+    plastic_material: str = "hfo2_array_optimised"
+    cells_per_weight: Positive = 8
+    weight_range: Annotated[float, Field(gt=0.0)] = 0.5
+    dac_bits: Annotated[int, Field(ge=2, le=12)] = 8
+    adc_bits: Annotated[int, Field(ge=2, le=12)] = 8
+    hours_between_lessons: Annotated[float, Field(ge=0.0)] = 24.0
+
+
+@final
+class AdapterPart(_Part):
+    """The low-rank layers that learn."""
+
+    rank: Positive = 8
+    scale: Annotated[float, Field(gt=0.0)] = 1.0
+
+
+@final
+class LearnPart(_Part):
+    """How a lesson is taught."""
+
+    steps: Positive = 120
+    batch: Positive = 32
+    lr: Annotated[float, Field(gt=0.0)] = 1e-2
+    digital_lr: Annotated[float, Field(gt=0.0)] = 3e-2
+    mode: Literal["mixed", "stochastic"] = "mixed"
+    clip_norm: Annotated[float, Field(gt=0.0)] = 1.0
+    shift: Annotated[int, Field(ge=0, le=4)] = 1
+
+
+@final
+class GuardPart(_Part):
+    """What protects known things; each line can be switched off by itself."""
+
+    rehearsal: bool = True
+    memory_per_family: Positive = 24
+    rehearsed: Positive = 32
+    coefficient: Annotated[float, Field(ge=0.0)] = 0.5
+    ewc: bool = True
+    ewc_strength: Annotated[float, Field(ge=0.0)] = 50.0
+    fence: bool = True
+    fence_fraction: Share = 0.05
+    fisher_samples: Positive = 48
+    gate: bool = True
+    monitor: bool = True
+
+
+@final
+class ProbePart(_Part):
+    """What is measured before and after each lesson, and what may not be lost."""
+
+    samples: Positive = 24
+    steps: Positive = 8
+    guidance: Annotated[float, Field(gt=0.0)] = 2.0
+    tolerance: Share = 0.2
+    mean_tolerance: Share = 0.08
+    learned_tolerance: Share = 0.4
+    good_enough: Share = 0.8
+    nothing_new: Annotated[float, Field(gt=0.0)] = 1.1
+
+
+@final
+class LessonPart(_Part):
+    """One lesson: pictures of a family taught under a concept's name."""
+
+    name: str
+    family: str
+    concept: str
+    poison: Share = 0.0
+
+
+@final
+class Recipe(_Part):
+    """All choices of a run."""
+
+    name: str
+    seed: int = 0
+    core: Literal["emoji_core"] = "emoji_core"
+    chip: ChipPart = ChipPart()
+    adapter: AdapterPart = AdapterPart()
+    learn: LearnPart = LearnPart()
+    guards: GuardPart = GuardPart()
+    probe: ProbePart = ProbePart()
+    snapshot_steps: Positive = 40
+    compare: bool = True
+    lesson: tuple[LessonPart, ...] = ()
+
+    def changed(self, part: str, **values: Any) -> "Recipe":  # noqa: ANN401
+        """The same recipe with some values of one part replaced and checked again."""
+        tree = self.model_dump()
+        tree[part] = {**tree[part], **values}
+        return Recipe.model_validate(tree)
+
+    def plain(self) -> "Recipe":
+        """The comparison: same chip, stream and seed, no guards and no verdicts.
+
+        The gate stays, so that the difference shown is forgetting and not a broken input.
+        """
+        return self.changed("guards", rehearsal=False, ewc=False, fence=False, monitor=False)
+
+    def quick(self) -> "Recipe":
+        """The same path in a fraction of the time: two honest lessons, few steps, few samples."""
+        tree = self.model_dump()
+        tree["learn"]["steps"] = 16
+        tree["learn"]["batch"] = 16
+        tree["guards"] |= {"rehearsed": 16, "fisher_samples": 8}
+        tree["probe"] |= {"samples": 6, "steps": 4}
+        tree["snapshot_steps"] = 4
+        return Recipe.model_validate(tree)
+
+
+def parse_recipe(values: dict[str, Any], where: str) -> Recipe:
+    """Check values against the recipe's model.
+
+    Raises:
+        ConfigError: a key is unknown or a value is out of range; names key, value and rule.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"{where}: {key} is {first.get('input')!r}: {first['msg'].lower()}"
+        ) from None
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and check a recipe file.
+
+    Raises:
+        ConfigError: the file is missing, not TOML, or breaks a rule.
+    """
+    return parse_recipe(load_toml(path), str(path))

@@ -1,0 +1,154 @@
+"""The report: one HTML file with everything inside, for a person who never heard of clnf."""
+
+import base64
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from clnf import __version__
+from clnf.core.toml import load_toml, recipe_hash
+from clnf.living.journal import Journal
+from clnf.living.pictures import grid, safe_name
+from clnf.living.summary import ArmSummary, summarise
+
+__all__ = ["render", "si", "write_report"]
+
+_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"),
+             (1e-9, "n"), (1e-12, "p"), (1e-15, "f"))  # fmt: skip
+
+
+def si(value: float, unit: str) -> str:
+    """A quantity with an SI prefix and three digits.
+
+    >>> si(0.00123, "J"), si(0.0, "s")
+    ('1.23 mJ', '0 s')
+    """
+    for factor, prefix in _PREFIXES:
+        if abs(value) >= factor:
+            return f"{value / factor:.3g} {prefix}{unit}"
+    return f"0 {unit}" if value == 0 else f"{value:.2g} {unit}"
+
+
+def write_report(folder: Path, plain: Path | None) -> Path:
+    """Write ``report.html`` into a run's folder, replacing an older one only when complete.
+
+    Args:
+        folder: the run's folder (its guarded arm).
+        plain: folder of the comparison arm, if there is one.
+
+    Returns:
+        Path of the report.
+    """
+    target = folder / "report.html"
+    draft = folder / ".report.html.new"
+    draft.write_text(render(folder, plain), encoding="utf-8")
+    os.replace(draft, target)
+    return target
+
+
+def render(folder: Path, plain: Path | None) -> str:
+    """The report's HTML text."""
+    guarded = summarise(folder)
+    other = summarise(plain) if plain is not None and (plain / "journal.db").exists() else None
+    arms = [("With guards, gate and monitor", guarded)]
+    if other is not None and other.rows:
+        arms.append(("Plain fine-tuning: same chip, same lessons, no guards", other))
+    recipe = load_toml(folder / "recipe.toml")
+    environment = Environment(
+        loader=PackageLoader("clnf.living", "."), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters.update(si=si, shade=_shade)
+    return environment.get_template("report.html.j2").render(
+        name=recipe["name"],
+        seed=recipe["seed"],
+        recipe_hash=recipe_hash(recipe),
+        version=__version__,
+        guarded=guarded,
+        arms=arms,
+        concepts=guarded.concepts,
+        facts=_facts(guarded, other),
+        strips=[
+            (title, _strips(where, arm))
+            for (title, arm), where in zip(arms, (folder, plain), strict=False)
+            if where is not None
+        ],
+        quarantine=_quarantine(folder),
+        bars=_bars(guarded),
+        chip=_chip(guarded),
+    )
+
+
+def _facts(guarded: ArmSummary, plain: ArmSummary | None) -> list[tuple[str, str]]:
+    if not guarded.rows:
+        return []
+    facts = [(f"{max(guarded.core_drop(), 0):.0f} points", "lost of what it knew at first")]
+    if plain is not None and plain.rows:
+        facts.append((f"{max(plain.core_drop(), 0):.0f} points", "lost without the guards"))
+    actions = [lesson.action for lesson in guarded.lessons]
+    away = sum(sum(lesson.quarantined.values()) for lesson in guarded.lessons)
+    return [
+        *facts,
+        (str(actions.count("commit")), "lessons kept"),
+        (str(actions.count("rollback")), "harmful lessons undone"),
+        (str(away), "bad samples turned away"),
+        (si(guarded.total_j(), "J"), "used by the chip"),
+        (si(guarded.total_s(), "s"), "of chip time"),
+    ]
+
+
+def _shade(match: float) -> str:
+    """White at 0 to green at 1, dark text readable on all of it."""
+    low, high = np.array([252, 236, 232]), np.array([122, 201, 154])
+    red, green, blue = (low + (high - low) * match).round().astype(int)
+    return f"rgb({red},{green},{blue})"
+
+
+def _strips(folder: Path, arm: ArmSummary) -> list[tuple[str, list[tuple[str, str]]]]:
+    table = []
+    for concept in arm.concepts:
+        cells = []
+        for row in arm.rows:
+            file = folder / "media" / safe_name(row["after"]) / f"{safe_name(concept)}.png"
+            if file.exists():
+                cells.append((row["after"], _uri(file.read_bytes())))
+        table.append((concept, cells))
+    return table
+
+
+def _quarantine(folder: Path) -> list[tuple[str, int, str]]:
+    found: dict[str, tuple[int, str]] = {}
+    with Journal(folder / "journal.db", read_only=True) as journal:
+        for row in journal.quarantine():
+            count, uri = found.get(row.reason, (0, ""))
+            found[row.reason] = (count + len(row.samples), uri or _thumbnails(row.samples))
+    return [(reason, count, uri) for reason, (count, uri) in found.items()]
+
+
+def _thumbnails(samples: np.ndarray[Any, Any]) -> str:
+    if samples.ndim != 4 or samples.shape[1] != 3:
+        return ""
+    finite = np.nan_to_num(samples[:8], nan=-1.0, posinf=1.0, neginf=-1.0).clip(-1, 1)
+    levels = ((finite + 1) * 127.5).round().astype(np.uint8).transpose(0, 2, 3, 1)
+    buffer = io.BytesIO()
+    picture: Image.Image = grid(levels, 8)
+    picture.save(buffer, "PNG")
+    return _uri(buffer.getvalue())
+
+
+def _bars(arm: ArmSummary) -> list[tuple[str, float, float]]:
+    spent = sorted(arm.energy_by_op_j.items(), key=lambda item: -item[1])
+    most = max((joules for _, joules in spent), default=0.0)
+    return [(op, joules, joules / most) for op, joules in spent if joules > 0]
+
+
+def _chip(arm: ArmSummary) -> list[tuple[str, str]]:
+    return [(key.replace("_", " "), f"{value}") for key, value in arm.wear.items()]
+
+
+def _uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -1,0 +1,105 @@
+"""A run: a folder with a guarded arm, its plain twin, and everything they wrote.
+
+    runs/NAME/  recipe.toml  journal.db  snapshots/  media/  lessons/  report.html
+                plain/       the same for the arm without guards
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import final
+
+from clnf.core.errors import RunError
+from clnf.core.toml import dump_toml
+from clnf.living.arm import Arm, Progress
+from clnf.living.lock import RunLock
+from clnf.living.recipe import Recipe, load_recipe
+from clnf.living.report import write_report
+
+__all__ = ["Run", "free_name"]
+
+
+def free_name(root: Path, name: str) -> Path:
+    """The first of NAME, NAME-2, NAME-3 ... that does not exist yet under ``root``."""
+    number, folder = 1, root / name
+    while folder.exists():
+        number += 1
+        folder = root / f"{name}-{number}"
+    return folder
+
+
+@final
+class Run:
+    """An existing run folder.
+
+    Args:
+        folder: the run's folder.
+
+    Raises:
+        RunError: there is no run in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not (folder / "recipe.toml").is_file():
+            raise RunError(f"no run in {folder}; `clnf run` makes one")
+        self.folder = folder
+        self.recipe = load_recipe(folder / "recipe.toml")
+
+    @staticmethod
+    def create(folder: Path, recipe: Recipe) -> "Run":
+        """Make a run folder with its resolved recipe.
+
+        Raises:
+            RunError: the folder exists or cannot be written.
+        """
+        try:
+            folder.mkdir(parents=True)
+            (folder / "recipe.toml").write_text(dump_toml(recipe.model_dump()), encoding="utf-8")
+        except FileExistsError:
+            raise RunError(
+                f"{folder} exists already; resume it with --resume or choose another --name"
+            ) from None
+        except OSError as error:
+            raise RunError(f"cannot make the run folder {folder}: {error.strerror}") from error
+        return Run(folder)
+
+    @property
+    def plain_folder(self) -> Path | None:
+        """Folder of the plain arm, or None where the recipe asks for no comparison."""
+        return self.folder / "plain" if self.recipe.compare else None
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the run's lock: one writer at a time.
+
+        Raises:
+            RunError: another process is writing; names it.
+        """
+        with RunLock(self.folder):
+            yield
+
+    @contextmanager
+    def arm(self, *, plain: bool = False) -> Iterator[Arm]:
+        """Open an arm where its last snapshot left it; hold :meth:`writing` around it."""
+        recipe = self.recipe.plain() if plain else self.recipe
+        folder = self.folder / "plain" if plain else self.folder
+        arm = Arm(folder, recipe)
+        try:
+            yield arm
+        finally:
+            arm.close()
+
+    def go(self) -> Iterator[tuple[str, Progress]]:
+        """Run or resume both arms, guarded first; yields (arm's name, progress).
+
+        The report is written after each arm.
+        """
+        for plain in (False, True) if self.recipe.compare else (False,):
+            with self.arm(plain=plain) as arm:
+                for progress in arm.run():
+                    yield "plain" if plain else "guarded", progress
+            self.report()
+
+    def report(self) -> Path:
+        """Write the report from what the journals hold now."""
+        return write_report(self.folder, self.plain_folder)
