@@ -27,7 +27,7 @@ class AdwinParams:
     """
 
     delta: float = quantity("1", 0.002)
-    clock: int = quantity("1", 32)
+    clock: int = quantity("1", 16)
     buckets: int = quantity("1", 5)
     grace: int = quantity("1", 10)
 
@@ -48,7 +48,7 @@ class Adwin:
         eps = sqrt(2/m * v * L) + 2/(3m) * L,  1/m = 1/(n0-5+1) + 1/(n1-5+1),  L = ln(2 ln(n)/delta)
 
     (n values in all, variance v) mean a change. The bound's last term supposes values of order
-    one; scale the input to that. Costs about a microsecond a value and O(log n) memory.
+    one; scale the input to that. Costs a few microseconds a value and O(log n) memory.
 
     >>> detector = Adwin()
     >>> any(detector.update(0.0) for _ in range(500)), any(detector.update(1.0) for _ in range(500))

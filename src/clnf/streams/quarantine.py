@@ -1,0 +1,135 @@
+"""Where refused samples wait, with the reason, until a person looks at them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from clnf.core.errors import ClnfError, DataError
+from clnf.core.records import Source
+from clnf.core.units import quantity
+from clnf.streams.sources import ArraySource
+
+__all__ = ["Flaw", "Held", "Quarantine"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Flaw:
+    """Why a sample was refused.
+
+    Attributes:
+        index: position in the experience's data.
+        check: name of the check.
+        reason: for people.
+        hard: whether the check guards the learner, so that nobody can release the sample.
+    """
+
+    index: int = quantity("1")
+    check: str
+    reason: str
+    hard: bool = False
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A refused sample.
+
+    Attributes:
+        key: names the sample, "lesson#index".
+        lesson: name of the experience.
+        flaw: why it is here.
+        x: its data [...]; None where it could not even be read.
+        cond: concept or class index it came with.
+    """
+
+    key: str
+    lesson: str
+    flaw: Flaw
+    x: Tensor | None
+    cond: int = quantity("1", -1)
+
+
+@final
+class Quarantine:
+    """A bounded store of refused samples; the oldest leave first.
+
+    Args:
+        limit: samples kept, >= 1.
+    """
+
+    def __init__(self, limit: int = 512) -> None:
+        self.limit = limit
+        self.dropped = 0
+        self._held: dict[str, Held] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __iter__(self) -> Iterator[Held]:
+        return iter(tuple(self._held.values()))
+
+    def add(self, lesson: str, source: Source, flaws: Sequence[Flaw]) -> None:
+        """Keep refused samples of a lesson; offering the same lesson again changes nothing."""
+        self.dropped += max(0, len(flaws) - self.limit)
+        for flaw in flaws[: self.limit]:
+            key = f"{lesson}#{flaw.index}"
+            try:
+                batch = source.take(torch.tensor([flaw.index]))
+                x, cond = batch.x[0].detach().cpu().clone(), int(batch.cond[0])
+            except ClnfError:
+                x, cond = None, -1
+            self._held[key] = Held(key=key, lesson=lesson, flaw=flaw, x=x, cond=cond)
+        while len(self._held) > self.limit:
+            del self._held[next(iter(self._held))]
+            self.dropped += 1
+
+    def release(self, keys: Sequence[str]) -> ArraySource:
+        """Take samples out, as a source.
+
+        Args:
+            keys: as in :class:`Held`; at least one.
+
+        Raises:
+            DataError: a key is unknown, its sample may not be released, or shapes differ.
+        """
+        if not keys:
+            raise DataError("name at least one sample to release")
+        chosen = [self._get(key) for key in keys]
+        data = [held.x for held in chosen if held.x is not None]
+        if len({x.shape for x in data}) > 1:
+            raise DataError("samples of different shapes must be released one by one")
+        for key in keys:
+            del self._held[key]
+        return ArraySource(torch.stack(data), torch.tensor([held.cond for held in chosen]))
+
+    def _get(self, key: str) -> Held:
+        if key not in self._held:
+            raise DataError(f"nothing named {key!r} is in quarantine")
+        held = self._held[key]
+        if held.flaw.hard or held.x is None:
+            raise DataError(
+                f"{key} cannot be released, the learner could not use it: {held.flaw.reason}"
+            )
+        return held
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that must survive a restart: tensors and JSON values in a flat dict."""
+        rows = [
+            [h.key, h.lesson, h.flaw.index, h.flaw.check, h.flaw.reason, h.flaw.hard, h.cond]
+            for h in self._held.values()
+        ]
+        tensors = {f"x.{h.key}": h.x.clone() for h in self._held.values() if h.x is not None}
+        return {"rows": rows, "dropped": self.dropped, **tensors}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self.dropped = int(state["dropped"])
+        self._held = {}
+        for key, lesson, index, check, reason, hard, cond in state["rows"]:
+            x = state[f"x.{key}"].clone() if f"x.{key}" in state else None
+            flaw = Flaw(index=int(index), check=check, reason=reason, hard=bool(hard))
+            self._held[key] = Held(key=key, lesson=lesson, flaw=flaw, x=x, cond=int(cond))
