@@ -11,10 +11,10 @@ independent from read to read. Conductances never go below zero.
 Source: Nandakumar et al., ICECS 2019.
 """
 
+import math
 from dataclasses import dataclass
 from typing import final
 
-import torch
 from torch import Tensor
 
 from clnf.core.errors import DeviceLimitError
@@ -123,14 +123,15 @@ def drift(programmed_s: Tensor, exponent: Tensor, law: Pcm, age_s: float) -> Ten
     """Conductance ``age_s`` >= 0 seconds after the end of programming, S."""
     if age_s == 0.0:
         return programmed_s.clone()
-    log_t = torch.log1p(torch.tensor(age_s / law.drift_reference_s, dtype=torch.float64))
-    return programmed_s * torch.exp(exponent * -float(log_t))
+    return programmed_s * torch.exp(exponent * -math.log1p(age_s / law.drift_reference_s))
 
 
-def read_sigma(programmed_s: Tensor, drifted_s: Tensor, law: Pcm, age_s: float) -> Tensor:
-    """Standard deviation of one read, S, at ``age_s`` seconds after programming."""
-    t = age_s + law.drift_reference_s
-    growth = float(torch.tensor((t + law.read_time_s) / (2 * law.read_time_s)).log().sqrt())
+def read_sigma(programmed_s: Tensor, drifted_s: Tensor, law: Pcm, time_s: float) -> Tensor:
+    """Standard deviation of one read, S, at ``time_s`` >= tr after the programming pulse.
+
+    In use t = age + t0; a verifying read right after the pulse has a smaller t and is quieter.
+    """
+    growth = math.sqrt(max(math.log((time_s + law.read_time_s) / (2 * law.read_time_s)), 0.0))
     g = _relative(programmed_s, law)
     q = (law.read_noise_scale / g**law.read_noise_exponent).clamp(max=law.read_noise_cap)
     return drifted_s * q * growth

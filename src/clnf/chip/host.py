@@ -1,0 +1,287 @@
+"""Put a module's layers on tiles, in place, and keep the handle to the chip under them."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, cast, final
+
+import torch
+from torch import Tensor, nn
+
+from clnf.chip.crossbar.reading import Circuit
+from clnf.chip.crossbar.tile import PlasticTile, StoredTile, Tile
+from clnf.chip.layers import AbstractAnalog, AnalogConv2d, AnalogLinear
+from clnf.chip.optimizer import PulseOptimizer, PulseRule
+from clnf.chip.program import Bill, compensate, write_plastic, write_stored
+from clnf.chip.spec import ChipSpec
+from clnf.core.errors import ConfigError
+from clnf.core.ledger import Ledger
+from clnf.core.units import quantity
+from clnf.devices.materials import lookup
+
+__all__ = ["Assign", "Chip", "TileWear", "host"]
+
+Assign = Callable[[str, nn.Module], Literal["core", "plastic"] | None]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TileWear:
+    """How worn a tile is.
+
+    Attributes:
+        most: pulses of its most worn cell.
+        mean: pulses per cell.
+        worst: that cell as (plane, column, row).
+        endurance: pulses a cell is expected to survive.
+        source: where that figure comes from.
+        life_lessons: lessons left to its most worn cell at the mean rate so far; infinite
+            while nothing was taught.
+    """
+
+    most: int = quantity("1")
+    mean: float = quantity("1")
+    worst: tuple[int, int, int] = quantity("1")
+    endurance: float = quantity("1")
+    source: str
+    life_lessons: float = quantity("1")
+
+
+@final
+class Chip:
+    """The hardware under a hosted module. Made by :func:`host`."""
+
+    def __init__(self, layers: dict[str, AbstractAnalog], circuit: Circuit) -> None:
+        self.layers = layers
+        self.circuit = circuit
+        self._bill = Bill(circuit.ledger, circuit.costs)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What everything so far has cost."""
+        return self.circuit.ledger
+
+    @property
+    def spec(self) -> ChipSpec:
+        """What kind of chip this is."""
+        return self.circuit.spec
+
+    @property
+    def clock_s(self) -> float:
+        """Simulated time since the chip was made."""
+        return self.circuit.now_s
+
+    @property
+    def tiles(self) -> dict[str, Tile]:
+        """All tiles by name."""
+        return {tile.name: tile for layer in self.layers.values() for tile in layer.tiles}
+
+    def program_core(self) -> dict[str, float]:
+        """Write the weights now in the module's core layers into their cells.
+
+        Returns:
+            Relative root-mean-square weight error per layer.
+        """
+        errors: dict[str, float] = {}
+        for name, layer in self.layers.items():
+            if layer.plastic:
+                continue
+            flat = layer.weight.detach().flatten(1).cpu().clone()
+            for tile in layer.tiles:
+                target = flat[tile.columns, tile.rows]
+                write_stored(cast(StoredTile, tile), target, self.clock_s, self._bill)
+            layer.refresh()
+            left = (layer.weight.detach().flatten(1).cpu() - flat).square().mean().sqrt()
+            errors[name] = float(left / flat.square().mean().sqrt().clamp(min=1e-12))
+        return errors
+
+    def program_plastic(self) -> None:
+        """Bring plastic cells to the weights now in the module, by write-verify pulses."""
+        for layer in self.layers.values():
+            if not layer.plastic:
+                continue
+            flat = layer.weight.detach().flatten(1).cpu()
+            for tile in layer.tiles:
+                target = flat[tile.columns, tile.rows]
+                write_plastic(cast(PlasticTile, tile), target, self._bill)
+            layer.refresh()
+
+    def optimizer(
+        self, params: Iterable[nn.Parameter], *, lr: float, rule: PulseRule | None = None
+    ) -> PulseOptimizer:
+        """An optimizer that turns plastic gradients into pulses, others into plain steps.
+
+        Args:
+            params: trainable parameters; those of plastic layers are found among them.
+            lr: learning rate in weight units.
+            rule: how gradients become pulses.
+        """
+        owners = {id(layer.weight): layer for layer in self.layers.values() if layer.plastic}
+        wanted = [p for p in params if p.requires_grad]
+        plastic = [owners[id(p)] for p in wanted if id(p) in owners]
+        digital = [p for p in wanted if id(p) not in owners]
+        return PulseOptimizer(plastic, digital, lr=lr, rule=rule or PulseRule(), bill=self._bill)
+
+    def noise(self, on: bool) -> None:
+        """Switch read noise."""
+        self.circuit.noisy = on and self.spec.read_noise != "off"
+
+    def converters(self, on: bool) -> None:
+        """Switch quantisation."""
+        self.circuit.converting = on
+
+    def calibrating(self, on: bool) -> None:
+        """While on, converters widen their ranges to whatever passes through the module."""
+        self.circuit.calibrating = on
+
+    def advance(self, seconds: float) -> None:
+        """Let simulated time pass: stored cells drift."""
+        if not seconds >= 0:
+            raise ConfigError(f"time runs forward; got {seconds} s")
+        self.circuit.now_s += seconds
+        for layer in self.layers.values():
+            if not layer.plastic and all(tile.is_programmed for tile in layer.tiles):
+                layer.refresh()
+
+    def recalibrate(self, *, per_column: bool = True) -> None:
+        """Undo the mean drift of stored cells digitally and let plastic converters settle anew."""
+        for layer in self.layers.values():
+            for tile in layer.tiles:
+                if isinstance(tile, StoredTile) and tile.is_programmed:
+                    compensate(tile, self.clock_s, self._bill, per_column=per_column)
+            if layer.plastic:
+                for converter in (layer.dac, *layer.adcs):
+                    converter.range = 0.0
+            elif all(tile.is_programmed for tile in layer.tiles):
+                layer.refresh()
+
+    def restore_plastic(self, snapshot: dict[str, Any]) -> float:
+        """Roll plastic weights back physically to a snapshot of :meth:`state_dict`.
+
+        Only weights whose cells were pulsed since are pulsed again, by write-verify; the
+        pulses are charged and wear the cells, and what error stays is the hardware's.
+
+        Returns:
+            Root-mean-square error left over the touched weights, in full scales.
+        """
+        total, count = 0.0, 0
+        for name, layer in self.layers.items():
+            if not layer.plastic:
+                continue
+            for tile in layer.tiles:
+                assert isinstance(tile, PlasticTile)
+                prefix = f"{name}/{tile.name}/"
+                worn = (tile.wear != snapshot[f"{prefix}wear"]).any(0).view(tile.shape)
+                now = tile.seen.clone()
+                tile.seen.copy_(snapshot[f"{prefix}seen"])
+                target, _ = tile.view(self.clock_s)
+                tile.seen.copy_(now)
+                left = write_plastic(tile, target, self._bill, only_CR=worn)
+                total += left**2 * int(worn.sum())
+                count += int(worn.sum())
+            layer.refresh()
+        return float((total / count) ** 0.5) if count else 0.0
+
+    def set_fence(self, name: str, mask: Tensor) -> None:
+        """Fence a plastic layer's cells: 0 shut, 1 open, between lets pulses through in part.
+
+        Args:
+            name: the layer's name in the module.
+            mask: [shape of its weight], values in [0, 1].
+        """
+        layer = self.layers.get(name)
+        if layer is None or not layer.plastic:
+            raise ConfigError(f"no plastic layer {name!r} on this chip")
+        if mask.shape != layer.weight.shape or not bool(((mask >= 0) & (mask <= 1)).all()):
+            raise ConfigError(
+                f"a fence for {name} needs shape {tuple(layer.weight.shape)} and values in "
+                f"[0, 1], got shape {tuple(mask.shape)}"
+            )
+        flat = mask.detach().float().flatten(1).cpu()
+        for tile in layer.tiles:
+            assert isinstance(tile, PlasticTile)
+            tile.fence.copy_(flat[tile.columns, tile.rows].reshape(-1))
+
+    def wear(self) -> dict[str, TileWear]:
+        """Wear of every tile. A partial pulse counts as a full cycle, which is pessimistic."""
+        lessons = max(len([name for name in self.ledger.by("lesson") if name != "setup"]), 0)
+        report: dict[str, TileWear] = {}
+        for tile in self.tiles.values():
+            stored = isinstance(tile, StoredTile)
+            row = self.spec.core if stored else self.spec.plastic
+            endurance = lookup("endurance_cycles", row, "hfox_generic")
+            worn = tile.wear.view(tile.cells_per_weight, -1)
+            columns_rows = (tile.columns.stop - tile.columns.start, tile.rows.stop - tile.rows.start)
+            plane, cell = divmod(int(worn.argmax()), worn.shape[1])
+            most = int(worn.max())
+            rate = most / lessons if lessons else 0.0
+            report[tile.name] = TileWear(
+                most=most,
+                mean=float(worn.double().mean()),
+                worst=(plane, *divmod(cell, columns_rows[1])),
+                endurance=endurance.number,
+                source=f"{endurance.source} ({endurance.material})",
+                life_lessons=(endurance.number - most) / rate if rate else float("inf"),
+            )
+        return report
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the chip remembers, copied: tensors and JSON values in a flat dict."""
+        state: dict[str, Any] = {"clock_s": self.clock_s, "ledger": self.ledger.state()}
+        state["lesson"] = self.ledger.lesson
+        for name, layer in self.layers.items():
+            for key, value in layer.state().items():
+                state[f"{name}/{key}"] = value.clone() if isinstance(value, Tensor) else value
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave; weights are refreshed from the cells."""
+        self.circuit.now_s = float(state["clock_s"])
+        self.ledger.load_state(state["ledger"])
+        self.ledger.lesson = state["lesson"]
+        for name, layer in self.layers.items():
+            prefix = f"{name}/"
+            own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            layer.load_state(own)
+
+
+def host(
+    module: nn.Module, *, assign: Assign, seed: int, spec: ChipSpec, ledger: Ledger | None = None
+) -> Chip:
+    """Replace chosen leaves by layers on tiles, in place.
+
+    Core layers hold nothing until :meth:`Chip.program_core`; plastic ones are written at once.
+
+    Args:
+        module: holder of ``nn.Linear`` and ``nn.Conv2d`` leaves.
+        assign: takes a leaf's name and the leaf; says "core", "plastic" or None (stays digital).
+        seed: of every cell and every draw of this chip.
+        spec: what kind of chip.
+        ledger: an existing ledger to charge; None makes one.
+
+    Raises:
+        ConfigError: the module is itself a leaf, or nothing was assigned.
+    """
+    if isinstance(module, (nn.Linear, nn.Conv2d)):
+        raise ConfigError("a leaf cannot be replaced in itself; host the module that holds it")
+    circuit = Circuit(spec, seed, ledger or Ledger())
+    layers: dict[str, AbstractAnalog] = {}
+    for name, leaf in list(module.named_modules()):
+        if not isinstance(leaf, (nn.Linear, nn.Conv2d)):
+            continue
+        kind = assign(name, leaf)
+        if kind is None:
+            continue
+        plastic = kind == "plastic"
+        analog: AbstractAnalog
+        if isinstance(leaf, nn.Linear):
+            analog = AnalogLinear(name, leaf, circuit, plastic=plastic)
+        else:
+            analog = AnalogConv2d(name, leaf, circuit, plastic=plastic)
+        parent, _, last = name.rpartition(".")
+        setattr(module.get_submodule(parent), last, analog)
+        layers[name] = analog
+    if not layers:
+        raise ConfigError("no leaf was assigned to the chip; check the assign function")
+    chip = Chip(layers, circuit)
+    chip.program_plastic()
+    return chip

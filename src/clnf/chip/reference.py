@@ -1,0 +1,43 @@
+"""Plain torch versions of the chip's kernels: same signatures, same noise draws."""
+
+import torch
+from torch import Tensor
+
+from clnf.chip.kernels import Columns
+from clnf.devices.reference import gauss4
+
+__all__ = ["drive", "plane_sums", "sense"]
+
+
+def drive(x: Tensor, power: Tensor, dac: Tensor, out: Tensor, energy: Tensor) -> None:
+    """Convert inputs to row voltages; see :func:`clnf.chip.kernels.drive`."""
+    gain, step, top = (float(v) for v in dac)
+    out.copy_((x * gain).round().clamp(-top, top) * step if top > 0 else x)
+    energy.copy_((power * (out * out)).sum(1))
+
+
+def sense(
+    y: Tensor, energy: Tensor, columns: Columns, top: float, key: Tensor, out: Tensor
+) -> None:
+    """Add read noise, convert, accumulate; see :func:`clnf.chip.kernels.sense`."""
+    index = torch.arange(y.numel(), device=y.device)
+    draw = gauss4(index, int(key[0]), int(key[1])).view_as(y)
+    # In double: the vector library's float32 root is not always correctly rounded.
+    spread = columns.sigma * energy.double().sqrt().float()
+    z = (y + spread * draw) * columns.gain
+    if top > 0:
+        z = z.round().clamp(-top, top)
+    out += z * columns.step + columns.bias
+
+
+def plane_sums(seen: Tensor, noise: Tensor, weight: Tensor, variance: Tensor) -> None:
+    """Weight and noise variance of cells; see :func:`clnf.chip.kernels.plane_sums`."""
+    scale = noise[0] / seen.shape[0]
+    weight.zero_()
+    variance.zero_()
+    for plane, value in enumerate(seen):
+        sigma = noise[1] * (noise[2] + value)
+        weight += value if plane % 2 == 0 else -value
+        variance += sigma * sigma
+    weight *= scale
+    variance *= scale * scale

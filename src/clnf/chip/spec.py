@@ -1,0 +1,89 @@
+"""What kind of chip: one frozen record, and presets that return it."""
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+from clnf.core.errors import ConfigError
+from clnf.core.units import quantity
+
+__all__ = ["ChipSpec", "ideal_chip"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ChipSpec:
+    """Materials, tile size, converters and write rules of a chip.
+
+    Attributes:
+        core: catalogue row of the cells that store, written once.
+        plastic: catalogue row of the cells that learn.
+        technology: row of ``technology.toml`` for the periphery.
+        tile_rows: rows of a tile; a longer layer becomes several tiles, summed digitally.
+        tile_columns: columns of a tile.
+        pairs: differential pairs per plastic weight; pulses go round them in turn.
+        plastic_range: largest plastic weight, in units of 1/sqrt(rows of the layer).
+        dac_bits: input converter; 0 switches quantisation off.
+        adc_bits: output converter; 0 switches quantisation off.
+        range_sigma: converter range is at most this many root-mean-squares when calibrated.
+        read_noise: how read noise becomes output noise: the exact variance, a rank-one
+            approximation of the cells' variances, or none.
+        plastic_read_noise: read noise of a plastic cell over its conductance. The HfO2 array
+            papers give none; 1 % is what Wan et al. (Nature 2022) report for other ReRAM.
+        dead_cells: include the material's share of dead cells.
+        spreads: keep the materials' spreads and programming noise.
+        verify_rounds: largest number of program-and-verify rounds.
+        verify_tolerance: accepted error when programming, as a fraction of full scale.
+        compute: number format of the simulated products of core tiles; bfloat16 rounds weights
+            and sums to 8 bits, below programming noise and half an 8-bit ADC step.
+        kernels: use the compiled kernels where they apply (on the CPU); else plain torch.
+    """
+
+    core: str = "gst_pcm"
+    plastic: str = "hfo2_array_optimised"
+    technology: str = "isaac_32nm"
+    tile_rows: int = quantity("1", 512)
+    tile_columns: int = quantity("1", 512)
+    pairs: int = quantity("1", 4)
+    plastic_range: float = quantity("1", 3.0)
+    dac_bits: int = quantity("1", 8)
+    adc_bits: int = quantity("1", 8)
+    range_sigma: float = quantity("1", 8.0)
+    read_noise: Literal["separable", "exact", "off"] = "separable"
+    plastic_read_noise: float = quantity("1", 0.01)
+    dead_cells: bool = True
+    spreads: bool = True
+    verify_rounds: int = quantity("1", 20)
+    verify_tolerance: float = quantity("1", 0.01)
+    compute: Literal["float32", "bfloat16"] = "float32"
+    kernels: bool = True
+
+    def __post_init__(self) -> None:
+        if min(self.tile_rows, self.tile_columns, self.pairs, self.verify_rounds) < 1:
+            raise ConfigError(
+                "a chip needs tiles of at least 1 x 1, at least 1 pair and 1 verify round, got "
+                f"{self.tile_rows} x {self.tile_columns}, {self.pairs}, {self.verify_rounds}"
+            )
+        for name, bits in (("dac_bits", self.dac_bits), ("adc_bits", self.adc_bits)):
+            if bits != 0 and not 2 <= bits <= 16:
+                raise ConfigError(f"{name} must be 0 (off) or 2 to 16, got {bits}")
+        if min(self.plastic_range, self.range_sigma, self.verify_tolerance) <= 0:
+            raise ConfigError(
+                "plastic_range, range_sigma and verify_tolerance must be positive, got "
+                f"{self.plastic_range}, {self.range_sigma}, {self.verify_tolerance}"
+            )
+
+
+def ideal_chip(*, kernels: bool = True) -> ChipSpec:
+    """A chip without any non-ideality: products equal the dense ones to float32 rounding.
+
+    Plastic cells still move in finite steps; use it to separate faults from physics.
+    """
+    return ChipSpec(
+        dac_bits=0,
+        adc_bits=0,
+        read_noise="off",
+        plastic_read_noise=0.0,
+        dead_cells=False,
+        spreads=False,
+        kernels=kernels,
+    )
