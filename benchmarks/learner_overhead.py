@@ -39,13 +39,16 @@ class InMemory:
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
         self.x, self.y = x, y
+        self.weight = torch.ones(len(x))
 
     def __len__(self) -> int:
         return len(self.x)
 
     def take(self, index: Tensor) -> Batch:
         """The samples at ``index``."""
-        return Batch.of(self.x[index], self.y[index])
+        return Batch(
+            x=self.x[index], cond=self.y[index], weight=self.weight.narrow(0, 0, len(index))
+        )
 
 
 def network() -> nn.Sequential:

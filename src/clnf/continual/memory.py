@@ -49,7 +49,7 @@ class AbstractMemory(ABC):
         self._x: Tensor | None = None
         self._cond = torch.zeros(capacity, dtype=torch.int64)
         self._weight = torch.zeros(capacity)
-        self._order: tuple[Tensor, Tensor, Tensor] | None = None
+        self._order: tuple[Indices, Indices, Indices] | None = None
 
     def __len__(self) -> int:
         return self._size
@@ -107,9 +107,11 @@ class AbstractMemory(ABC):
         """
         self._need_samples()
         order, first, count = self._by_class()
-        chosen = torch.randint(len(first), (n,), generator=rng)
-        part = (torch.rand(n, generator=rng, dtype=torch.float64) * count[chosen]).long()
-        return self._read(order[first[chosen] + part])
+        # One number chooses the class by its whole part, the sample by its fraction.
+        place = torch.rand(n, generator=rng, dtype=torch.float64).numpy() * len(first)
+        chosen = place.astype(np.int64)
+        within = ((place - chosen) * count[chosen]).astype(np.int64)
+        return self._read(torch.from_numpy(order[first[chosen] + within]))
 
     @final
     def draw_uniform(self, n: int, rng: torch.Generator) -> Batch:
@@ -190,12 +192,12 @@ class AbstractMemory(ABC):
         if not self._size:
             raise DataError("nothing to draw: the memory is empty")
 
-    def _by_class(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _by_class(self) -> tuple[Indices, Indices, Indices]:
         """Slots sorted by class, and the first place and length of each class in that order."""
         if self._order is None:
-            order = torch.argsort(self._cond[: self._size], stable=True)
-            _, count = torch.unique(self._cond[: self._size], return_counts=True)
-            self._order = (order, count.cumsum(0) - count, count)
+            cond = self._cond[: self._size].numpy()
+            _, first, count = np.unique(np.sort(cond), return_index=True, return_counts=True)
+            self._order = (np.argsort(cond, kind="stable"), first, count)
         return self._order
 
 
