@@ -1,0 +1,63 @@
+"""The program ``clnf``: all commands under one roof, every deliberate error one sentence.
+
+Ends with 0 when all went well, 2 for an error clnf raises on purpose or a disk that refuses, and
+130 for Ctrl-C. Anything else is a fault of clnf and shows its trace.
+"""
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+import clnf
+from clnf.cli import data, doctor
+from clnf.core.errors import ClnfError
+
+__all__ = ["app", "run"]
+
+ERROR, STOPPED = 2, 130
+
+app = typer.Typer(
+    name="clnf",
+    help="Living models: generators that keep learning on simulated nano-hardware.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(doctor.app)
+app.add_typer(data.app, name="data")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"clnf {clnf.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def clnf_(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Living models: generators that keep learning on simulated nano-hardware."""
+
+
+def run() -> None:
+    """Run the program with the arguments of the process; the entry point of ``clnf``."""
+    try:
+        app()
+    except ClnfError as error:
+        _end(str(error), ERROR)
+    except OSError as error:
+        _end(f"{error.strerror or error}: {error.filename or 'no file named'}", ERROR)
+    except (KeyboardInterrupt, SystemExit) as end:
+        if isinstance(end, SystemExit) and end.code != STOPPED:
+            raise
+        _end("stopped; a run goes on with `clnf run --resume NAME`", STOPPED)
+
+
+def _end(sentence: str, code: int) -> NoReturn:
+    print(f"clnf: {sentence}", file=sys.stderr)
+    raise SystemExit(code) from None
