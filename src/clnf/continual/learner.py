@@ -181,7 +181,7 @@ class Learner:
         for guard in self.guards:
             penalty = guard.penalty()
             if penalty is not None:
-                value += float(penalty)
+                value += float(penalty.detach())
                 parts.append(penalty)
                 factors.append(torch.ones_like(penalty))
         self._clear_gradients()

@@ -1,0 +1,77 @@
+"""Each measure equals its equation on matrices small enough to do by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from clnf.continual.metrics import (
+    average_accuracy,
+    backward_transfer,
+    forgetting,
+    forward_transfer,
+)
+from clnf.core.errors import ShapeError
+
+nan = math.nan
+SQUARE = [[0.9, 0.2, 0.1], [0.6, 0.8, 0.3], [0.7, 0.5, 0.9]]
+
+
+def test_square_matrix_by_hand():
+    assert average_accuracy(SQUARE) == pytest.approx((0.7 + 0.5 + 0.9) / 3)
+    assert backward_transfer(SQUARE) == pytest.approx(((0.7 - 0.9) + (0.5 - 0.8)) / 2)
+    assert forgetting(SQUARE) == pytest.approx(((0.9 - 0.7) + (0.8 - 0.5)) / 2)
+    assert forward_transfer(SQUARE, [0.1, 0.1, 0.1]) == pytest.approx((0.1 + 0.2) / 2)
+
+
+def test_forward_transfer_counts_from_the_baseline():
+    """Pitfall: a model that stays at chance transfers nothing."""
+    chance = np.full((3, 3), 0.5)
+    assert forward_transfer(chance, [0.5] * 3) == 0.0
+    assert forward_transfer(chance, [0.0] * 3) == 0.5
+
+
+def test_concepts_learned_later_are_nan_before():
+    lower = [[0.9, nan, nan], [0.6, 0.8, nan], [0.7, 0.5, 0.9]]
+    assert average_accuracy(lower) == average_accuracy(SQUARE)
+    assert backward_transfer(lower) == backward_transfer(SQUARE)
+    assert forgetting(lower) == forgetting(SQUARE)
+    assert math.isnan(forward_transfer(lower, [0.1] * 3))
+    assert average_accuracy([[0.9, nan], [0.5, nan]]) == 0.5
+
+
+def test_core_concepts_are_learned_before_the_first_lesson():
+    """Two core concepts, two lessons; row 0 is before any lesson."""
+    matrix = [[0.9, 0.8, nan, nan], [0.7, 0.8, 0.6, nan], [0.5, 0.9, 0.4, 0.7]]
+    learned = [0, 0, 1, 2]
+    assert backward_transfer(matrix, learned) == pytest.approx((-0.4 + 0.1 - 0.2) / 3)
+    assert forgetting(matrix, learned) == pytest.approx((0.4 + 0.0 + 0.2) / 3)
+    with_guess = [[0.9, 0.8, 0.2, 0.1], [0.7, 0.8, 0.6, 0.3], [0.5, 0.9, 0.4, 0.7]]
+    assert forward_transfer(with_guess, [0.0, 0.0, 0.1, 0.1], learned) == pytest.approx(0.15)
+
+
+def test_forgetting_is_never_negative():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        matrix = rng.random((6, 6))
+        assert forgetting(matrix) >= 0
+    rising = np.linspace(0.1, 0.9, 4)[:, None].repeat(4, 1)
+    assert forgetting(rising) == 0.0
+    assert backward_transfer(rising) > 0  # control: the measures differ
+
+
+def test_one_row_has_no_transfer():
+    assert average_accuracy([[0.4, 0.6]]) == 0.5
+    assert math.isnan(backward_transfer([[0.4]]))
+    assert math.isnan(forgetting([[0.4]]))
+
+
+def test_bad_shapes_are_named():
+    with pytest.raises(ShapeError, match="matrix"):
+        average_accuracy([0.1, 0.2])
+    with pytest.raises(ShapeError, match="baselines"):
+        forward_transfer(SQUARE, [0.1])
+    with pytest.raises(ShapeError, match="rows learned"):
+        forgetting(SQUARE, [0])
+    with pytest.raises(ShapeError, match="from 0"):
+        forgetting(SQUARE, [-1, 0, 1])
