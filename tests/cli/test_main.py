@@ -1,0 +1,80 @@
+import errno
+import subprocess
+import sys
+
+import pytest
+import typer
+
+import clnf
+from clnf.cli import main
+from clnf.core.errors import RunError
+
+
+def ends(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["clnf", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main.run()
+    return int(end.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "sentence"),
+    [
+        (RunError("no run in here; make one"), 2, "clnf: no run in here; make one\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "runs/a"),
+            2,
+            "clnf: No space left on device: runs/a\n",
+        ),
+        (KeyboardInterrupt(), 130, "clnf: stopped; a run goes on with `clnf run --resume NAME`\n"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    raised: BaseException,
+    code: int,
+    sentence: str,
+) -> None:
+    app = typer.Typer(pretty_exceptions_enable=False)
+
+    @app.command()
+    def fail() -> None:
+        raise raised
+
+    monkeypatch.setattr(main, "app", app)
+    assert ends(monkeypatch) == code
+    assert capsys.readouterr() == ("", sentence)
+
+
+def test_a_fault_of_our_own_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = typer.Typer(pretty_exceptions_enable=False)
+
+    @app.command()
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(main, "app", app)
+    monkeypatch.setattr(sys, "argv", ["clnf"])
+    with pytest.raises(ZeroDivisionError):
+        main.run()
+
+
+def test_version_and_unknown_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ends(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"clnf {clnf.__version__}\n"
+    assert ends(monkeypatch, "frobnicate") == 2
+    assert "No such command" in capsys.readouterr().err
+
+
+def test_the_program_is_installed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from clnf.cli.main import run; run()", "data", "get", "nothing"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "--out" in done.stderr
