@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
 
@@ -84,6 +83,8 @@ def _python() -> str:
 
 
 def _packages() -> str:
+    from importlib.metadata import version
+
     return ", ".join(f"{name} {version(name)}" for name in PACKAGES)
 
 

@@ -9,11 +9,6 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, final
 
-from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
 __all__ = ["COLUMNS", "Bars", "emit", "show_table"]
 
 COLUMNS = 100
@@ -41,6 +36,10 @@ def show_table(heads: Sequence[str], rows: Sequence[Sequence[Any]], *, title: st
         rows: cells, shown as text; numbers stand to the right.
         title: a sentence above the table.
     """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console(width=min(COLUMNS, Console().width) if sys.stdout.isatty() else COLUMNS)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for place, head in enumerate(heads):
@@ -64,14 +63,17 @@ class Bars:
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
+        from rich import progress
+        from rich.console import Console
+
         console = Console(stderr=True, quiet=quiet)
         self._plain = not console.is_terminal
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("time left"),
-            TimeRemainingColumn(),
+        self._bars = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("time left"),
+            progress.TimeRemainingColumn(),
             console=console,
             disable=self._plain,
         )
