@@ -26,7 +26,7 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, shape [B, K]."""
-        return self.net(x)  # type: ignore[no-any-return]
+        return self.net(x)
 
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:  # noqa: ARG002
         """Cross entropy of each sample, shape [B].

@@ -181,11 +181,11 @@ class AbstractMemory(ABC):
 
     def _read(self, slots: Tensor) -> Batch:
         assert self._x is not None
-        x = self._x[slots]
+        x = self._x.index_select(0, slots)  # half the time of self._x[slots]
         return Batch(
             x=_from_bytes(x) if self._as_bytes else x,
-            cond=self._cond[slots],
-            weight=self._weight[slots],
+            cond=self._cond.index_select(0, slots),
+            weight=self._weight.index_select(0, slots),
         )
 
     def _need_samples(self) -> None:
@@ -311,7 +311,7 @@ def _to_bytes(x: Tensor) -> Tensor:
 
 
 def _from_bytes(x: Tensor) -> Tensor:
-    return x.float().div_(127.5).sub_(1)
+    return torch.div(x, 127.5).sub_(1).float()
 
 
 def _finite(x: Tensor) -> Tensor | None:

@@ -62,7 +62,7 @@ class EWC:
         self._weights: list[Tensor] = list(fisher.parameters.values())
         self._importance: list[Tensor] = []
         self._anchor: list[Tensor] = []
-        self._at_lr: tuple[float, list[Tensor], list[Tensor]] | None = None
+        self._cached: tuple[float, list[Tensor], list[Tensor]] | None = None
 
     def begin(self, experience: Experience) -> None:
         """Nothing to prepare."""
@@ -76,26 +76,29 @@ class EWC:
 
     def constrain(self, lr: float) -> None:
         """Replace each gradient by the one whose plain step is the proximal step."""
-        if not self._anchor:
+        if not self._anchor or lr == 0:
             return
-        if self._at_lr is None or self._at_lr[0] != lr:
-            strength = self.params.strength * self.params.gamma
-            pull = list(torch._foreach_mul(self._importance, strength))
-            damp = list(torch._foreach_mul(pull, lr))
-            torch._foreach_add_(damp, 1.0)
-            torch._foreach_reciprocal_(damp)
-            torch._foreach_mul_(pull, damp)
-            self._at_lr = (lr, damp, pull)
-        _, damp, pull = self._at_lr
+        pull, slack = self._at(lr)
         gradients = []
         for weight in self._weights:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
             gradients.append(weight.grad)
+        # g' is the point between g and (theta - theta*) / lr at s = lr A / (1 + lr A): two passes
+        # over memory instead of the plain gradient's three.
         with torch.no_grad():
-            moved = torch._foreach_sub(self._weights, self._anchor)
-            torch._foreach_mul_(gradients, damp)
-            torch._foreach_addcmul_(gradients, pull, moved)
+            moved = torch._foreach_add(pull, self._weights, alpha=1 / lr)
+            torch._foreach_lerp_(gradients, moved, slack)
+
+    def _at(self, lr: float) -> tuple[list[Tensor], list[Tensor]]:
+        """-theta*/lr and lr A / (1 + lr A), kept while the rate stays."""
+        if self._cached is None or self._cached[0] != lr:
+            strength = lr * self.params.strength * self.params.gamma
+            slack = list(torch._foreach_mul(self._importance, strength))
+            for value in slack:
+                value.div_(value + 1)
+            self._cached = (lr, list(torch._foreach_mul(self._anchor, -1 / lr)), slack)
+        return self._cached[1], self._cached[2]
 
     def consolidate(self, experience: Experience) -> None:
         """Add the lesson's importance and move the anchor to the present weights."""
@@ -106,7 +109,7 @@ class EWC:
         else:
             self._importance = [value.clone() for value in new.values()]
         self._anchor = [weight.detach().clone() for weight in self._weights]
-        self._at_lr = None
+        self._cached = None
 
     def energy(self) -> float:
         """(lambda/2) sum_i gamma F~_i (theta_i - theta*_i)^2 now, for reports."""
@@ -140,4 +143,4 @@ class EWC:
             raise RunError("this EWC state was saved for other parameters")
         self._importance = [state[f"importance.{name}"].clone() for name in names]
         self._anchor = [state[f"anchor.{name}"].clone() for name in names]
-        self._at_lr = None
+        self._cached = None
