@@ -52,3 +52,19 @@ def test_the_licence_is_whole_and_the_notice_names_the_data() -> None:
     assert "END OF TERMS AND CONDITIONS" in text
     notice = (ROOT / "NOTICE").read_text()
     assert all(name in notice for name in ("emoji32", "digits10k", "Noto", "MNIST"))
+
+
+def not_packed(files: list[Path], patterns: list[str]) -> list[Path]:
+    return [f for f in files if f.suffix != ".py" and not any(map(f.match, patterns))]
+
+
+def test_every_file_of_the_package_is_installed_and_it_is_small() -> None:
+    """Files beside the source go into a wheel only where a pattern names them."""
+    text = (ROOT / "pyproject.toml").read_text()
+    patterns = tomllib.loads(text)["tool"]["setuptools"]["package-data"]["clnf"]
+    patterns = [pattern.removeprefix("**/") for pattern in patterns]
+    package = ROOT / "src/clnf"
+    files = [f for f in package.rglob("*") if f.is_file() and "__pycache__" not in f.parts]
+    assert not_packed(files, patterns) == []
+    assert not_packed([Path("clnf/a.bin"), Path("clnf/b.toml")], patterns) == [Path("clnf/a.bin")]
+    assert sum(f.stat().st_size for f in files) < 25_000_000
