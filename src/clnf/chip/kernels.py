@@ -19,43 +19,61 @@ _U = np.uint32
 
 
 class Columns(NamedTuple):
-    """Per column, float32 [C]: noise scale, ADC steps per unit, unit per step, bias."""
+    """Per column, float32 [C]: noise scale, weight at the ADC's full scale, bias."""
 
     sigma: Any
-    gain: Any
-    step: Any
+    scale: Any
     bias: Any
 
 
-@njit(nogil=True, cache=True)
+# Sums over channels may be taken in any (fixed) order so that they vectorise.
+@njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
 def drive(
     x: NDArray[np.float32],
     power: NDArray[np.float32],
     dac: NDArray[np.float32],
     out: NDArray[np.float32],
     energy: NDArray[np.float32],
-) -> None:
+    first: int,
+) -> int:
     """Convert inputs to row voltages and sum their weighted squares per vector.
 
     Args:
-        x: inputs [P, C].
+        x: inputs [P, all channels].
         power: weight of each channel's square, [C].
         dac: codes per unit, unit per code, largest code (0: no quantisation).
         out: converted inputs [P, C].
         energy: sum over C of power * out^2, [P].
+        first: the first of the C channels in ``x``.
+
+    Returns:
+        Largest code asked for before clipping, itself cut at eight times full scale.
     """
     gain, step, top = dac[0], dac[1], dac[2]
-    for p in range(x.shape[0]):
-        if top > _F(0.0):
-            for c in range(x.shape[1]):
-                out[p, c] = min(max(np.rint(x[p, c] * gain), -top), top) * step
-        else:
-            for c in range(x.shape[1]):
-                out[p, c] = x[p, c]
+    far = _F(8.0) * top
+    peak = np.int32(0)
+    for p in range(out.shape[0]):
         total = _F(0.0)
-        for c in range(x.shape[1]):
-            total += power[c] * (out[p, c] * out[p, c])
+        if top > _F(0.0):
+            for c in range(out.shape[1]):
+                code = min(max(np.rint(x[p, first + c] * gain), -far), far)
+                peak = max(peak, abs(np.int32(code)))
+                volt = min(max(code, -top), top) * step
+                out[p, c] = volt
+                total += power[c] * (volt * volt)
+        else:
+            for c in range(out.shape[1]):
+                volt = x[p, first + c]
+                out[p, c] = volt
+                total += power[c] * (volt * volt)
         energy[p] = total
+    return peak
+
+
+@njit(inline="always")
+def _convert(z: float, top: float, far: float) -> tuple[float, float]:
+    code = min(max(np.rint(z), -far), far)
+    return (min(max(code, -top), top), code) if top > _F(0.0) else (z, _F(0.0))
 
 
 @njit(nogil=True, cache=True)
@@ -63,33 +81,61 @@ def sense(
     y: NDArray[np.float32],
     energy: NDArray[np.float32],
     columns: Columns,
-    top: float,
+    control: NDArray[np.float32],
     key: NDArray[np.uint32],
     out: NDArray[np.float32],
-) -> None:
-    """Add read noise to currents, convert them, and add the result to ``out``.
+) -> int:
+    """Add read noise to currents, convert them, and write or add the result to ``out``.
 
-        out += step * clip(round(gain * (y + sigma sqrt(energy) xi)), -top, top) + bias
+        out <- [out +] scale unit clip(round(gain / scale (y + sigma sqrt(energy) xi))) [+ bias]
 
     Args:
         y: ideal currents in weight units [P, C].
         energy: noise variance of each vector, [P, 1], or of each element, [P, C].
         columns: per-column factors.
-        top: largest ADC code, 0 for none.
+        control: codes per full scale, full scales per code, largest code (0: no
+            quantisation), then switches 0 or 1: noise, add the bias, add to ``out``, watch
+            the peak (slower; without it the result is 0).
         key: two words for the noise.
         out: partial sums [P, C], changed in place.
+
+    Returns:
+        Largest code asked for before clipping, itself cut at eight times full scale.
     """
-    separable = energy.shape[1] == 1
+    count = y.shape[1]
+    top, far = control[2], _F(8.0) * control[2]
+    gain, step, bias = np.empty(count, _F), np.empty(count, _F), np.empty(count, _F)
+    for c in range(count):
+        gain[c] = control[0] / columns.scale[c]
+        step[c] = control[1] * columns.scale[c]
+        bias[c] = control[4] * columns.bias[c]
     key0, key1 = key[0], key[1]
+    plain = control[6] == _F(0.0) and top > _F(0.0)
+    peak = np.int32(0)
+    spread = np.empty(count, _F)
     for p in range(y.shape[0]):
-        base = _U(p * y.shape[1])
-        root = np.sqrt(energy[p, 0])
-        for c in range(y.shape[1]):
-            spread = columns.sigma[c] * (root if separable else np.sqrt(energy[p, c]))
-            z = (y[p, c] + spread * gauss4(_U(base + _U(c)), key0, key1)) * columns.gain[c]
-            if top > _F(0.0):
-                z = min(max(np.rint(z), -top), top)
-            out[p, c] += z * columns.step[c] + columns.bias[c]
+        base = _U(p * count)
+        if control[5] == _F(0.0):
+            for c in range(count):
+                out[p, c] = _F(0.0)
+        if energy.shape[1] == 1:
+            root = control[3] * np.sqrt(energy[p, 0])
+            for c in range(count):
+                spread[c] = columns.sigma[c] * root
+        else:
+            for c in range(count):
+                spread[c] = columns.sigma[c] * (control[3] * np.sqrt(energy[p, c]))
+        if plain:
+            for c in range(count):
+                z = (y[p, c] + spread[c] * gauss4(_U(base + _U(c)), key0, key1)) * gain[c]
+                out[p, c] += min(max(np.rint(z), -top), top) * step[c] + bias[c]
+            continue
+        for c in range(count):
+            z = (y[p, c] + spread[c] * gauss4(_U(base + _U(c)), key0, key1)) * gain[c]
+            code, asked = _convert(z, top, far)
+            peak = max(peak, abs(np.int32(asked)))
+            out[p, c] += code * step[c] + bias[c]
+    return peak
 
 
 @njit(nogil=True, cache=True)

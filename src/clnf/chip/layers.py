@@ -11,8 +11,9 @@ Legend: B batch, P vectors, C channels, R rows, O outputs (columns).
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, cast, final
+from typing import Any, NamedTuple, cast, final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -56,6 +57,15 @@ class _Through(torch.autograd.Function):
         return to_x, to_weight, to_bias, None
 
 
+class _Group(NamedTuple):
+    """What reading one row group needs: packed weights and the factors around them."""
+
+    weight: Tensor
+    power: Tensor
+    columns: Columns
+    variance: Tensor | None
+
+
 class AbstractAnalog(nn.Module, ABC):
     """What linear and convolution layers on tiles share.
 
@@ -90,7 +100,7 @@ class AbstractAnalog(nn.Module, ABC):
         self.capture: list[tuple[list[Tensor], Tensor]] | None = None
         self.seed = fold(circuit.seed, "layer", name)
         self.charges = ReadCharges(self.tiles, circuit)
-        self._groups: list[tuple[Tensor, Tensor, Columns, Tensor]] = []
+        self._groups: list[_Group] = []
         if plastic:
             scale = spec.plastic_range / (weight[0].numel() ** 0.5)
             for tile in self.tiles:
@@ -121,28 +131,24 @@ class AbstractAnalog(nn.Module, ABC):
             self._group(channels, variance, scale[g]) for g, channels in enumerate(self.channels)
         ]
 
-    def _group(
-        self, channels: slice, variance: Tensor, scale_O: Tensor
-    ) -> tuple[Tensor, Tensor, Columns, Tensor]:
+    def _group(self, channels: slice, variance: Tensor, scale_O: Tensor) -> "_Group":
         part = self.weight.data[:, channels]
         rows = slice(channels.start * self.unit, channels.stop * self.unit)
-        spread = variance[:, rows].view(part.shape)
-        power = spread.flatten(2).mean((0, 2)) if spread.dim() > 2 else spread.mean(0)
-        mean = power.mean()
-        sigma = (spread.flatten(1).mean(1) / mean.clamp(min=1e-30)).sqrt()
-        device = self.weight.device
+        spread_OR = variance[:, rows]
+        power = spread_OR.mean(0).view(-1, self.unit).mean(1)
+        exact = self.circuit.spec.read_noise == "exact"
+        # Rank one: variance(row, column) ~ power(row's channel) * sigma(column)^2.
+        sigma = (spread_OR.mean(1) / power.mean().clamp(min=1e-30)).sqrt()
+        bias = torch.zeros_like(sigma) if self.bias is None else self.bias.detach()
         if self.circuit.spec.compute == "bfloat16" and not self.plastic:
             part = part.bfloat16()
-        if part.dim() == 4:
-            part = part.contiguous(memory_format=torch.channels_last)
-        empty = torch.empty(0)
-        exact = self.circuit.spec.read_noise == "exact"
-        columns = Columns(torch.ones_like(sigma) if exact else sigma, scale_O, empty, empty)
-        return (
-            part.contiguous() if part.dim() == 2 else part,
-            power.to(device),
-            Columns(*(t.to(device) for t in columns)),
-            spread.to(device) if exact else empty,
+        device = self.weight.device
+        columns = (torch.ones_like(sigma) if exact else sigma, scale_O, bias)
+        return _Group(
+            weight=self.packed(part),
+            power=power.to(device),
+            columns=Columns(*(t.to(device) for t in columns)),
+            variance=self.packed(spread_OR.reshape(part.shape).to(device)) if exact else None,
         )
 
     def read(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -169,55 +175,43 @@ class AbstractAnalog(nn.Module, ABC):
 
     def _read(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         circuit = self.circuit
-        calibrating = circuit.calibrating
-        if circuit.converting:
-            self.dac.observe(x, calibrating=calibrating)
-        dac = torch.tensor(self.dac.factors() if circuit.converting else (1.0, 1.0, 0.0))
+        if circuit.converting and self.dac.wants(calibrating=circuit.calibrating):
+            self.dac.observe(x)
+        dac = np.array(self.dac.factors(on=circuit.converting), dtype=np.float32)
         rows = self.vectors(x)
-        out: Tensor | None = None
+        out = torch.empty(0)
         driven: list[Tensor] = []
-        for g, (part, power, columns, exact) in enumerate(self._groups):
-            piece = rows[:, self.channels[g]]
-            volts = torch.empty(piece.shape, device=x.device)
-            energy = torch.empty(len(piece), device=x.device)
-            circuit.run(kernels.drive, reference.drive, (piece, power, dac, volts, energy))
+        asked = 0
+        for g, group in enumerate(self._groups):
+            volts = torch.empty(len(rows), len(group.power), device=x.device)
+            energy = torch.empty(len(rows), device=x.device)
+            args = (rows, group.power, dac, volts, energy, self.channels[g].start)
+            asked = max(asked, circuit.run(kernels.drive, reference.drive, args))
             image = self.image(volts, x)
             driven.append(image)
-            y = self.product(image.to(part.dtype), part).float()
-            if circuit.noisy and exact.numel():
-                energy_PO = self.vectors(self.product(image.square(), exact))
-            else:
+            y = self.product(image.to(group.weight.dtype), group.weight).float()
+            if group.variance is None:
                 energy_PO = self.gather(energy, x)
-            out = self._sense(g, y, energy_PO, columns, out)
+            else:
+                energy_PO = self.vectors(self.product(image.square(), group.variance))
+            y_PO = self.vectors(y)
+            out = out if g else torch.empty_like(y_PO)
+            self._sense(g, y_PO, energy_PO, out)
+        self.dac.track(asked)
         self.reads += 1
-        assert out is not None
         self.charges.forward(out.shape[0], circuit.ledger)
         return self.shaped(out, y), driven
 
-    def _sense(
-        self, g: int, y: Tensor, energy: Tensor, columns: Columns, out: Tensor | None
-    ) -> Tensor:
-        circuit, adc = self.circuit, self.adcs[g]
-        y_PO = self.vectors(y)
-        scale = columns.gain  # weight units at full scale of each column
-        top, unit = 0.0, 1.0
-        if circuit.converting and adc.bits:
-            if adc.tracking or circuit.calibrating or adc.range == 0.0:
-                adc.observe(y_PO / scale, calibrating=circuit.calibrating)
-            gain, unit, top = adc.factors()
-        factors = Columns(
-            columns.sigma if circuit.noisy else torch.zeros_like(columns.sigma),
-            1.0 / (scale * unit) if top else torch.ones_like(scale),
-            scale * unit if top else torch.ones_like(scale),
-            self.bias.detach()
-            if self.bias is not None and g == len(self._groups) - 1
-            else torch.zeros_like(scale),
-        )
-        if out is None:
-            out = torch.zeros_like(y_PO)
+    def _sense(self, g: int, y: Tensor, energy: Tensor, out: Tensor) -> None:
+        circuit, adc, columns = self.circuit, self.adcs[g], self._groups[g].columns
+        if circuit.converting and adc.wants(calibrating=circuit.calibrating):
+            adc.observe(y / columns.scale)
+        last = self.bias is not None and g == len(self._groups) - 1
+        switches = tuple(map(float, (circuit.noisy, last, g > 0, adc.tracking)))
+        control = np.array(adc.factors(on=circuit.converting) + switches, dtype=np.float32)
         key = hash_key(self.seed, "read", self.reads, g)
-        circuit.run(kernels.sense, reference.sense, (y_PO, energy, factors, top, key, out))
-        return out
+        args = (y, energy, columns, control, key, out)
+        adc.track(circuit.run(kernels.sense, reference.sense, args))
 
     def forward(self, x: Tensor) -> Tensor:
         """Layer output, as of the digital layer this one replaced."""
@@ -252,6 +246,10 @@ class AbstractAnalog(nn.Module, ABC):
     @abstractmethod
     def prepared(self, x: Tensor) -> Tensor:
         """The input in the layout the tiles want; raises ShapeError where it does not fit."""
+
+    @abstractmethod
+    def packed(self, weight: Tensor) -> Tensor:
+        """Weights in the layout the product is fastest with."""
 
     @abstractmethod
     def vectors(self, x: Tensor) -> Tensor:
@@ -296,6 +294,9 @@ class AnalogLinear(AbstractAnalog):
                 f"{self.name} takes {self.in_features} features, got shape {tuple(x.shape)}"
             )
         return x.contiguous()
+
+    def packed(self, weight: Tensor) -> Tensor:
+        return weight.contiguous()
 
     def vectors(self, x: Tensor) -> Tensor:
         return x.reshape(-1, x.shape[-1])
@@ -342,6 +343,11 @@ class AnalogConv2d(AbstractAnalog):
         self.stride = cast(tuple[int, int], leaf.stride)
         self.padding = (0, 0) if leaf.padding == "valid" else cast(tuple[int, int], leaf.padding)
         self.dilation = cast(tuple[int, int], leaf.dilation)
+        self._turned: Tensor | None = None
+
+    def refresh(self) -> None:
+        super().refresh()
+        self._turned = None
 
     def prepared(self, x: Tensor) -> Tensor:
         if x.dim() != 4 or x.shape[1] != self.weight.shape[1]:
@@ -349,6 +355,9 @@ class AnalogConv2d(AbstractAnalog):
                 f"{self.name} takes [B, {self.weight.shape[1]}, H, W], got {tuple(x.shape)}"
             )
         return x.contiguous(memory_format=torch.channels_last)
+
+    def packed(self, weight: Tensor) -> Tensor:
+        return weight.contiguous(memory_format=torch.channels_last)
 
     def vectors(self, x: Tensor) -> Tensor:
         return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
@@ -373,9 +382,16 @@ class AnalogConv2d(AbstractAnalog):
     def back(self, grad: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
         self.charges.backward(grad.numel() // grad.shape[1], self.circuit.ledger)
         grad = grad.contiguous(memory_format=torch.channels_last)
-        return torch.nn.grad.conv2d_input(
-            shape, weight, grad, self.stride, self.padding, self.dilation
-        )
+        reach = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+        if self.stride != (1, 1) or any(p > r for p, r in zip(self.padding, reach, strict=True)):
+            return torch.nn.grad.conv2d_input(
+                shape, weight, grad, self.stride, self.padding, self.dilation
+            )
+        # With stride 1 the way back is a convolution with the turned kernel, and a fast one.
+        if self._turned is None:
+            self._turned = self.packed(weight.detach().flip(2, 3).transpose(0, 1))
+        around = tuple(r - p for p, r in zip(self.padding, reach, strict=True))
+        return F.conv2d(grad, self._turned, None, 1, around, self.dilation)
 
     def outer(self, driven: list[Tensor], grad: Tensor, weight: Tensor) -> Tensor:
         grad = grad.contiguous(memory_format=torch.channels_last)

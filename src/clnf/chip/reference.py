@@ -9,25 +9,36 @@ from clnf.devices.reference import gauss4
 __all__ = ["drive", "plane_sums", "sense"]
 
 
-def drive(x: Tensor, power: Tensor, dac: Tensor, out: Tensor, energy: Tensor) -> None:
+def drive(
+    x: Tensor, power: Tensor, dac: Tensor, out: Tensor, energy: Tensor, first: int
+) -> int:
     """Convert inputs to row voltages; see :func:`clnf.chip.kernels.drive`."""
     gain, step, top = (float(v) for v in dac)
-    out.copy_((x * gain).round().clamp(-top, top) * step if top > 0 else x)
+    x = x[:, first : first + out.shape[1]]
+    code = (x * gain).round().clamp(-8 * top, 8 * top)
+    out.copy_(code.clamp(-top, top) * step if top > 0 else x)
     energy.copy_((power * (out * out)).sum(1))
+    return int(code.abs().max()) if top > 0 else 0
 
 
 def sense(
-    y: Tensor, energy: Tensor, columns: Columns, top: float, key: Tensor, out: Tensor
-) -> None:
+    y: Tensor, energy: Tensor, columns: Columns, control: Tensor, key: Tensor, out: Tensor
+) -> int:
     """Add read noise, convert, accumulate; see :func:`clnf.chip.kernels.sense`."""
+    codes, unit, top, noise, bias, carry, watch = (float(v) for v in control)
     index = torch.arange(y.numel(), device=y.device)
     draw = gauss4(index, int(key[0]), int(key[1])).view_as(y)
     # In double: the vector library's float32 root is not always correctly rounded.
-    spread = columns.sigma * energy.double().sqrt().float()
-    z = (y + spread * draw) * columns.gain
+    spread = columns.sigma * (noise * energy.double().sqrt().float())
+    z = (y + spread * draw) * (codes / columns.scale)
+    peak = 0
     if top > 0:
-        z = z.round().clamp(-top, top)
-    out += z * columns.step + columns.bias
+        z = z.round().clamp(-8 * top, 8 * top)
+        peak = int(z.abs().max()) if watch else 0
+        z = z.clamp(-top, top)
+    value = z * (unit * columns.scale) + bias * columns.bias
+    out.copy_(out + value if carry else value)
+    return peak
 
 
 def plane_sums(seen: Tensor, noise: Tensor, weight: Tensor, variance: Tensor) -> None:

@@ -39,12 +39,11 @@ class Circuit:
 
     def run(
         self, kernel: Callable[..., Any], plain: Callable[..., Any], args: tuple[Any, ...]
-    ) -> None:
+    ) -> int:
         """Run the compiled kernel on the CPU, the torch reference elsewhere."""
         if self.spec.kernels and args[0].device.type == "cpu":
-            kernel(*(_array(value) for value in args))
-        else:
-            plain(*(_tensor(value) for value in args))
+            return int(kernel(*(_array(value) for value in args)))
+        return int(plain(*(_tensor(value) for value in args)))
 
 
 def _array(value: Any) -> Any:
@@ -52,11 +51,13 @@ def _array(value: Any) -> Any:
         return value.numpy()
     if isinstance(value, Columns):
         return Columns(*(t.numpy() for t in value))
-    return np.float32(value) if isinstance(value, float) else value
+    return value
 
 
 def _tensor(value: Any) -> Any:
-    return torch.from_numpy(value.astype(np.int64)) if isinstance(value, np.ndarray) else value
+    if not isinstance(value, np.ndarray):
+        return value
+    return torch.from_numpy(value.astype(np.int64) if value.dtype == np.uint32 else value)
 
 
 @final
