@@ -98,7 +98,7 @@ class Finite(AbstractSampleCheck):
 
     def find(self, batch: Batch) -> dict[int, str]:
         """Refuse samples holding NaN or infinity."""
-        flat = batch.x.reshape(len(batch), -1)
+        flat = batch.x.flatten(1)
         broken = (~torch.isfinite(flat)).sum(1)
         return {
             i: f"{int(broken[i])} of {flat.shape[1]} values are NaN or infinite"
@@ -125,7 +125,7 @@ class Range(AbstractSampleCheck):
     def find(self, batch: Batch) -> dict[int, str]:
         """Refuse samples with a value outside the range."""
         slack = 1e-3 * (self.high - self.low)
-        flat = batch.x.reshape(len(batch), -1)
+        flat = batch.x.flatten(1)
         least, most = flat.amin(1), flat.amax(1)
         outside = (least < self.low - slack) | (most > self.high + slack)
         return {
@@ -143,8 +143,9 @@ class Flat(AbstractSampleCheck):
 
     def find(self, batch: Batch) -> dict[int, str]:
         """Refuse samples where every channel holds one value."""
-        flat = batch.x.reshape(len(batch), *batch.x.shape[1:2], -1)
-        spread = (flat.amax(-1) - flat.amin(-1)).reshape(len(batch), -1).amax(1)
+        # A picture is flat when each of its channels is, whatever its colour.
+        flat = batch.x.flatten(2) if batch.x.ndim > 2 else batch.x[:, None]
+        spread = (flat.amax(-1) - flat.amin(-1)).amax(1)
         same = torch.nonzero(spread < 1e-6).flatten().tolist()
         return dict.fromkeys(same, "all values are the same: nothing to learn")
 
@@ -226,7 +227,7 @@ class Outliers(AbstractLessonCheck):
 
     name = "outlier"
 
-    def __init__(self, sigmas: float = 10.0, least: int = 16) -> None:
+    def __init__(self, sigmas: float = 12.0, least: int = 16) -> None:
         self.sigmas = sigmas
         self.least = least
 

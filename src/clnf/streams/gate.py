@@ -231,13 +231,15 @@ class Gate:
                 continue
             positions, batch = self._sift(positions, batch, flaws, hard=False)
             if len(batch):
+                # Broken values can only get here when a gate is built without the finite check.
+                x = torch.nan_to_num(batch.x, nan=0.0, posinf=1.0, neginf=-1.0)
                 parts.append(
                     Digest(
                         position=positions,
-                        prints=fingerprint(batch.x),
+                        prints=fingerprint(x),
                         label=batch.cond.numpy().copy(),
-                        features=self.features(batch.x),
-                        summary=summarise(batch.x),
+                        features=self.features(x),
+                        summary=summarise(x),
                     )
                 )
         return Digest.join(parts), flaws

@@ -104,7 +104,7 @@ def _noise(model: Batch, count: int, seed: int) -> torch.Tensor:
 
 def _broken(x: torch.Tensor, draw: np.random.Generator) -> torch.Tensor:
     """All, many or one of the values of each picture made NaN or infinite."""
-    flat = x.clone().reshape(len(x), -1)
+    flat = x.clone().flatten(1)
     for i in range(len(flat)):
         count = (flat.shape[1], max(1, flat.shape[1] // 20), 1)[i % 3]
         where = torch.from_numpy(draw.permutation(flat.shape[1])[:count])

@@ -80,7 +80,7 @@ class ArraySource:
         self.cond = (
             torch.full((count,), cond, dtype=torch.int64)
             if isinstance(cond, int)
-            else torch.as_tensor(np.array(cond), dtype=torch.int64)
+            else _integers(cond)
         )
         self.weight = (
             weight.to(torch.float32)
@@ -119,7 +119,7 @@ class SubsetSource:
 
     def __init__(self, base: Source, index: Tensor | NDArray[np.int64]) -> None:
         self.base = base
-        self.index = torch.as_tensor(np.array(index), dtype=torch.int64)
+        self.index = _integers(index)
         if len(self.index) and (self.index.min() < 0 or self.index.max() >= len(base)):
             raise ShapeError(
                 f"a subset of {len(base)} samples got positions from {int(self.index.min())} "
@@ -228,3 +228,10 @@ class ShiftSource:
         sample = torch.arange(len(index))[:, None, None, None]
         channel = torch.arange(batch.x.shape[1])[None, :, None, None]
         return Batch(x=padded[sample, channel, rows, columns], cond=batch.cond, weight=batch.weight)
+
+
+def _integers(values: Tensor | NDArray[np.int64]) -> Tensor:
+    """A copy as int64; arrays may be read-only."""
+    if isinstance(values, Tensor):
+        return values.detach().clone().to(torch.int64)
+    return torch.from_numpy(np.array(values, dtype=np.int64))
