@@ -5,23 +5,28 @@ from its last snapshot and ends with the same weights, cells, wear and journal.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from clnf.chip.host import Chip
+from clnf.core.errors import RunError
 from clnf.core.records import Experience, Quality, Source, Verdict
 from clnf.core.units import quantity
 from clnf.living import snapshots
 from clnf.living.journal import Journal
-from clnf.living.lessons import Lessons, Offered
+from clnf.living.lessons import Added, Lessons, Offered
 from clnf.living.model import LivingModel
 from clnf.living.monitor import KeepKnowledge, MonitorParams
 from clnf.living.pictures import save_strips
 from clnf.living.probes import DrawProbe, newness
 from clnf.living.recipe import Recipe
 from clnf.media.bundled import load_judge
+from clnf.streams.sources import from_levels
 
 __all__ = ["Arm", "Progress"]
 
@@ -39,10 +44,12 @@ class Progress:
         done: units done of ``total``.
         total: units of this phase.
         note: a sentence when something was decided, else empty.
+        arm: put before the lesson's name where several arms run.
     """
 
     lesson: str
     phase: str
+    arm: str = ""
     done: int = quantity("1", 0)
     total: int = quantity("1", 1)
     note: str = ""
@@ -83,6 +90,19 @@ class Arm:
         """Close the journal."""
         self.journal.close()
 
+    def add(self, lesson: Added, pictures: NDArray[np.uint8]) -> None:
+        """Append a lesson to the stream; :meth:`run` then teaches it.
+
+        Raises:
+            RunError: the arm has not taken its first measurement yet.
+        """
+        if self.cursor["lesson"] < 0:
+            raise RunError("this run has not started yet; resume it first with clnf run --resume")
+        self.lessons.add(lesson, pictures)
+        self.probe.remember(lesson.concept, from_levels(pictures))
+        self.journal.append("lesson added", self.step, {**asdict(lesson), "count": len(pictures)})
+        self._snapshot()
+
     def run(self) -> Iterator[Progress]:
         """Go on to the end of the stream, yielding progress; stop taking items to pause."""
         if self.cursor["lesson"] < 0:
@@ -95,8 +115,8 @@ class Arm:
         self.journal.append(
             "start", self.step, {"recipe": self.recipe.name, "core": list(self.model.core)}
         )
-        self.model.prepare(self.lessons.core())
-        self.journal.append("programmed", self.step, self.model.chip.programming_report())
+        errors = self.model.prepare(self.lessons.core())
+        self.journal.append("programmed", self.step, {"relative_error": errors})
         yield Progress(lesson="start", phase="measure what is known")
         self._measure("start")
         self.origin_row = self.row
@@ -139,8 +159,10 @@ class Arm:
         chip.recalibrate()
         offered, turned_away = self.lessons.offer(number)
         name, concept = self.lessons.name(number), self.lessons.concept(number)
-        for reason, samples in turned_away.items():
-            self.journal.add_quarantine(self.step, lesson=name, reason=reason, samples=samples)
+        for away in turned_away:
+            self.journal.add_quarantine(
+                self.step, lesson=name, reason=f"{away.check}: {away.reason}", samples=away.samples
+            )
         self.journal.append(
             "gate",
             self.step,
@@ -148,7 +170,7 @@ class Arm:
                 "lesson": name,
                 "concept": concept,
                 "admitted": len(offered.index),
-                "quarantined": {reason: len(s) for reason, s in turned_away.items()},
+                "quarantined": {away.check: len(away.samples) for away in turned_away},
             },
         )
         if 2 * len(offered.index) < offered.total:
@@ -159,8 +181,9 @@ class Arm:
             verdict = self._nothing_new(number, offered)
             if verdict is not None:
                 return verdict
-        self.before = {**model.capture(), "row": self.row.measures}
+        self.before = model.capture()
         model.concepts.add(concept)
+        model.begin()
         self.cursor = {"lesson": number, "at": 0, "offered": offered.to_json()}
         self._snapshot()
         return None
@@ -172,9 +195,7 @@ class Arm:
         experience = self.lessons.experience(number, offered)
         known: Source = self.lessons.known(concept)
         ratio = newness(self.model.engine, experience.data, known, samples=64, seed=self.step)
-        self.journal.append(
-            "newness", self.step, {"lesson": experience.name, "ratio": ratio}
-        )
+        self.journal.append("newness", self.step, {"lesson": experience.name, "ratio": ratio})
         if experience.kind == "feedback" or ratio > probe.nothing_new:
             return None
         reason = f"{concept} is already good enough and these samples are nothing new"
@@ -199,10 +220,12 @@ class Arm:
             )
             verdict = monitor.judge(before, self.row)
         if verdict.action == "rollback":
-            self.model.roll_back(self.before)
+            left = self.model.roll_back(self.before)
+            self.journal.append("rolled back", self.step, {"lesson": name, "rms_error": left})
             self._measure(f"{name} rolled back")
         else:
             self.model.consolidate(experience)
+            self.lessons.committed(self.cursor["lesson"], Offered.from_json(self.cursor["offered"]))
         return verdict
 
     def _close(self, verdict: Verdict) -> Iterator[Progress]:
@@ -224,7 +247,7 @@ class Arm:
                 "energy_aj": cost.energy_aj,
                 "time_ps": cost.time_ps,
                 "pulses": chip.ledger.total(lesson=name, op="pulse").count,
-                "wear": chip.wear(),
+                "wear": _wear(chip),
             },
         )
         self.cursor = {"lesson": number + 1, "at": 0, "offered": None}
@@ -275,3 +298,20 @@ class Arm:
         self.cursor, self.step = state["cursor"], state["step"]
         self.row, self.origin_row = Quality(state["row"]), Quality(state["origin_row"])
         self.before = found.parts["before"]
+
+
+def _wear(chip: Chip) -> dict[str, Any]:
+    """The most worn cell of the plastic tiles, and how long it lasts at this rate."""
+    plastic = {t.name for layer in chip.layers.values() if layer.plastic for t in layer.tiles}
+    tiles = {name: wear for name, wear in chip.wear().items() if name in plastic}
+    name = max(tiles, key=lambda tile: tiles[tile].most)
+    worst = tiles[name]
+    return {
+        "most_worn_tile": name,
+        "most_worn_cell": list(worst.worst),
+        "pulses_on_it": worst.most,
+        "endurance_pulses": worst.endurance,
+        "endurance_source": worst.source,
+        "life_lessons": min(wear.life_lessons for wear in tiles.values()),
+        "simulated_clock_s": chip.clock_s,
+    }

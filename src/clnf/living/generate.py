@@ -13,11 +13,13 @@ from clnf import __version__
 from clnf.core.errors import ConfigError, ExportError
 from clnf.core.rng import fold
 from clnf.core.units import quantity
+from clnf.living import snapshots
 from clnf.living.model import LivingModel
 from clnf.living.pictures import grid, to_bytes
-from clnf.media.flow import noise_for
+from clnf.living.run import Run
+from clnf.media.flow import last, noise_for
 
-__all__ = ["Wish", "draw", "save"]
+__all__ = ["Wish", "draw", "draw_from_run", "save"]
 
 
 @final
@@ -68,13 +70,29 @@ def draw(model: LivingModel, wish: Wish, *, batch: int = 64) -> torch.Tensor:
     for first in range(0, wish.n, batch):
         seeds = [fold(wish.seed, "draw", i) for i in range(first, min(first + batch, wish.n))]
         cond = torch.full((len(seeds),), row, dtype=torch.int64)
-        final = torch.empty(0)
-        for final in model.engine.sample(
-            cond, noise=noise_for(seeds, (3, 32, 32)), steps=wish.steps, guidance=wish.guidance
-        ):
-            pass
-        parts.append(final)
+        start = noise_for(seeds, (3, 32, 32))
+        frames = model.engine.sample(cond, noise=start, steps=wish.steps, guidance=wish.guidance)
+        parts.append(last(frames))
     return torch.cat(parts)
+
+
+def draw_from_run(folder: Path, wish: Wish, out: Path) -> list[Path]:
+    """Draw from a run's newest snapshot and write the pictures; the run is not changed.
+
+    Args:
+        folder: the run's folder.
+        wish: what to draw.
+        out: the grid's file, see :func:`save`.
+
+    Raises:
+        RunError: there is no run, or no snapshot of it is whole.
+        ConfigError: the concept is unknown.
+    """
+    recipe = Run(folder).recipe
+    found = snapshots.load_latest(folder / "snapshots")
+    model = LivingModel(recipe)
+    model.load_state_dict(found.parts)
+    return save(draw(model, wish), wish, found.sha256, out)
 
 
 def save(x: torch.Tensor, wish: Wish, snapshot: str, out: Path) -> list[Path]:
@@ -97,7 +115,7 @@ def save(x: torch.Tensor, wish: Wish, snapshot: str, out: Path) -> list[Path]:
     made = {"software": f"clnf {__version__}", "ai_generated": True, "sampler": "heun",
             "snapshot_sha256": snapshot, **asdict(wish)}  # fmt: skip
     images = to_bytes(x)
-    written = [_write(grid(images, min(8, len(images))), out, made)]
+    written = [_write(grid(images, min(8, len(images)), scale=3), out, made)]
     for i, image in enumerate(images):
         path = out.with_name(f"{out.stem}-{i:03d}.png")
         written.append(_write(Image.fromarray(image), path, {**made, "index": i}))

@@ -1,6 +1,6 @@
 """The lessons of an arm: the recipe's, and those that people add, each through the gate."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -15,11 +15,12 @@ from clnf.core.units import quantity
 from clnf.living.concepts import Concepts
 from clnf.living.recipe import Recipe
 from clnf.streams.bundled import CONCEPTS, CORE_FAMILIES, emoji32, family
+from clnf.streams.quarantine import Flaw
 from clnf.streams.gate import Gate
 from clnf.streams.sources import ArraySource, JoinSource, ShiftSource, SubsetSource, from_levels
-from clnf.streams.stream import poisoned
+from clnf.streams.stream import Lesson, emoji_stream
 
-__all__ = ["Added", "Lessons", "Offered"]
+__all__ = ["Added", "Lessons", "Offered", "TurnedAway"]
 
 
 @final
@@ -38,6 +39,16 @@ class Offered:
     def from_json(values: dict[str, Any]) -> "Offered":
         """From what :meth:`to_json` gave."""
         return Offered(index=tuple(values["index"]), total=values["total"])
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TurnedAway:
+    """Samples of a lesson with one kind of flaw, float32 [n, 3, 32, 32], and why the first was."""
+
+    check: str
+    reason: str
+    samples: NDArray[np.float32]
 
 
 @final
@@ -70,7 +81,8 @@ class Lessons:
         self.added: list[Added] = []
         self._gate = Gate()
         if recipe.guards.gate:
-            self._gate.remember(self.core().data)
+            for row, name in enumerate(CORE_FAMILIES):
+                self._gate.know(ArraySource(emoji32().images[family(name)], row + 1))
 
     def __len__(self) -> int:
         return len(self.recipe.lesson) + len(self.added)
@@ -78,9 +90,9 @@ class Lessons:
     def name(self, number: int) -> str:
         """Name of a lesson."""
         planned = self.recipe.lesson
-        return (
-            planned[number].name if number < len(planned) else self.added[number - len(planned)].name
-        )
+        if number < len(planned):
+            return planned[number].name
+        return self.added[number - len(planned)].name
 
     def concept(self, number: int) -> str:
         """Concept a lesson claims to teach."""
@@ -107,7 +119,7 @@ class Lessons:
         if concept in CONCEPTS:
             return ArraySource(emoji32().images[family(concept)], row)
         taught = [n for n in range(len(self)) if self.concept(n) == concept]
-        return self._raw(taught[0])
+        return self._raw(taught[0]).data
 
     def real(self) -> dict[str, Tensor]:
         """Real pictures by concept, for distances, [n, 3, 32, 32]."""
@@ -117,44 +129,41 @@ class Lessons:
                 real[added.concept] = from_levels(self._pictures(added))
         return real
 
-    def offer(self, number: int) -> tuple[Offered, dict[str, NDArray[np.float32]]]:
+    def offer(self, number: int) -> tuple[Offered, list[TurnedAway]]:
         """Ask the gate about a lesson.
 
         Returns:
-            The positions admitted, and the samples turned away by reason.
+            The positions admitted, and the samples turned away by kind of flaw.
         """
         raw = self._raw(number)
-        everything = np.arange(len(raw))
+        total = len(raw.data)
         if not self.recipe.guards.gate:
-            return Offered(index=tuple(everything.tolist()), total=len(raw)), {}
+            return Offered(index=tuple(range(total)), total=total), []
         admission = self._gate.admit(raw)
-        away: dict[str, list[int]] = {}
-        for position, reason in admission.quarantined:
-            away.setdefault(reason, []).append(position)
-        samples = {
-            reason: raw.take(torch.tensor(positions)).x.numpy()
-            for reason, positions in away.items()
-        }
-        index = tuple(int(i) for i in admission.admitted)
-        return Offered(index=index, total=len(raw)), samples
+        flaws: dict[str, list[Flaw]] = {}
+        for flaw in admission.quarantined:
+            flaws.setdefault(flaw.check, []).append(flaw)
+        away = [
+            TurnedAway(
+                check=check,
+                reason=found[0].reason,
+                samples=raw.data.take(torch.tensor([f.index for f in found])).x.numpy(),
+            )
+            for check, found in flaws.items()
+        ]
+        return Offered(index=tuple(admission.admitted.tolist()), total=total), away
+
+    def committed(self, number: int, offered: Offered) -> None:
+        """Let the gate remember what was learned."""
+        if self.recipe.guards.gate:
+            data = self._raw(number).data
+            self._gate.know(SubsetSource(data, torch.tensor(offered.index)))
 
     def experience(self, number: int, offered: Offered) -> Experience:
         """The admitted samples of a lesson, with small shifts, as an experience."""
-        admitted = SubsetSource(self._raw(number), torch.tensor(offered.index))
-        planned = self.recipe.lesson
-        kind: Kind = "new"
-        priority, provenance = 1.0, "emoji32"
-        if number >= len(planned):
-            added = self.added[number - len(planned)]
-            kind, priority, provenance = added.kind, added.priority, added.provenance
-        return Experience(
-            name=self.name(number),
-            concept=self.concept(number),
-            data=ShiftSource(admitted, reach=self.recipe.learn.shift),
-            kind=kind,
-            priority=priority,
-            provenance=provenance,
-        )
+        raw = self._raw(number)
+        admitted = SubsetSource(raw.data, torch.tensor(offered.index))
+        return replace(raw, data=ShiftSource(admitted, reach=self.recipe.learn.shift))
 
     def add(self, lesson: Added, pictures: NDArray[np.uint8]) -> None:
         """Append a lesson with its pictures, uint8 [N, 32, 32, 3], kept in the run's folder."""
@@ -174,16 +183,21 @@ class Lessons:
     def _pictures(self, added: Added) -> NDArray[np.uint8]:
         return load_file(self.folder / added.file)["pictures"].numpy()
 
-    def _raw(self, number: int) -> Source:
-        """A lesson's samples before the gate, labelled with the row its concept has or will get."""
-        concept = self.concept(number)
-        known = concept in self.concepts.names
-        row = self.concepts.row(concept) if known else len(self.concepts.names) + 1
-        planned = self.recipe.lesson
-        if number >= len(planned):
-            return ArraySource(self._pictures(self.added[number - len(planned)]), row)
-        part = planned[number]
-        clean = ArraySource(emoji32().images[family(part.family)], row)
-        if part.poison == 0.0:
-            return clean
-        return poisoned(clean, share=part.poison, seed=self.recipe.seed)
+    def _raw(self, number: int) -> Experience:
+        """A lesson before the gate; its samples carry the row its concept has or will get."""
+        concept, planned = self.concept(number), self.recipe.lesson
+        names = ["", *self.concepts.names]
+        if concept not in names:
+            names.append(concept)
+        if number < len(planned):
+            part = Lesson(**planned[number].model_dump())
+            return emoji_stream([part], concepts=names, seed=self.recipe.seed)[0]
+        added = self.added[number - len(planned)]
+        return Experience(
+            name=added.name,
+            concept=concept,
+            data=ArraySource(self._pictures(added), names.index(concept)),
+            kind=added.kind,
+            priority=added.priority,
+            provenance=added.provenance,
+        )

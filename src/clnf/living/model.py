@@ -1,11 +1,13 @@
 """A living model: a generator whose weights are cells, its learner, and what it can be asked."""
 
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
 
-from clnf.chip.host import Chip, ChipSpec, host
+from clnf.chip.host import Chip, host
+from clnf.chip.optimizer import PulseRule
+from clnf.chip.spec import ChipSpec
 from clnf.continual.adapters import attach
 from clnf.continual.fisher import Fisher, FisherParams
 from clnf.continual.guards.ewc import EWC, EWCParams
@@ -46,21 +48,12 @@ class LivingModel:
         self.concepts = Concepts(facts["families"], rows=facts["net"]["concepts"])
         self.engine.requires_grad_(False)
         part = recipe.adapter
-        attach(
-            self.engine.net, rank=part.rank, scale=part.scale, seed=recipe.seed, only=_adapted
-        )
+        attach(self.engine.net, rank=part.rank, scale=part.scale, seed=recipe.seed, only=_adapted)
         self.chip: Chip = host(
-            self.engine.net,
+            self.engine,
             assign=_cells_for,
             seed=fold(recipe.seed, "chip"),
-            spec=ChipSpec(
-                core_material=recipe.chip.core_material,
-                plastic_material=recipe.chip.plastic_material,
-                cells_per_weight=recipe.chip.cells_per_weight,
-                weight_range=recipe.chip.weight_range,
-                dac_bits=recipe.chip.dac_bits,
-                adc_bits=recipe.chip.adc_bits,
-            ),
+            spec=ChipSpec(**recipe.chip.model_dump(exclude={"hours_between_lessons"})),
         )
         self.engine.net.concept.requires_grad_(True)
         self.learner, self.memory = self._learner()
@@ -68,10 +61,9 @@ class LivingModel:
     def _learner(self) -> tuple[Learner, Balanced | None]:
         recipe, guards = self.recipe, self.recipe.guards
         optimizer = self.chip.optimizer(
-            digital=[self.engine.net.concept.weight],
+            self.engine.parameters(),
             lr=recipe.learn.lr,
-            digital_lr=recipe.learn.digital_lr,
-            mode=recipe.learn.mode,
+            rule=PulseRule(digital_lr=recipe.learn.digital_lr),
         )
         names = [n for n, p in self.engine.named_parameters() if p.requires_grad]
         fisher = Fisher(
@@ -110,38 +102,55 @@ class LivingModel:
         )
         return learner, memory
 
-    def prepare(self, core: Experience) -> None:
-        """Program the core knowledge into its cells and let guards take note of it."""
-        self.chip.program_core()
+    def prepare(self, core: Experience) -> dict[str, float]:
+        """Program the core knowledge into its cells and let guards take note of it.
+
+        Returns:
+            Relative programming error per layer.
+        """
+        errors = self.chip.program_core()
         for guard in self.learner.guards:
             guard.begin(core)
         self.consolidate(core)
+        return errors
+
+    def begin(self) -> None:
+        """Start a lesson with a fresh optimizer.
+
+        Momentum left from the last lesson would go on writing what that lesson taught.
+        """
+        self.learner.optimizer.state.clear()
 
     def consolidate(self, experience: Experience) -> None:
         """Let guards keep what was committed, and close the write gates of fenced cells."""
         self.learner.consolidate(experience)
         for guard in self.learner.guards:
             if isinstance(guard, Fence):
-                self.chip.set_fence(dict(guard.masks))
+                for name, mask in guard.masks.items():
+                    self.chip.set_fence(name.removesuffix(".weight"), mask)
 
     def capture(self) -> dict[str, Any]:
-        """What a roll-back returns to: plastic conductances, digital weights, learner."""
+        """What a roll-back returns to: cells, digital weights, learner."""
         return {
-            "plastic": self.chip.plastic_state(),
+            "cells": _plastic_only(self.chip),
             "digital": _digital(self.engine),
             "learner": self.learner.state_dict(),
             "concepts": self.concepts.state_dict(),
         }
 
-    def roll_back(self, origin: dict[str, Any]) -> None:
+    def roll_back(self, origin: dict[str, Any]) -> float:
         """Re-program the plastic cells to an earlier state and restore everything digital.
 
         The cells are written and verified one by one; time, energy and wear go on.
+
+        Returns:
+            Root-mean-square error left in the cells, in full scales.
         """
-        self.chip.restore_plastic(origin["plastic"])
+        left = self.chip.restore_plastic(origin["cells"])
         _load_digital(self.engine, origin["digital"])
         self.learner.load_state_dict(origin["learner"])
         self.concepts.load_state_dict(origin["concepts"])
+        return left
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """Parts of a snapshot: model, chip and learner."""
@@ -165,9 +174,15 @@ def _adapted(name: str, leaf: nn.Module) -> bool:
     return isinstance(leaf, nn.Conv2d) and leaf.kernel_size == (3, 3) or "modulate" in name
 
 
-def _cells_for(name: str, leaf: nn.Module) -> str:
+def _cells_for(name: str, leaf: nn.Module) -> Literal["core", "plastic"]:
     """Adapter factors live in plastic cells, everything else in non-volatile ones."""
     return "plastic" if name.endswith((".down", ".up")) else "core"
+
+
+def _plastic_only(chip: Chip) -> dict[str, Any]:
+    """State of the plastic layers alone; stored cells do not change in a lesson."""
+    plastic = tuple(f"{name}/" for name, layer in chip.layers.items() if layer.plastic)
+    return {key: value for key, value in chip.state_dict().items() if key.startswith(plastic)}
 
 
 def _digital(engine: nn.Module) -> dict[str, Tensor]:

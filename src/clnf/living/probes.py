@@ -10,7 +10,7 @@ from clnf.core.protocols import Engine
 from clnf.core.records import Quality, Source
 from clnf.core.rng import fold, torch_rng
 from clnf.living.recipe import ProbePart
-from clnf.media.flow import noise_for
+from clnf.media.flow import last, noise_for
 from clnf.media.judge import Judge, kid
 
 __all__ = ["DrawProbe", "newness"]
@@ -73,12 +73,10 @@ class DrawProbe:
         for name in concepts:
             seeds = [fold(self._seed, "probe", name, i) for i in range(n)]
             cond = torch.full((n,), table.row(name), dtype=torch.int64)
-            final = torch.empty(0)
-            for final in engine.sample(
-                cond, noise=noise_for(seeds, (3, 32, 32)), steps=part.steps, guidance=part.guidance
-            ):
-                pass
-            drawn[name] = final
+            start = noise_for(seeds, (3, 32, 32))
+            drawn[name] = last(
+                engine.sample(cond, noise=start, steps=part.steps, guidance=part.guidance)
+            )
         return drawn
 
     def remember(self, concept: str, x: Tensor) -> None:

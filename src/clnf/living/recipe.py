@@ -31,12 +31,13 @@ class _Part(BaseModel):
 class ChipPart(_Part):
     """Which cells the weights live on and how they are read and written."""
 
-    core_material: str = "gst_pcm_inference"
-    plastic_material: str = "hfo2_array_optimised"
-    cells_per_weight: Positive = 8
-    weight_range: Annotated[float, Field(gt=0.0)] = 0.5
-    dac_bits: Annotated[int, Field(ge=2, le=12)] = 8
-    adc_bits: Annotated[int, Field(ge=2, le=12)] = 8
+    core: str = "gst_pcm"
+    plastic: str = "hfo2_array_optimised"
+    pairs: Positive = 8
+    plastic_range: Annotated[float, Field(gt=0.0)] = 3.0
+    dac_bits: Annotated[int, Field(ge=0, le=16)] = 8
+    adc_bits: Annotated[int, Field(ge=0, le=16)] = 8
+    compute: Literal["float32", "bfloat16"] = "bfloat16"
     hours_between_lessons: Annotated[float, Field(ge=0.0)] = 24.0
 
 
@@ -56,7 +57,6 @@ class LearnPart(_Part):
     batch: Positive = 32
     lr: Annotated[float, Field(gt=0.0)] = 1e-2
     digital_lr: Annotated[float, Field(gt=0.0)] = 3e-2
-    mode: Literal["mixed", "stochastic"] = "mixed"
     clip_norm: Annotated[float, Field(gt=0.0)] = 1.0
     shift: Annotated[int, Field(ge=0, le=4)] = 1
 
@@ -99,7 +99,8 @@ class LessonPart(_Part):
     name: str
     family: str
     concept: str
-    poison: Share = 0.0
+    poisoned: bool = False
+    moved: bool = False
 
 
 @final

@@ -1,20 +1,23 @@
 """A run: a folder with a guarded arm, its plain twin, and everything they wrote.
 
-    runs/NAME/  recipe.toml  journal.db  snapshots/  media/  lessons/  report.html
-                plain/       the same for the arm without guards
+runs/NAME/  recipe.toml  journal.db  snapshots/  media/  lessons/  report.html
+            plain/       the same for the arm without guards
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
+from importlib.resources import files
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
-from clnf.core.errors import RunError
+from clnf.core.errors import ConfigError, RunError
 from clnf.core.toml import dump_toml
 from clnf.living.arm import Arm, Progress
 from clnf.living.lock import RunLock
 from clnf.living.recipe import Recipe, load_recipe
 from clnf.living.report import write_report
+from clnf.living.summary import summarise
 
 __all__ = ["Run", "free_name"]
 
@@ -63,6 +66,33 @@ class Run:
             raise RunError(f"cannot make the run folder {folder}: {error.strerror}") from error
         return Run(folder)
 
+    @staticmethod
+    def start(
+        root: Path, name: str | None, recipe: Path | None, *, quick: bool, seed: int | None
+    ) -> "Run":
+        """Make a run from a recipe file.
+
+        Args:
+            root: folder that holds the runs.
+            name: name of the run; None takes the recipe's, numbered if it is taken.
+            recipe: a recipe file; None takes the bundled emoji recipe.
+            quick: shorten the recipe.
+            seed: replaces the recipe's seed.
+
+        Raises:
+            ConfigError: the recipe is wrong, or the name is not a plain folder name.
+            RunError: a run of that name exists.
+        """
+        chosen = load_recipe(recipe or Path(str(files("clnf.living") / "recipes" / "emoji.toml")))
+        if quick:
+            chosen = chosen.quick()
+        if seed is not None:
+            chosen = chosen.model_copy(update={"seed": seed})
+        if name is not None and Path(name).name != name:
+            raise ConfigError(f"a run's name is a plain folder name, got {name!r}")
+        folder = root / name if name else free_name(root, chosen.name)
+        return Run.create(folder, chosen)
+
     @property
     def plain_folder(self) -> Path | None:
         """Folder of the plain arm, or None where the recipe asks for no comparison."""
@@ -89,16 +119,32 @@ class Run:
         finally:
             arm.close()
 
-    def go(self) -> Iterator[tuple[str, Progress]]:
-        """Run or resume both arms, guarded first; yields (arm's name, progress).
-
-        The report is written after each arm.
-        """
+    def go(self) -> Generator[Progress]:
+        """Run or resume both arms, guarded first; the report is written after each."""
         for plain in (False, True) if self.recipe.compare else (False,):
             with self.arm(plain=plain) as arm:
                 for progress in arm.run():
-                    yield "plain" if plain else "guarded", progress
+                    yield replace(progress, arm="plain, " if plain else "")
             self.report()
+
+    def summary(self) -> dict[str, Any]:
+        """Figures of both arms as JSON values."""
+        arms = {"guarded": summarise(self.folder).to_json()}
+        plain = self.plain_folder
+        if plain is not None and (plain / "journal.db").exists():
+            arms["plain"] = summarise(plain).to_json()
+        return {"run": str(self.folder), "seed": self.recipe.seed, **arms}
+
+    def lesson(self, name: str) -> dict[str, Any]:
+        """The bill and verdict of one lesson as JSON values.
+
+        Raises:
+            RunError: the lesson has no verdict yet.
+        """
+        for line in summarise(self.folder).lessons:
+            if line.name == name:
+                return asdict(line)
+        raise RunError(f'the lesson "{name}" has no verdict yet; resume the run')
 
     def report(self) -> Path:
         """Write the report from what the journals hold now."""

@@ -1,5 +1,6 @@
 """Flow matching: a velocity field between noise (t=0) and data (t=1), and its sampler."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import final
 
@@ -10,7 +11,7 @@ from clnf.core.records import Batch
 from clnf.core.rng import torch_rng
 from clnf.media.unet import NULL_CONCEPT, UNet
 
-__all__ = ["FlowModel", "heun", "noise_for"]
+__all__ = ["FlowModel", "heun", "last", "noise_for"]
 
 Field = Callable[[Tensor, Tensor], Tensor]
 
@@ -26,6 +27,11 @@ def noise_for(seeds: list[int], shape: tuple[int, ...]) -> Tensor:
         Standard normal numbers, shape [len(seeds), *shape].
     """
     return torch.stack([torch.randn(shape, generator=torch_rng(s, "start")) for s in seeds])
+
+
+def last(frames: Iterator[Tensor]) -> Tensor:
+    """The finished sample of a sampler that yields estimates on its way."""
+    return deque(frames, maxlen=1).pop()
 
 
 @final

@@ -1,7 +1,7 @@
 """The measuring instrument: a small classifier whose features give KID and class match.
 
 It is trained apart from any generator, on augmented pictures, and knows the families it can be
-asked about and one class more, "other": noise, static, and pictures torn in two. A generated
+asked about and one class more, "other": noise, static, and blocks of colour. A generated
 picture counts as a match only if the judge names the asked family among all of them. A clean
 picture of something else goes to the family it resembles most.
 """
@@ -94,7 +94,7 @@ def kid(a_ND: Tensor, b_MD: Tensor) -> float:
 
 
 def spoiled(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Pictures that are no picture: noise, halves of two pictures, heavy static (for "other").
+    """Pictures that are no picture: noise, heavy static, blocks of colour (for "other").
 
     Args:
         x: pictures in [-1, 1], [B, 3, H, W].
@@ -104,14 +104,11 @@ def spoiled(x: Tensor, rng: torch.Generator) -> Tensor:
         Shape of x.
     """
     b, _, h, w = x.shape
-    kind = torch.randint(0, 4, (b,), generator=rng)
-    mate = x[torch.randperm(b, generator=rng)]
+    kind = torch.randint(0, 3, (b,), generator=rng)
     noise = torch.randn(x.shape, generator=rng)
-    static = (0.4 * x + 0.6 * noise).clamp(-1, 1)
-    torn = x.clone()
-    torn[:, :, h // 2 :] = mate[:, :, h // 2 :].flip(3)
+    static = (0.25 * x + 0.75 * noise).clamp(-1, 1)
     blocks = F.interpolate(noise[:, :, : h // 4, : w // 4], size=(h, w)).clamp(-1, 1)
-    choices = torch.stack([noise.clamp(-1, 1), static, torn, blocks])
+    choices = torch.stack([noise.clamp(-1, 1), static, blocks])
     return choices[kind, torch.arange(b)]
 
 
@@ -124,7 +121,7 @@ class JudgePlan:
     batch: int = quantity("1", 96)
     lr: float = quantity("1", 2e-3)
     shift: int = quantity("1", 3)
-    spoiled: float = quantity("1", 0.15)
+    spoiled: float = quantity("1", 0.1)
 
 
 def _augmented(x: Tensor, reach: int, rng: torch.Generator) -> Tensor:
@@ -133,7 +130,7 @@ def _augmented(x: Tensor, reach: int, rng: torch.Generator) -> Tensor:
     x = torch.where(torch.rand(size, generator=rng) < 0.5, x.flip(3), x)
     hues = x[:, torch.randperm(3, generator=rng)]
     x = torch.where(torch.rand(size, generator=rng) < 0.3, hues, x)
-    zoom = 0.85 + 0.4 * torch.rand(len(x), generator=rng)
+    zoom = 0.8 + 0.6 * torch.rand(len(x), generator=rng)
     turn = 0.15 * torch.randn(len(x), generator=rng).clamp(-2, 2)
     cos, sin, nil = zoom * turn.cos(), zoom * turn.sin(), torch.zeros(len(x))
     frame = torch.stack([cos, -sin, nil, sin, cos, nil], dim=1).reshape(-1, 2, 3)

@@ -159,9 +159,7 @@ class UNet(nn.Module):
         """
         if r is not None:
             raise ConfigError("this U-Net predicts instantaneous velocity; call it without r")
-        embedded = F.silu(
-            self.embed(time_features(t, self.params.embedding)) + self.concept(cond)
-        )
+        embedded = F.silu(self.embed(time_features(t, self.params.embedding)) + self.concept(cond))
         h = self.enter(F.pixel_unshuffle(x, self.params.fold))
         kept = []
         for level, block in enumerate(self.down):

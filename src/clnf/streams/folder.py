@@ -22,7 +22,7 @@ from clnf.core.records import Batch
 from clnf.core.units import quantity
 from clnf.streams.sources import ArraySource
 
-__all__ = ["FolderParams", "FolderSource", "Refusal", "read_folder"]
+__all__ = ["FolderParams", "FolderSource", "Refusal", "read_folder", "read_picture"]
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 _FORMATS = ["PNG", "JPEG", "WEBP"]
@@ -141,6 +141,45 @@ def read_folder(
             f"the first is {refused[0].file} ({refused[0].reason})"
         )
     return FolderSource(images[: len(used)], cond, tuple(used), tuple(refused))
+
+
+def read_picture(path: Path, *, params: FolderParams = FolderParams()) -> NDArray[np.uint8]:
+    """Read one picture as :func:`read_folder` would.
+
+    Returns:
+        uint8 [side, side, 3].
+
+    Raises:
+        DataError: the file is missing or is no usable picture; says why.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no file {path}")
+    try:
+        return _read(path, path.resolve().parent, params)
+    except DataError as error:
+        raise DataError(f"{path} cannot be used: {error}") from None
+
+
+def read_picture(path: Path, params: FolderParams = FolderParams()) -> NDArray[np.uint8]:
+    """Read one picture as :func:`read_folder` would; one of the finished size comes unchanged.
+
+    Args:
+        path: a PNG, JPEG or WebP file.
+        params: sizes and limits.
+
+    Returns:
+        uint8 [side, side, 3].
+
+    Raises:
+        DataError: the file is missing or cannot be used.
+    """
+    real = path.resolve()
+    if not real.exists():
+        raise DataError(f"there is no file {path}; give the path of a picture")
+    try:
+        return _read(real, real.parent, params)
+    except DataError as error:
+        raise DataError(f"cannot use {path}: {error}") from None
 
 
 def _walk(root: Path) -> Iterator[Path]:

@@ -1,0 +1,115 @@
+"""Recipes of the bundled weights: from a TOML file and the bundled data to a weights file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, final
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+
+from clnf.core.errors import ConfigError
+from clnf.core.rng import fold
+from clnf.core.toml import load_toml, recipe_hash
+from clnf.media.bundled import net_facts, save_half
+from clnf.media.flow import FlowModel
+from clnf.media.judge import Judge, JudgePlan, train_judge
+from clnf.media.pretrain import PretrainPlan, pretrain
+from clnf.media.unet import UNet, UNetParams
+from clnf.streams.bundled import emoji32, family, split
+
+__all__ = ["MakingRecipe", "held_out_accuracy", "load_making", "make"]
+
+
+@final
+class MakingRecipe(BaseModel):
+    """What weights to make, from which families, for how long."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: Literal["core", "judge"]
+    seed: int
+    families: tuple[str, ...]
+    held_out: float = 0.0
+    net: dict[str, Any] = {}
+    plan: dict[str, Any]
+
+
+def load_making(path: Path) -> MakingRecipe:
+    """Read a recipe of weights.
+
+    Raises:
+        ConfigError: the file is missing or breaks a rule.
+    """
+    try:
+        return MakingRecipe.model_validate(load_toml(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path}: {where}: {first['msg'].lower()}") from None
+
+
+def _pictures(recipe: MakingRecipe, first: int, part: Literal["train", "held_out"]) -> tuple[
+    Tensor, Tensor
+]:  # fmt: skip
+    """Pictures uint8 [N, 32, 32, 3] of the recipe's families and their numbers from ``first``."""
+    chosen, number = [], []
+    for at, name in enumerate(recipe.families):
+        share = 1 - recipe.held_out
+        index = split(name, part, share=share) if recipe.held_out else family(name)
+        chosen.append(torch.from_numpy(emoji32().images[index].copy()))
+        number.append(torch.full((len(index),), at + first))
+    return torch.cat(chosen), torch.cat(number)
+
+
+def make(recipe: MakingRecipe, out: Path) -> Iterator[tuple[int, int, float]]:
+    """Train and write weights in half precision, with what they were made of in the header.
+
+    Args:
+        recipe: what to make.
+        out: target file, replaced only when training is done.
+
+    Yields:
+        (step done, steps in all, loss).
+    """
+    torch.manual_seed(fold(recipe.seed, "init"))
+    facts = {
+        "families": list(recipe.families),
+        "seed": recipe.seed,
+        "recipe_sha256": recipe_hash(recipe.model_dump(mode="json")),
+        "data_sha256": emoji32().sha256,
+    }
+    finished: nn.Module
+    if recipe.kind == "core":
+        images, cond = _pictures(recipe, 1, "train")
+        sizes = {**recipe.net, "multipliers": tuple(recipe.net.get("multipliers", (1, 2, 2)))}
+        params, plan = UNetParams(**sizes), PretrainPlan(**recipe.plan)
+        facts["net"] = net_facts(params)
+        model = FlowModel(UNet(params))
+        finished = model.net
+        for step, loss, average in pretrain(model, images, cond, plan, recipe.seed):
+            assert isinstance(average, FlowModel)
+            finished = average.net
+            yield step + 1, plan.steps, loss
+    else:
+        judge = Judge(list(recipe.families))
+        images, label = _pictures(recipe, 0, "train")
+        judging = JudgePlan(**recipe.plan)
+        for step, loss in train_judge(judge, images, label, judging, recipe.seed):
+            yield step + 1, judging.steps, loss
+        facts["held_out"] = recipe.held_out
+        facts["held_out_accuracy"] = held_out_accuracy(judge, recipe)
+        finished = judge
+    save_half(finished, out, facts)
+
+
+@torch.no_grad()
+def held_out_accuracy(judge: Judge, recipe: MakingRecipe) -> dict[str, float]:
+    """Share of each family's held-out pictures that the judge names rightly, 0 to 1."""
+    images, label = _pictures(recipe, 0, "held_out")
+    named = judge.eval().name(images.permute(0, 3, 1, 2).float() / 127.5 - 1.0)
+    return {
+        name: float((named[label == at] == at).float().mean())
+        for at, name in enumerate(recipe.families)
+    }

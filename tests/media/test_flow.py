@@ -1,0 +1,65 @@
+"""Flow matching against closed forms."""
+
+import pytest
+import torch
+
+from clnf.core.records import Batch
+from clnf.core.rng import torch_rng
+from clnf.media.flow import FlowModel, heun, noise_for
+from clnf.media.unet import UNet, UNetParams
+
+SMALL = UNetParams(width=8, embedding=16)
+
+
+def test_loss_of_a_silent_network_is_the_mean_square_of_data_plus_one() -> None:
+    model = FlowModel(UNet(SMALL))
+    x = 0.5 * torch.ones(512, 3, 32, 32)
+    loss = model.loss(Batch.of(x, 1), torch_rng(0, "t"))
+    assert loss.shape == (512,)
+    assert float(loss.mean()) == pytest.approx(1.25, abs=0.01)
+
+
+def gaussian_velocity(spread: float):  # type: ignore[no-untyped-def]
+    """Optimal field for data N(0, spread^2), and the factor by which it stretches noise."""
+
+    def field(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        time = t[0]
+        variance = time**2 * spread**2 + (1 - time) ** 2
+        return (time * spread**2 - (1 - time)) * x / variance
+
+    return field
+
+
+def end_error(steps: int) -> float:
+    start = torch.tensor([[0.7]], dtype=torch.float64)
+    last = start
+    for last in heun(gaussian_velocity(0.5), start, steps):
+        pass
+    return abs(float(last) - 0.35)
+
+
+def test_heun_follows_the_exact_flow_and_converges_faster_than_euler() -> None:
+    errors = [end_error(n) for n in (8, 16, 32, 64)]
+    assert errors[-1] < 2e-3
+    # The last step is Euler's, so the order lies between one and two; Euler alone halves.
+    assert all(a / b > 2.0 for a, b in zip(errors, errors[1:], strict=False))
+
+
+def test_start_noise_of_a_sample_does_not_depend_on_its_batch() -> None:
+    alone = noise_for([11], (3, 8, 8))
+    together = noise_for([10, 11, 12], (3, 8, 8))
+    assert torch.equal(alone[0], together[1])
+    assert not torch.equal(together[0], together[1])
+
+
+def test_guidance_one_asks_only_the_condition() -> None:
+    model = FlowModel(UNet(SMALL)).eval()
+    torch.nn.init.normal_(model.net.leave.weight, std=0.1)
+    noise = noise_for([1, 2], (3, 32, 32))
+    cond = torch.tensor([1, 2])
+    plain = list(model.sample(cond, noise=noise, steps=2, guidance=1.0))
+    near = list(model.sample(cond, noise=noise, steps=2, guidance=1.0001))
+    far = list(model.sample(cond, noise=noise, steps=2, guidance=5.0))
+    assert len(plain) == 2
+    assert torch.allclose(plain[-1], near[-1], atol=1e-3)
+    assert not torch.allclose(plain[-1], far[-1], atol=1e-3)
