@@ -18,7 +18,8 @@ def test_features_are_whole_numbers_whose_products_add_up_exactly() -> None:
     assert features.dtype == np.float32
     assert features.shape == (40, 171)
     assert np.array_equal(features, np.rint(features))
-    assert features.min() >= 0 and features.max() <= 255
+    assert features.min() >= 0
+    assert features.max() <= 255
     exact = features.astype(np.int64)
     assert np.array_equal((features @ features.T).astype(np.int64), exact @ exact.T)
     assert features.shape[1] * 255**2 < 2**24

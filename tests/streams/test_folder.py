@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from clnf.core.errors import ConfigError, DataError
-from clnf.streams.folder import FolderParams, FolderSource, read_folder
+from clnf.streams.folder import FolderParams, FolderSource, read_folder, read_picture
 
 
 def photo(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -90,7 +90,9 @@ def test_sixteen_bit_grey_keeps_its_shades(tmp_path: Path) -> None:
     ramp = np.linspace(0, 65535, 64).astype(np.uint16)[None].repeat(64, 0)
     Image.fromarray(ramp).save(tmp_path / "ramp.png")
     row = read_folder(tmp_path, cond=0).images[0, 16, :, 0].astype(int)
-    assert row[0] < 10 and row[-1] > 245 and 110 < row[16] < 145
+    assert row[0] < 10
+    assert row[-1] > 245
+    assert 110 < row[16] < 145
 
 
 def test_large_jpeg_drafts_to_nearly_the_same_picture(tmp_path: Path) -> None:
@@ -202,3 +204,14 @@ def test_limits_can_be_set_and_are_checked(tmp_path: Path) -> None:
             read_folder(tmp_path, cond=0, params=params)
     with pytest.raises(ConfigError):
         FolderParams(side_px=0)
+
+
+def test_a_single_picture_of_the_finished_size_comes_unchanged(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert np.array_equal(read_picture(tmp_path / "a.png"), pixels)
+    with pytest.raises(DataError, match="there is no file"):
+        read_picture(tmp_path / "b.png")
+    (tmp_path / "b.png").write_text("text")
+    with pytest.raises(DataError, match=r"cannot use .*b.png: not a PNG"):
+        read_picture(tmp_path / "b.png")

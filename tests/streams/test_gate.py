@@ -18,8 +18,9 @@ from clnf.streams.sources import ArraySource
 from clnf.streams.stream import Lesson, Stream, digits_stream, emoji_source, emoji_stream
 
 
-def gate(*known: str, params: GateParams = GateParams()) -> Gate:
-    made = Gate(standard_checks(shape=(3, 32, 32), names=CONCEPTS), params=params)
+def gate(*known: str, chunk: int = 512) -> Gate:
+    checks = standard_checks(shape=(3, 32, 32), names=CONCEPTS)
+    made = Gate(checks, params=GateParams(chunk=chunk))
     for name in known:
         made.know(emoji_source(name, CONCEPTS.index(name)))
     return made
@@ -139,10 +140,7 @@ def test_a_lesson_counts_as_taught_only_after_it_was_committed() -> None:
 
 def test_result_does_not_depend_on_the_chunk() -> None:
     stream = poisoned("buttons")
-    answers = [
-        gate(*CORE_FAMILIES, params=GateParams(chunk=chunk)).admit(stream[0])
-        for chunk in (1, 13, 512)
-    ]
+    answers = [gate(*CORE_FAMILIES, chunk=chunk).admit(stream[0]) for chunk in (1, 13, 512)]
     for answer in answers[1:]:
         assert answer.quarantined == answers[0].quarantined
         assert torch.equal(answer.admitted, answers[0].admitted)

@@ -34,7 +34,8 @@ def test_every_kind_is_present_and_is_what_it_says() -> None:
     assert set(batch.cond.tolist()) == {5}
     finite = torch.isfinite(batch.x).flatten(1).all(1).numpy()
     assert np.array_equal(~finite, kinds == "broken")
-    assert bool(torch.isinf(batch.x).any()) and bool(torch.isnan(batch.x).any())
+    assert bool(torch.isinf(batch.x).any())
+    assert bool(torch.isnan(batch.x).any())
     smooth = summarise(batch.x[torch.from_numpy(kinds == "noise")])[:, 4]
     assert np.abs(smooth).max() < 0.1
     flags = emoji_source("flags", 2).take(torch.arange(208)).x

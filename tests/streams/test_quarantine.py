@@ -27,7 +27,8 @@ def test_samples_are_kept_with_reasons_and_adding_twice_changes_nothing() -> Non
     assert [one.key for one in held] == ["lesson#1", "lesson#4"]
     assert held[1].flaw.reason == "reason 4"
     assert held[1].cond == 7
-    assert held[1].x is not None and held[1].x.tolist() == [4.0] * 4
+    assert held[1].x is not None
+    assert held[1].x.tolist() == [4.0] * 4
 
 
 def test_the_oldest_leave_when_it_is_full() -> None:
@@ -93,4 +94,6 @@ def test_state_survives_through_tensors_and_json() -> None:
     assert restored.dropped == quarantine.dropped == 1
     for mine, other in zip(restored, quarantine, strict=True):
         assert (mine.key, mine.flaw, mine.cond) == (other.key, other.flaw, other.cond)
-        assert mine.x is not None and other.x is not None and torch.equal(mine.x, other.x)
+        assert mine.x is not None
+        assert other.x is not None
+        assert torch.equal(mine.x, other.x)

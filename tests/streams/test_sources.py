@@ -103,7 +103,8 @@ def test_shift_holds_every_move_once_and_fills_with_white() -> None:
     assert len({x.numpy().tobytes() for x in moved}) == 25
     corner = moved[0]  # the first move shows what lies two pixels up and left: white comes in
     assert torch.equal(corner[:, 2:, 2:], original[1][:, :-2, :-2])
-    assert bool((corner[:, :2] == 1.0).all()) and bool((corner[:, :, :2] == 1.0).all())
+    assert bool((corner[:, :2] == 1.0).all())
+    assert bool((corner[:, :, :2] == 1.0).all())
 
 
 def test_shift_fill_can_be_black() -> None:

@@ -83,7 +83,7 @@ def test_digit_stream_splits_digits_and_parts_without_overlap() -> None:
     )
     total = 0
     for number, (a, b) in enumerate(zip(train, held, strict=True)):
-        (x, y), (u, v) = everything(a), everything(b)
+        (x, y), (_u, v) = everything(a), everything(b)
         assert x.shape[1:] == (28, 28, 1)
         assert set(y) == set(v) == {2 * number, 2 * number + 1}
         assert len(y) / (len(y) + len(v)) == pytest.approx(0.8, abs=0.002)

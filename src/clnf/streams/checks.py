@@ -27,6 +27,7 @@ __all__ = [
     "Outliers",
     "Range",
     "Schema",
+    "called",
 ]
 
 
