@@ -144,23 +144,6 @@ def read_folder(
 
 
 def read_picture(path: Path, *, params: FolderParams = FolderParams()) -> NDArray[np.uint8]:
-    """Read one picture as :func:`read_folder` would.
-
-    Returns:
-        uint8 [side, side, 3].
-
-    Raises:
-        DataError: the file is missing or is no usable picture; says why.
-    """
-    if not path.is_file():
-        raise DataError(f"there is no file {path}")
-    try:
-        return _read(path, path.resolve().parent, params)
-    except DataError as error:
-        raise DataError(f"{path} cannot be used: {error}") from None
-
-
-def read_picture(path: Path, params: FolderParams = FolderParams()) -> NDArray[np.uint8]:
     """Read one picture as :func:`read_folder` would; one of the finished size comes unchanged.
 
     Args:
@@ -171,7 +154,7 @@ def read_picture(path: Path, params: FolderParams = FolderParams()) -> NDArray[n
         uint8 [side, side, 3].
 
     Raises:
-        DataError: the file is missing or cannot be used.
+        DataError: the file is missing or is no usable picture; says why.
     """
     real = path.resolve()
     if not real.exists():
@@ -179,7 +162,7 @@ def read_picture(path: Path, params: FolderParams = FolderParams()) -> NDArray[n
     try:
         return _read(real, real.parent, params)
     except DataError as error:
-        raise DataError(f"cannot use {path}: {error}") from None
+        raise DataError(f"{path} cannot be used: {error}") from None
 
 
 def _walk(root: Path) -> Iterator[Path]:
