@@ -136,6 +136,8 @@ def adapter_state(module: nn.Module) -> dict[str, Tensor]:
 def load_adapter_state(module: nn.Module, state: dict[str, Tensor]) -> None:
     """Write tensors given by :func:`adapter_state` into a module with the same adapters.
 
+    Where the adapters' weights are a view of cells, the cells must be programmed afterwards.
+
     Raises:
         RunError: names or shapes differ; nothing is written then.
     """
