@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from torch import Tensor
 
 from clnf.core.errors import DeviceLimitError
