@@ -244,3 +244,14 @@ def test_bad_requests_are_named(classifier, lesson):
     model.requires_grad_(False)
     with pytest.raises(ConfigError, match="frozen"):
         diagonal_fisher(model, batch_of(2), dict(model.named_parameters()), torch.Generator())
+
+
+def test_large_models_go_sample_by_sample():
+    torch.manual_seed(0)
+    batch, forwards = batch_of(6), []
+    for width in (8, 100_000):
+        model = Classifier(nn.Sequential(nn.Linear(5, width), nn.Linear(width, 3)))
+        model.net[0].register_forward_hook(lambda *_: forwards.append(1))
+        named = {"net.1.bias": model.net[1].bias}
+        diagonal_fisher(model, batch, named, torch.Generator())
+    assert len(forwards) == 2 + 6

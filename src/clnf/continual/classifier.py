@@ -28,7 +28,7 @@ class Classifier(nn.Module):
         """Logits, shape [B, K]."""
         return self.net(x)
 
-    def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:  # noqa: ARG002
+    def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
         """Cross entropy of each sample, shape [B].
 
         Raises:

@@ -67,7 +67,7 @@ class EWC:
     def begin(self, experience: Experience) -> None:
         """Nothing to prepare."""
 
-    def mix(self, batch: Batch, rng: torch.Generator) -> Batch:  # noqa: ARG002
+    def mix(self, batch: Batch, rng: torch.Generator) -> Batch:
         """The batch as it is."""
         return batch
 

@@ -83,18 +83,18 @@ class Fence:
             for name, weight in self._weights.items()
         }
 
-    def begin(self, experience: Experience) -> None:  # noqa: ARG002
+    def begin(self, experience: Experience) -> None:
         """Remember where the lesson starts."""
         self._start = {name: w.detach().clone() for name, w in self._weights.items()}
 
-    def mix(self, batch: Batch, rng: torch.Generator) -> Batch:  # noqa: ARG002
+    def mix(self, batch: Batch, rng: torch.Generator) -> Batch:
         """The batch as it is."""
         return batch
 
     def penalty(self) -> None:
         """None: the fence acts on gradients."""
 
-    def constrain(self, lr: float) -> None:  # noqa: ARG002
+    def constrain(self, lr: float) -> None:
         """Multiply each gradient by its mask."""
         gradients, masks = [], []
         for name, mask in self._masks.items():
