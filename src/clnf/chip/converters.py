@@ -17,8 +17,8 @@ class Converter:
         code = clip(round(x top / range), -top, top),  top = 2^(bits-1) - 1
 
     A *tracking* converter (plastic tiles) clips a value beyond its range once and is wider from
-    the next read on; any other one widens only while it is calibrated. An unused converter takes its range from the
-    first values it sees. The gradient passes straight through, clipped values included.
+    the next read on; any other one widens only while it is calibrated. An unused converter
+    takes its range from the first values it sees. The gradient passes straight through, clipped values included.
 
     Args:
         bits: 2 to 16, or 0 for no quantisation.

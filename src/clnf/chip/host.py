@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast, final
 
-import torch
 from torch import Tensor, nn
 
+from clnf.chip.analog import AbstractAnalog
 from clnf.chip.crossbar.reading import Circuit
 from clnf.chip.crossbar.tile import PlasticTile, StoredTile, Tile
-from clnf.chip.layers import AbstractAnalog, AnalogConv2d, AnalogLinear
+from clnf.chip.layers import AnalogConv2d, AnalogLinear
 from clnf.chip.optimizer import PulseOptimizer, PulseRule
 from clnf.chip.program import Bill, compensate, write_plastic, write_stored
 from clnf.chip.spec import ChipSpec
@@ -210,7 +210,10 @@ class Chip:
             row = self.spec.core if stored else self.spec.plastic
             endurance = lookup("endurance_cycles", row, "hfox_generic")
             worn = tile.wear.view(tile.cells_per_weight, -1)
-            columns_rows = (tile.columns.stop - tile.columns.start, tile.rows.stop - tile.rows.start)
+            columns_rows = (
+                tile.columns.stop - tile.columns.start,
+                tile.rows.stop - tile.rows.start,
+            )
             plane, cell = divmod(int(worn.argmax()), worn.shape[1])
             most = int(worn.max())
             rate = most / lessons if lessons else 0.0

@@ -16,8 +16,8 @@ from typing import Any, Literal, cast, final
 import torch
 from torch import Tensor, nn
 
+from clnf.chip.analog import AbstractAnalog
 from clnf.chip.crossbar.tile import PlasticTile
-from clnf.chip.layers import AbstractAnalog
 from clnf.chip.program import Bill
 from clnf.core.errors import ConfigError
 from clnf.core.ledger import ATTOJOULES_PER_JOULE
@@ -35,6 +35,10 @@ class PulseRule:
     """How gradients become pulses.
 
     Attributes:
+        mode: mixed precision, or stochastic: each vector's outer product as random pulse
+            trains straight from the layer's inputs and output gradients. The stochastic mode
+            has no digital accumulator, so changes made to ``.grad`` do not reach the cells;
+            use a fence there.
         precondition: none, momentum, or Adam's scaling (Kingma & Ba 2015).
         beta1: memory of the mean gradient.
         beta2: memory of its square.
@@ -44,6 +48,7 @@ class PulseRule:
         digital_lr: learning rate of digital parameters (Adam without decay); None as plastic.
     """
 
+    mode: Literal["mixed", "stochastic"] = "mixed"
     precondition: Literal["none", "momentum", "adam"] = "adam"
     beta1: float = quantity("1", 0.9)
     beta2: float = quantity("1", 0.999)
@@ -93,6 +98,8 @@ class PulseOptimizer(torch.optim.Optimizer):
             rate = lr if rule.digital_lr is None else rule.digital_lr
             groups.append({"params": list(digital), "kind": "digital", "lr": rate})
         super().__init__(groups, {"lr": lr})
+        for layer in plastic:
+            layer.capture = [] if rule.mode == "stochastic" else None
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -104,6 +111,9 @@ class PulseOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
+                    continue
+                if group["kind"] == "plastic" and self.rule.mode == "stochastic":
+                    self._pulse_outer(self.layers[id(parameter)], float(group["lr"]))
                     continue
                 direction = self._direction(parameter, group["kind"])
                 if group["kind"] == "plastic":
@@ -149,6 +159,17 @@ class PulseOptimizer(torch.optim.Optimizer):
             count, energy_aj, longest = tile.pulse(train.cpu().contiguous())
             if count:
                 self.bill.pulses(tile, count, energy_aj, longest)
+        layer.refresh()
+
+    def _pulse_outer(self, layer: AbstractAnalog, lr: float) -> None:
+        for driven, grad in layer.capture or []:
+            columns = layer.vectors(grad).cpu()
+            for tile in layer.tiles:
+                assert isinstance(tile, PlasticTile)
+                rows = layer.unfolded(driven, tile)
+                pulses = tile.pulse_outer(rows.cpu(), columns[:, tile.columns], lr)
+                self.bill.pulses(tile, *pulses)
+        layer.capture = []
         layer.refresh()
 
     def _charge_digital(self, parameter: nn.Parameter, mode: str) -> None:

@@ -91,7 +91,9 @@ def write_stored(tile: StoredTile, target_CR: Tensor, now_s: float, bill: Bill) 
     tile.programmed_at_s = now_s
     weight, _ = tile.view(now_s)
     tile.expected = weight.abs().sum(1)
-    return float((weight - target_CR).square().mean().sqrt() / (target_CR.square().mean().sqrt() + 1e-12))
+    return float(
+        (weight - target_CR).square().mean().sqrt() / (target_CR.square().mean().sqrt() + 1e-12)
+    )
 
 
 @torch.no_grad()

@@ -9,9 +9,7 @@ from clnf.devices.reference import gauss4
 __all__ = ["drive", "plane_sums", "sense"]
 
 
-def drive(
-    x: Tensor, power: Tensor, dac: Tensor, out: Tensor, energy: Tensor, first: int
-) -> int:
+def drive(x: Tensor, power: Tensor, dac: Tensor, out: Tensor, energy: Tensor, first: int) -> int:
     """Convert inputs to row voltages; see :func:`clnf.chip.kernels.drive`."""
     gain, step, top = (float(v) for v in dac)
     x = x[:, first : first + out.shape[1]]

@@ -193,7 +193,9 @@ def pulse_cells(
             if n == 0:
                 continue
         size = abs(n)
-        energy += size * np.int64(np.rint(max(law[11] + law[12] * (cells.seen[i] + _F(1.0)), _F(0.0))))
+        energy += size * np.int64(
+            np.rint(max(law[11] + law[12] * (cells.seen[i] + _F(1.0)), _F(0.0)))
+        )
         count += size
         longest = max(longest, size)
         cells.wear[i] += size

@@ -9,13 +9,17 @@ import torch
 from torch import Tensor
 
 from clnf.devices.kernels import Cells, PulseJob
+from clnf.devices.trains import Trains
 
 __all__ = [
     "cell_traits",
+    "encode",
     "fill_gauss",
     "gauss4",
     "gauss8",
+    "outer_table",
     "pulse_cells",
+    "pulse_outer",
     "uniform",
     "word",
 ]
@@ -24,9 +28,7 @@ _MASK = 0xFFFFFFFF
 _BYTES = 0x00FF00FF
 _SCALE4 = float(np.float32(1.0 / np.sqrt(4 * 65535 / 12)))
 _SCALE8 = float(np.float32(1.0 / np.sqrt(8 * 65535 / 12)))
-_EXP = tuple(
-    float(np.float32(c)) for c in (1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1.0, 1.0)
-)
+_EXP = tuple(float(np.float32(c)) for c in (1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1.0, 1.0))
 
 
 def word(index: Tensor, key0: int, key1: int) -> Tensor:
@@ -76,9 +78,7 @@ def fill_gauss(out: Tensor, key: Tensor, first: int) -> None:
     out.copy_(gauss8(index, int(key[0]), int(key[1])))
 
 
-def cell_traits(
-    cell: Tensor, law: Tensor, key: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def cell_traits(cell: Tensor, law: Tensor, key: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Step up, step down, upper and lower bound of cells, from their indices [M] and the key."""
     k = [int(v) for v in key]
     gain = _exp(law[4] * gauss8(cell, k[0], k[1]) + law[5])
@@ -144,3 +144,55 @@ def pulse_cells(
     cells.hidden[at[alive]] = w[alive]
     cells.seen[at[alive]] = seen[alive]
     return int(size.sum()), int((size * each).sum()), int(size.max())
+
+
+def encode(probability: Tensor, length: int, key: Tensor, bits: Tensor) -> None:
+    """Draw bits of trains into ``bits`` int64 [N, M]; see ``clnf.devices.trains.encode``."""
+    limit = (probability.clamp(max=1.0) * 2.0**24).long()
+    base = torch.arange(probability.numel()).view_as(bits) * 32
+    bits.zero_()
+    for b in range(length):
+        draw = word(base + b, int(key[0]), int(key[1])) >> 8
+        bits |= (draw < limit).long() << b
+
+
+def outer_table(law: Tensor, key: Tensor, first: int, table: Tensor) -> None:
+    """Traits of cells for :func:`pulse_outer`, kept as they are: steps, not logarithms."""
+    up, down, upper, lower = cell_traits(torch.arange(first, first + table.shape[1]), law, key)
+    for line, value in enumerate((upper, lower, up, down)):
+        table[line] = value
+
+
+def pulse_outer(
+    trains: Trains, cells: Cells, law: Tensor, table: Tensor, draw_key: Tensor
+) -> tuple[int, int, int]:
+    """Coincidences of all vectors, one after the other; see ``clnf.devices.trains``.
+
+    Same draws as the compiled kernel; the sum differs by float32 rounding.
+    """
+    key = [int(v) for v in draw_key]
+    columns, rows = trains.fence.shape
+    cell = torch.arange(trains.first, trains.first + columns * rows)
+    upper, lower, up, down = table[0], table[1], table[2], table[3]
+    w, fence = cells.hidden.clone(), trains.fence.reshape(-1)
+    total = torch.zeros(columns * rows, dtype=torch.int64)
+    for v in range(trains.row_bits.shape[0]):
+        both = trains.column_bits[v, :, None] & trains.row_bits[v, None, :]
+        n = sum((both >> b) & 1 for b in range(32)).reshape(-1)
+        shift = (v * 0x9E3779B9) & 0xFFFFFFFF
+        part = (n.float() * fence + uniform(cell, key[4] ^ shift, key[5])).floor().long()
+        n = torch.where(fence < 1.0, part, n)
+        sign = -(trains.column_sign[v, :, None] * trains.row_sign[v, None, :]).reshape(-1)
+        signed = torch.where(sign > 0, n, -n)
+        moved = _pulse(
+            w, signed, (up, down, upper, lower), law[8], gauss4(cell, key[0] ^ shift, key[1])
+        )
+        w = torch.where(n > 0, moved, w)
+        total += n
+    hit, alive = total > 0, (total > 0) & (up > 0)
+    each = (law[11] + law[12] * (cells.seen + 1.0)).clamp(min=0.0).round().long()
+    cells.wear.add_(total)
+    noise = law[9] * gauss8(cell, key[2], key[3])
+    cells.hidden[alive] = w[alive]
+    cells.seen[alive] = (w + noise)[alive]
+    return int(total.sum()), int((total * each)[hit].sum()), int(total.max())

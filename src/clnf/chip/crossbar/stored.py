@@ -1,0 +1,96 @@
+"""Tiles that store: phase-change cells, one differential pair a weight.
+
+Legend: C columns (outputs), R rows (inputs x kernel).
+"""
+
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from clnf.chip.spec import ChipSpec
+from clnf.core.rng import fold
+from clnf.devices import pcm
+from clnf.devices import reference as cell_reference
+from clnf.devices.pcm import Pcm
+from clnf.devices.soft_bounds import hash_key
+
+__all__ = ["StoredTile"]
+
+
+@final
+class StoredTile:
+    """Phase-change cells, one differential pair a weight, written once and then drifting.
+
+    w = scale_C compensation_C (G+ - G-) / Gmax
+    """
+
+    def __init__(self, name: str, rows: slice, columns: slice, seed: int, spec: ChipSpec) -> None:
+        self.name, self.rows, self.columns = name, rows, columns
+        self.seed = fold(seed, "tile", name)
+        self.spec = spec
+        self.law = Pcm.of(spec.core)
+        shape = (2, columns.stop - columns.start, rows.stop - rows.start)
+        self.programmed_s = torch.zeros(shape)
+        self.exponent = torch.zeros(shape)
+        self.wear = torch.zeros(shape, dtype=torch.int32)
+        self.scale = torch.zeros(shape[1])
+        self.compensation = torch.ones(shape[1])
+        self.programmed_at_s = 0.0
+        self.events = 0
+        self.expected = torch.zeros(shape[1])
+
+    @property
+    def cells_per_weight(self) -> int:
+        """Cells behind one weight."""
+        return 2
+
+    @property
+    def is_programmed(self) -> bool:
+        """Whether the tile has been written at all."""
+        return self.events > 0
+
+    def normals(self, *place: str | int) -> Tensor:
+        """Standard normals for each cell at one place, [2, C, R]."""
+        index = torch.arange(self.wear.numel())
+        k0, k1 = (int(v) for v in hash_key(self.seed, *place))
+        return cell_reference.gauss8(index, k0, k1).view_as(self.wear)
+
+    def conductance(self, now_s: float) -> Tensor:
+        """Conductance of each cell now, S, [2, C, R]."""
+        age_s = now_s - self.programmed_at_s
+        return pcm.drift(self.programmed_s, self.exponent, self.law, age_s)
+
+    def view(self, now_s: float) -> tuple[Tensor, Tensor]:
+        """Weights as read now and the variance of one read, both [C, R]."""
+        now = self.conductance(now_s)
+        full = (self.scale * self.compensation / self.law.conductance_max_s)[:, None]
+        if self.spec.read_noise == "off":
+            return (now[0] - now[1]) * full, torch.zeros(now.shape[1:])
+        time_s = now_s - self.programmed_at_s + self.law.drift_reference_s
+        sigma = pcm.read_sigma(self.programmed_s, now, self.law, time_s)
+        return (now[0] - now[1]) * full, sigma.square().sum(0) * full.square()
+
+    def column_scale(self) -> Tensor:
+        """Weight at full scale of each column, [C]; the unit of the ADC's range."""
+        return (self.scale * self.compensation).clamp(min=1e-12)
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and JSON values."""
+        return {
+            "programmed_s": self.programmed_s,
+            "exponent": self.exponent,
+            "wear": self.wear,
+            "scale": self.scale,
+            "compensation": self.compensation,
+            "expected": self.expected,
+            "programmed_at_s": self.programmed_at_s,
+            "events": self.events,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state` gave."""
+        for name in ("programmed_s", "exponent", "wear", "scale", "compensation", "expected"):
+            getattr(self, name).copy_(state[name])
+        self.programmed_at_s = float(state["programmed_at_s"])
+        self.events = int(state["events"])
