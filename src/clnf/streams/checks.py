@@ -232,7 +232,7 @@ class Outliers(AbstractLessonCheck):
         self.sigmas = sigmas
         self.least = least
 
-    def find(self, digest: Digest, known: Known) -> dict[int, str]:  # noqa: ARG002
+    def find(self, digest: Digest, known: Known) -> dict[int, str]:
         """Refuse samples whose score exceeds the limit in any quantity."""
         found: dict[int, str] = {}
         for label in np.unique(digest.label):

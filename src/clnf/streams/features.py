@@ -12,8 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clnf.streams.sources import to_levels
-
 __all__ = ["SUMMARY_NAMES", "SUMMARY_UNITS", "describe", "fingerprint", "summarise"]
 
 SUMMARY_NAMES = ("brightness", "contrast", "colour", "edges", "smoothness")
@@ -44,22 +42,17 @@ def describe(x: Tensor) -> NDArray[np.float32]:
         if flat.shape[2] > _MOST:
             flat = torch.nn.functional.adaptive_avg_pool1d(flat, _MOST)
         return np.asarray(flat[:, 0].numpy(), dtype=np.float32)
-    levels = to_levels(x)
-    count, _, _, channels = levels.shape
+    levels = _levels(x)
     colour = levels.astype(np.float32)
     grey = _luminance(colour)
     across = np.abs(np.diff(grey, axis=2, append=grey[:, :, -1:]))
     down = np.abs(np.diff(grey, axis=1, append=grey[:, -1:]))
-    bins = np.minimum(levels // 86, 2).astype(np.int64)
-    code = (bins * 3 ** np.arange(channels)).sum(-1).reshape(count, -1)
-    code += np.arange(count)[:, None] * 27
-    histogram = np.bincount(code.ravel(), minlength=27 * count).reshape(count, 27)
     parts = [
-        _pool(grey[..., None], 8),
+        _pool(grey[:, None], 8),
         _pool(colour, 4),
-        np.minimum(4.0 * _pool(across[..., None], 4), 255.0),
-        np.minimum(4.0 * _pool(down[..., None], 4), 255.0),
-        255.0 * np.sqrt(histogram / code.shape[1]),
+        np.minimum(4.0 * _pool(across[:, None], 4), 255.0),
+        np.minimum(4.0 * _pool(down[:, None], 4), 255.0),
+        255.0 * np.sqrt(_histogram(levels)),
     ]
     return np.asarray(np.rint(np.concatenate(parts, axis=1)), dtype=np.float32)
 
@@ -80,20 +73,22 @@ def summarise(x: Tensor) -> NDArray[np.float64]:
         float64 [B, 5].
     """
     if _are_pictures(x):
-        colour = x.detach().cpu().numpy().astype(np.float64).transpose(0, 2, 3, 1)
+        colour = x.detach().cpu().numpy().astype(np.float64)
         grey = _luminance(colour)
         steps = [np.diff(grey, axis=1), np.diff(grey, axis=2)]
-        pairs = [(grey[:, 1:], grey[:, :-1]), (grey[:, :, 1:], grey[:, :, :-1])]
-        spread = (colour.max(-1) - colour.min(-1)).mean((1, 2))
+        spread = _mean_of(colour.max(1) - colour.min(1))
     else:
         grey = x.detach().cpu().numpy().astype(np.float64).reshape(len(x), 1, -1)
-        steps, pairs = [np.diff(grey, axis=2)], [(grey[:, :, 1:], grey[:, :, :-1])]
+        steps = [np.diff(grey, axis=2)]
         spread = grey.max((1, 2)) - grey.min((1, 2))
-    mean = grey.mean((1, 2))
-    variance = grey.var((1, 2))
+    mean = _mean_of(grey)
+    centred = grey - mean[:, None, None]
+    variance = _mean_of(centred * centred)
     edges = np.mean([_mean_of(np.abs(step)) for step in steps], axis=0)
-    centre = mean[:, None, None]
-    joint = np.mean([_mean_of((a - centre) * (b - centre)) for a, b in pairs], axis=0)
+    pairs = [(centred[:, :, 1:], centred[:, :, :-1])]
+    if len(steps) == 2:
+        pairs.append((centred[:, 1:], centred[:, :-1]))
+    joint = np.mean([_mean_of(a * b) for a, b in pairs], axis=0)
     smooth = np.divide(joint, variance, out=np.ones_like(joint), where=variance > 1e-12)
     return np.stack([mean, np.sqrt(variance), spread, edges, smooth], axis=1)
 
@@ -108,7 +103,7 @@ def fingerprint(x: Tensor) -> NDArray[np.int64]:
         int64 [B].
     """
     if _are_pictures(x):
-        rows: NDArray[np.generic] = to_levels(x)
+        rows: NDArray[np.generic] = _levels(x)
     else:
         # Adding zero turns -0.0 into 0.0, which is the same number with another pattern of bits.
         rows = np.ascontiguousarray(x.detach().cpu().numpy() + 0.0)
@@ -120,34 +115,50 @@ def _are_pictures(x: Tensor) -> bool:
     return x.ndim == 4 and x.shape[1] in (1, 3) and min(x.shape[2:]) >= 8
 
 
+def _levels(x: Tensor) -> NDArray[np.uint8]:
+    """Pictures in [-1, 1] as stored, uint8 [B, C, H, W]."""
+    levels = x.detach().to("cpu", torch.float32).add(1.0).mul_(127.5).round_().clamp_(0.0, 255.0)
+    return np.asarray(levels.to(torch.uint8).contiguous().numpy())
+
+
 def _luminance(colour: NDArray[Any]) -> NDArray[Any]:
-    """[B, H, W, C] to [B, H, W], in the input's precision."""
-    if colour.shape[-1] == 1:
-        return np.asarray(colour[..., 0])
+    """[B, C, H, W] to [B, H, W], in the input's precision."""
+    if colour.shape[1] == 1:
+        return np.asarray(colour[:, 0])
     red, green, blue = (np.asarray(weight, colour.dtype) for weight in _LUMA)
     # Written out rather than a matrix product, whose sums may depend on the thread count.
-    return np.asarray(red * colour[..., 0] + green * colour[..., 1] + blue * colour[..., 2])
+    return np.asarray(red * colour[:, 0] + green * colour[:, 1] + blue * colour[:, 2])
+
+
+def _histogram(levels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Share of the pixels in each of 27 colours (three shades a channel), [B, 27]."""
+    count, channels = levels.shape[:2]
+    shades = levels // 86
+    code = shades[:, 0].astype(np.int64)
+    for channel in range(1, channels):
+        code = code * 3 + shades[:, channel]
+    pixels = code[0].size
+    code += 27 * np.arange(count)[:, None, None]
+    return np.bincount(code.ravel(), minlength=27 * count).reshape(count, 27) / pixels
 
 
 def _mean_of(field: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean of each sample; an empty field (a sample of one number) counts as zero."""
     if field[0].size == 0:
         return np.zeros(len(field))
-    return np.asarray(field.mean(tuple(range(1, field.ndim))))
+    return np.asarray(field.reshape(len(field), -1).mean(1))
 
 
 def _pool(planes: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
-    """Mean over a grid of cells x cells blocks of [B, H, W, C], flattened to [B, cells^2 C]."""
-    count, height, width, _ = planes.shape
-    if height % cells or width % cells:
-        # Blocks of uneven size: each starts where the last one's pixels end.
-        top = np.arange(cells) * height // cells
-        left = np.arange(cells) * width // cells
-        sums = np.add.reduceat(np.add.reduceat(planes, top, axis=1), left, axis=2)
-        rows = np.diff(np.append(top, height)).astype(np.float32)
-        columns = np.diff(np.append(left, width)).astype(np.float32)
-        means = sums / (rows[:, None] * columns[None, :])[None, :, :, None]
-    else:
-        blocks = planes.reshape(count, cells, height // cells, cells, width // cells, -1)
-        means = blocks.mean((2, 4))
-    return np.asarray(means.reshape(count, -1), dtype=np.float32)
+    """Mean over a grid of cells x cells blocks of [B, C, H, W], flattened to [B, C cells^2].
+
+    Where a side is no multiple of the cells, blocks differ by one pixel.
+    """
+    height, width = planes.shape[2:]
+    top = np.arange(cells) * height // cells
+    left = np.arange(cells) * width // cells
+    sums = np.add.reduceat(np.add.reduceat(planes, top, axis=2), left, axis=3)
+    rows = np.diff(np.append(top, height)).astype(np.float32)
+    columns = np.diff(np.append(left, width)).astype(np.float32)
+    means = sums / (rows[:, None] * columns[None, :])
+    return np.asarray(means.reshape(len(planes), -1), dtype=np.float32)

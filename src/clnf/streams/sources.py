@@ -34,7 +34,7 @@ def from_levels(images: NDArray[np.uint8]) -> Tensor:
     Returns:
         float32 [N, C, H, W] in [-1, 1].
     """
-    planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32)
+    planes = images.transpose(0, 3, 1, 2).astype(np.float32, order="C")
     return torch.from_numpy(planes).div_(127.5).sub_(1.0)
 
 
