@@ -32,7 +32,7 @@ class _Through(torch.autograd.Function):
     """The analog product with its way back; quantisation passes gradients straight through."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: "AbstractAnalog"
     ) -> Tensor:
         out, driven = layer.read(x.detach())
@@ -85,7 +85,7 @@ class AbstractAnalog(nn.Module, ABC):
         self.name, self.circuit, self.plastic = name, circuit, plastic
         weight = leaf.weight.detach().float().clone()
         self.weight = nn.Parameter(weight, requires_grad=plastic)
-        self.bias = leaf.bias
+        self.bias = cast("nn.Parameter | None", leaf.bias)
         self.unit = weight[0, 0].numel()  # rows per input channel
         spec = circuit.spec
         self.channels = list(partition(weight.shape[1], self.unit, spec.tile_rows))

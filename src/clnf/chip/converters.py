@@ -18,7 +18,8 @@ class Converter:
 
     A *tracking* converter (plastic tiles) clips a value beyond its range once and is wider from
     the next read on; any other one widens only while it is calibrated. An unused converter
-    takes its range from the first values it sees. The gradient passes straight through, clipped values included.
+    takes its range from the first values it sees. The gradient passes straight through,
+    clipped values included.
 
     Args:
         bits: 2 to 16, or 0 for no quantisation.

@@ -9,6 +9,7 @@ from typing import cast, final
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn import grad as conv_gradients
 
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.crossbar.reading import Circuit
@@ -125,7 +126,7 @@ class AnalogConv2d(AbstractAnalog):
         grad = grad.contiguous(memory_format=torch.channels_last)
         reach = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
         if self.stride != (1, 1) or any(p > r for p, r in zip(self.padding, reach, strict=True)):
-            return torch.nn.grad.conv2d_input(
+            return conv_gradients.conv2d_input(
                 shape, weight, grad, self.stride, self.padding, self.dilation
             )
         # With stride 1 the way back is a convolution with the turned kernel, and a fast one.
@@ -142,7 +143,7 @@ class AnalogConv2d(AbstractAnalog):
     def outer(self, driven: list[Tensor], grad: Tensor, weight: Tensor) -> Tensor:
         grad = grad.contiguous(memory_format=torch.channels_last)
         parts = [
-            torch.nn.grad.conv2d_weight(
+            conv_gradients.conv2d_weight(
                 d,
                 (weight.shape[0], d.shape[1], *self.kernel_size),
                 grad,

@@ -55,11 +55,20 @@ class PulseJob(NamedTuple):
 
 @njit(inline="always")
 def word(index: int, key0: int, key1: int) -> int:
-    """Keyed 32-bit hash (two-multiply mixer of Wellons' family, key in two places)."""
+    """Keyed 32-bit hash: a two-multiply mixer with the first key added, the second inside.
+
+    The second key goes through the mixer itself, so close keys give unrelated numbers; the
+    compiler lifts that out of loops. Mixer constants: C. Wellons, "Prospecting for hash
+    functions" (lowbias32).
+    """
+    k = _U(key1)
+    k = _U(_U(k ^ (k >> _U(16))) * _U(0x7FEB352D))
+    k = _U(_U(k ^ (k >> _U(15))) * _U(0x846CA68B))
+    k = _U(k ^ (k >> _U(16)))
     x = _U(_U(index) + key0)
     x = _U(x ^ (x >> _U(16)))
     x = _U(x * _U(0x7FEB352D))
-    x = _U(_U(x ^ (x >> _U(15))) ^ key1)
+    x = _U(_U(x ^ (x >> _U(15))) ^ k)
     x = _U(x * _U(0x846CA68B))
     return _U(x ^ (x >> _U(16)))
 
@@ -144,16 +153,14 @@ def pulse_cell(
     size = abs(bound)
     a = _F(1.0) if step >= size else step / size
     keep = _F(1.0) - a
-    square = keep * keep
-    second = square + (a * cycle) * (a * cycle)
-    mean, mean2, moment2 = _F(1.0), _F(1.0), _F(1.0)
+    square, noise = keep * keep, (a * cycle) * (a * cycle)
+    mean, mean2, variance = _F(1.0), _F(1.0), _F(0.0)
     for _ in range(abs(n)):
+        variance = variance * (square + noise) + noise * mean2
         mean = mean * keep
         mean2 = mean2 * square
-        moment2 = moment2 * second
     distance = bound - w
-    spread = np.sqrt(max(moment2 - mean2, _F(0.0)))
-    w = bound - distance * mean + (distance * spread) * draw
+    w = bound - distance * mean + (distance * np.sqrt(variance)) * draw
     return min(max(w, traits[3]), traits[2])
 
 

@@ -33,10 +33,13 @@ _EXP = tuple(float(np.float32(c)) for c in (1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5
 
 def word(index: Tensor, key0: int, key1: int) -> Tensor:
     """Keyed 32-bit hash of indices [M] (int64), as int64 in [0, 2**32)."""
+    k = (key1 ^ (key1 >> 16)) * 0x7FEB352D & _MASK
+    k = (k ^ (k >> 15)) * 0x846CA68B & _MASK
+    k = k ^ (k >> 16)
     x = (index + key0) & _MASK
     x = x ^ (x >> 16)
     x = (x * 0x7FEB352D) & _MASK
-    x = x ^ (x >> 15) ^ key1
+    x = x ^ (x >> 15) ^ k
     x = (x * 0x846CA68B) & _MASK
     return x ^ (x >> 16)
 
@@ -104,20 +107,18 @@ def _pulse(
     size = bound.abs()
     a = torch.where(step >= size, torch.ones_like(step), step / size)
     keep = 1.0 - a
-    square = keep * keep
-    second = square + (a * cycle) * (a * cycle)
+    square, noise = keep * keep, (a * cycle) * (a * cycle)
     mean = torch.ones_like(w)
     mean2 = torch.ones_like(w)
-    moment2 = torch.ones_like(w)
+    variance = torch.zeros_like(w)
     for pulse in range(int(n.abs().max())):
         more = n.abs() > pulse
+        variance = torch.where(more, variance * (square + noise) + noise * mean2, variance)
         mean = torch.where(more, mean * keep, mean)
         mean2 = torch.where(more, mean2 * square, mean2)
-        moment2 = torch.where(more, moment2 * second, moment2)
     distance = bound - w
     # In double: the vector library's float32 root is not always correctly rounded.
-    spread = (moment2 - mean2).clamp(min=0.0).double().sqrt().float()
-    w = bound - distance * mean + (distance * spread) * draw
+    w = bound - distance * mean + (distance * variance.double().sqrt().float()) * draw
     return torch.minimum(torch.maximum(w, traits[3]), traits[2])
 
 
@@ -159,6 +160,7 @@ def encode(probability: Tensor, length: int, key: Tensor, bits: Tensor) -> None:
 def outer_table(law: Tensor, key: Tensor, first: int, table: Tensor) -> None:
     """Traits of cells for :func:`pulse_outer`, kept as they are: steps, not logarithms."""
     up, down, upper, lower = cell_traits(torch.arange(first, first + table.shape[1]), law, key)
+    up, down = torch.minimum(up, 0.98 * upper), torch.minimum(down, -0.98 * lower)
     for line, value in enumerate((upper, lower, up, down)):
         table[line] = value
 

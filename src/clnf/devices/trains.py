@@ -82,12 +82,32 @@ def _power(log: float) -> float:
 
 
 @njit(inline="always")
+def _power_minus_one(log: float) -> float:
+    """exp(log) - 1 for log >= 0 without cancellation: series, then e(2y) = e(y) (e(y) + 2)."""
+    y = min(log, _F(60.0)) * _F(1.0 / 16.0)
+    p = _F(1.0 / 720.0)
+    p = p * y + _F(1.0 / 120.0)
+    p = p * y + _F(1.0 / 24.0)
+    p = p * y + _F(1.0 / 6.0)
+    p = p * y + _F(0.5)
+    p = (p * y + _F(1.0)) * y
+    p *= p + _F(2.0)
+    p *= p + _F(2.0)
+    p *= p + _F(2.0)
+    p *= p + _F(2.0)
+    return p
+
+
+@njit(inline="always")
 def _logs(step: float, bound: float, cycle: float) -> tuple[float, float]:
-    """Logarithms of the mean factor and of the second moment of one pulse."""
+    """Logarithms of one pulse's mean factor m and of 1 + variance / m^2.
+
+    A step of more than 98 % of the way to the bound counts as 98 %.
+    """
     size = abs(bound)
-    a = _F(1.0) if step >= size else step / size
-    keep = max(_F(1.0) - a, _F(1e-9))
-    return np.log(keep), np.log(keep * keep + (a * cycle) * (a * cycle))
+    a = _F(0.98) if step >= _F(0.98) * size else step / size
+    ratio = (a * cycle) / (_F(1.0) - a)
+    return np.log1p(-a), np.log1p(ratio * ratio)
 
 
 @njit(nogil=True, cache=True)
@@ -122,8 +142,7 @@ def _lanes(work: NDArray[np.float32], base: int, key0: int, key1: int) -> None:
         up = work[_SIGN + r] > _F(0.0)
         bound = high if up else low
         mean = _power(n * (log_up if up else log_down))
-        second = _power(n * (log2_up if up else log2_down))
-        spread = np.sqrt(max(second - mean * mean, _F(0.0)))
+        spread = mean * np.sqrt(_power_minus_one(n * (log2_up if up else log2_down)))
         draw = gauss4(_U(base + _U(r)), key0, key1)
         value = bound - (bound - w) * (mean - spread * draw)
         work[_W + r] = min(max(value, low), high)

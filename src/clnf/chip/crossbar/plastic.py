@@ -134,18 +134,25 @@ class PlasticTile:
         run = self.spec.kernels
         row_bits = _encode(rows_NR.abs() * scale_x, hash_key(self.seed, *place, "x"), run)
         column_bits = _encode(columns_NC.abs() * scale_d, hash_key(self.seed, *place, "d"), run)
-        row_sign, column_sign = rows_NR.sign() * sign, columns_NC.sign()
-        fence = self.fence.view(self.shape)
-        parts = (row_bits, row_sign, column_bits, column_sign, fence)
+        job = Trains(
+            row_bits=row_bits,
+            row_sign=rows_NR.sign() * sign,
+            column_bits=column_bits,
+            column_sign=columns_NC.sign(),
+            fence=self.fence.view(self.shape),
+            first=first,
+        )
         key = hash_key(self.seed, *place, words=6)
         cells = Cells(self.hidden[plane], self.seen[plane], self.wear[plane])
         table = self._table(plane)
         if run:
-            job = Trains(*(t.contiguous().numpy() for t in parts), first)
+            for name in Trains._fields[:-1]:
+                value = getattr(job, name).contiguous().numpy()
+                job = job._replace(**{name: value})
             arrays = Cells(*(t.numpy() for t in cells))
             return pulse_outer(job, arrays, self._law.numpy(), table.numpy(), key)
         signed = torch.from_numpy(key.astype(np.int64))
-        return cell_reference.pulse_outer(Trains(*parts, first), cells, self._law, table, signed)
+        return cell_reference.pulse_outer(job, cells, self._law, table, signed)
 
     def _table(self, plane: int) -> Tensor:
         if plane not in self._tables:
