@@ -104,13 +104,16 @@ def test_plain_modules_take_the_fast_path(classifier):
     assert len(passes) == 2  # one look, one chunk
 
 
-def test_weights_weigh_squares():
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_weights_weigh_squares(chunk):
     torch.manual_seed(0)
     model = Classifier(nn.Linear(5, 3))
     batch = batch_of(8)
     weighted = Batch(x=batch.x, cond=batch.cond, weight=torch.arange(8.0))
     assert_close(
-        diagonal_fisher(model, weighted, dict(model.named_parameters()), torch.Generator()),
+        diagonal_fisher(
+            model, weighted, dict(model.named_parameters()), torch.Generator(), chunk=chunk
+        ),
         brute_force(model, weighted),
     )
     with pytest.raises(AssertionError):

@@ -113,11 +113,11 @@ def test_draws_are_balanced_over_classes():
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_draws_reach_every_sample_and_repeat_with_the_generator(policy):
-    memory = offer(policy(9, seed=0), numbered(9), 4)
-    first = memory.draw(500, torch.Generator().manual_seed(1))
-    again = memory.draw(500, torch.Generator().manual_seed(1))
+    memory = offer(policy(60, seed=0), numbered(60), 7)
+    first = memory.draw(2000, torch.Generator().manual_seed(1))
+    again = memory.draw(2000, torch.Generator().manual_seed(1))
     assert torch.equal(first.x, again.x)
-    assert set(first.x.flatten().tolist()) == set(map(float, range(9)))
+    assert set(first.x.flatten().tolist()) == set(map(float, range(60)))
     assert torch.equal(first.x[:, 0].long() % 3, first.cond)
 
 

@@ -93,6 +93,14 @@ def test_the_fence_grows_to_its_limit(taught, lesson):
     assert shares == pytest.approx([0.2, 0.4, 17 / 35, 17 / 35])
 
 
+def test_a_leaking_fence_still_grows_by_its_fraction(taught, lesson):
+    """Entries behind a leaking fence go on moving; fencing them again would waste the room."""
+    learner, fence, _ = taught(fraction=0.2, leak=0.9)
+    list(learner.lesson(lesson("b"), steps=5, batch_size=8))
+    learner.consolidate(lesson("b"))
+    assert int((fence.masks[WEIGHT] < 1).sum()) == 14
+
+
 def test_what_did_not_move_is_not_fenced(classifier, lesson):
     model = classifier()
     fence = Fence(Fisher(model, seed=0), FenceParams(fraction=1.0, limit=1.0))
