@@ -170,7 +170,7 @@ def pulse_outer(
 ) -> tuple[int, int, int]:
     """Coincidences of all vectors, one after the other; see ``clnf.devices.trains``.
 
-    Same draws as the compiled kernel; the sum differs by float32 rounding.
+    Same draws as the compiled kernel; values agree to 1e-4 (it takes powers from a series).
     """
     key = [int(v) for v in draw_key]
     columns, rows = trains.fence.shape
