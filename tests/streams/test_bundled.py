@@ -25,7 +25,7 @@ COUNTS = {
     "hands": 43,
     "people": 140,
     "buttons": 46,
-    "shapes": 34,
+    "shapes": 24,
     "mammals": 66,
 }
 

@@ -81,7 +81,7 @@ def write_stored(tile: StoredTile, target_CR: Tensor, now_s: float, bill: Bill) 
         if spec.read_noise != "off":
             sigma = pcm.read_sigma(read, read, law, 1e-6)
             read = read + sigma * tile.normals("verify", tile.events)
-        pending = (read - wanted).abs() > spec.verify_tolerance * law.conductance_max_s
+        pending &= (read - wanted).abs() > spec.verify_tolerance * law.conductance_max_s
         if not pending.any():
             break
     nu = tile.normals("drift", tile.events) if spec.spreads else torch.zeros_like(wanted)
@@ -115,7 +115,7 @@ def write_plastic(
     """
     target = target_CR.clamp(-tile.scale, tile.scale)
     allowed = torch.ones_like(target, dtype=torch.bool) if only_CR is None else only_CR
-    pending = allowed
+    pending = allowed.clone()
     for _ in range(tile.spec.verify_rounds):
         weight, variance = tile.view(0.0)
         index = torch.arange(tile.size)
@@ -123,7 +123,7 @@ def write_plastic(
         noise = cell_reference.gauss8(index, k0, k1).view(tile.shape)
         bill.verify(tile, int(pending.sum()))
         error = target - (weight + variance.sqrt() * noise)
-        pending = allowed & (error.abs() > tile.spec.verify_tolerance * tile.scale)
+        pending &= (error.abs() > tile.spec.verify_tolerance * tile.scale)
         if not pending.any():
             break
         train = (error / tile.weight_step).round().clamp(-_LONGEST_TRAIN, _LONGEST_TRAIN)

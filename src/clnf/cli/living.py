@@ -93,7 +93,7 @@ def generate(
 
 
 @app.command(
-    epilog="Example: clnf feedback runs/emoji --image out-003.png --edited fixed.png --concept hands"
+    epilog="Example: clnf feedback runs/emoji --image a-003.png --edited fixed.png --concept hands"
 )
 def feedback(
     folder: RunFolder,

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import clnf
-from clnf.cli import data, doctor
+from clnf.cli import data, doctor, living, train
 from clnf.core.errors import ClnfError
 
 __all__ = ["app", "run"]
@@ -24,6 +24,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(living.app)
+app.add_typer(train.app)
 app.add_typer(doctor.app)
 app.add_typer(data.app, name="data")
 

@@ -4,7 +4,7 @@ The arm's state after any journal mark is a function of the recipe alone, so a k
 from its last snapshot and ends with the same weights, cells, wear and journal.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
@@ -103,7 +103,7 @@ class Arm:
         self.journal.append("lesson added", self.step, {**asdict(lesson), "count": len(pictures)})
         self._snapshot()
 
-    def run(self) -> Iterator[Progress]:
+    def run(self) -> Generator[Progress]:
         """Go on to the end of the stream, yielding progress; stop taking items to pause."""
         if self.cursor["lesson"] < 0:
             yield from self._start()

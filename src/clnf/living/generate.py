@@ -1,7 +1,6 @@
 """Drawing on demand: PNG files that say how they were made."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
@@ -129,7 +128,7 @@ def _write(picture: Image.Image, path: Path, made: dict[str, Any]) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(draft, "PNG", pnginfo=info)
-        os.replace(draft, path)
+        draft.replace(path)
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise ExportError(f"cannot write {path}: {error.strerror or error}") from error

@@ -15,8 +15,8 @@ from clnf.core.units import quantity
 from clnf.living.concepts import Concepts
 from clnf.living.recipe import Recipe
 from clnf.streams.bundled import CONCEPTS, CORE_FAMILIES, emoji32, family
-from clnf.streams.quarantine import Flaw
 from clnf.streams.gate import Gate
+from clnf.streams.quarantine import Flaw
 from clnf.streams.sources import ArraySource, JoinSource, ShiftSource, SubsetSource, from_levels
 from clnf.streams.stream import Lesson, emoji_stream
 

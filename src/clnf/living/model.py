@@ -171,7 +171,7 @@ class LivingModel:
 
 def _adapted(name: str, leaf: nn.Module) -> bool:
     """Adapters go on the 3x3 convolutions and on what the concept modulates."""
-    return isinstance(leaf, nn.Conv2d) and leaf.kernel_size == (3, 3) or "modulate" in name
+    return (isinstance(leaf, nn.Conv2d) and leaf.kernel_size == (3, 3)) or "modulate" in name
 
 
 def _cells_for(name: str, leaf: nn.Module) -> Literal["core", "plastic"]:

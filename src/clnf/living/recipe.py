@@ -119,7 +119,7 @@ class Recipe(_Part):
     compare: bool = True
     lesson: tuple[LessonPart, ...] = ()
 
-    def changed(self, part: str, **values: Any) -> "Recipe":  # noqa: ANN401
+    def changed(self, part: str, **values: Any) -> "Recipe":
         """The same recipe with some values of one part replaced and checked again."""
         tree = self.model_dump()
         tree[part] = {**tree[part], **values}

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,7 @@ def write_report(folder: Path, plain: Path | None) -> Path:
     target = folder / "report.html"
     draft = folder / ".report.html.new"
     draft.write_text(render(folder, plain), encoding="utf-8")
-    os.replace(draft, target)
+    draft.replace(target)
     return target
 
 

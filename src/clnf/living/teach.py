@@ -82,7 +82,7 @@ def making_of(picture: Path) -> dict[str, Any]:
     """
     try:
         with Image.open(picture, formats=["PNG"]) as image:
-            text = image.text["clnf"] if "clnf" in image.text else ""  # type: ignore[attr-defined]
+            text = image.text.get("clnf", "")  # type: ignore[attr-defined]
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"cannot read {picture} as PNG: {error}") from None
     if not text:

@@ -8,6 +8,7 @@ picture of something else goes to the family it resembles most.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
 import torch
@@ -39,9 +40,7 @@ class Judge(nn.Module):
         super().__init__()
         self.families = [*families, OTHER]
         widths = [3, 32, 64, 96, self.size]
-        self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, 3, padding=1) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(nn.GroupNorm(8, b) for b in widths[1:])
         self.head = nn.Linear(self.size, len(self.families))
 
@@ -125,11 +124,9 @@ class JudgePlan:
 
 
 def _augmented(x: Tensor, reach: int, rng: torch.Generator) -> Tensor:
-    """Change what does not make a family: side, hue, size, place, brightness, sharpness, noise."""
+    """Change what does not make a family: side, size, place, brightness, sharpness, noise."""
     size = (len(x), 1, 1, 1)
     x = torch.where(torch.rand(size, generator=rng) < 0.5, x.flip(3), x)
-    hues = x[:, torch.randperm(3, generator=rng)]
-    x = torch.where(torch.rand(size, generator=rng) < 0.3, hues, x)
     zoom = 0.8 + 0.6 * torch.rand(len(x), generator=rng)
     turn = 0.15 * torch.randn(len(x), generator=rng).clamp(-2, 2)
     cos, sin, nil = zoom * turn.cos(), zoom * turn.sin(), torch.zeros(len(x))

@@ -87,8 +87,8 @@ def pretrain(
         weight_decay=plan.weight_decay,
         fused=True,
     )
-    chance = (1.0 / torch.bincount(cond)[cond].float().sqrt()).double()
-    chance = (chance / chance.sum()).numpy()
+    rarity = (1.0 / torch.bincount(cond)[cond].float().sqrt()).double()
+    chance = (rarity / rarity.sum()).numpy()
     for step in range(plan.steps):
         picks = torch.from_numpy(
             numpy_rng(seed, "pretrain", "pick", step).choice(len(images), plan.batch, p=chance)

@@ -57,7 +57,7 @@ def time_features(t_B: Tensor, size: int) -> Tensor:
 
 
 @final
-class ResBlock(nn.Module):
+class _ResBlock(nn.Module):
     """Two convolutions with the embedding as scale and shift between them."""
 
     def __init__(self, inward: int, outward: int, embedding: int) -> None:
@@ -83,7 +83,7 @@ class ResBlock(nn.Module):
 
 
 @final
-class Attention(nn.Module):
+class _Attention(nn.Module):
     """Four-head self-attention over the positions of a small map, added to it."""
 
     heads = 4
@@ -127,14 +127,14 @@ class UNet(nn.Module):
         widths = [width * m for m in params.multipliers]
         self.enter = nn.Conv2d(folded, widths[0], 3, padding=1)
         self.down = nn.ModuleList(
-            ResBlock(widths[max(level - 1, 0)], w, size) for level, w in enumerate(widths)
+            _ResBlock(widths[max(level - 1, 0)], w, size) for level, w in enumerate(widths)
         )
         deep = widths[-1]
-        self.middle1 = ResBlock(deep, deep, size)
-        self.attention = Attention(deep)
-        self.middle2 = ResBlock(deep, deep, size)
+        self.middle1 = _ResBlock(deep, deep, size)
+        self.attention = _Attention(deep)
+        self.middle2 = _ResBlock(deep, deep, size)
         self.up = nn.ModuleList(
-            ResBlock(widths[min(level + 1, len(widths) - 1)] + w, w, size)
+            _ResBlock(widths[min(level + 1, len(widths) - 1)] + w, w, size)
             for level, w in reversed(list(enumerate(widths)))
         )
         self.leave_norm = nn.GroupNorm(8, widths[0])

@@ -211,7 +211,8 @@ _FAMILIES: dict[str, Callable[[str, str], bool]] = {
     "hands": _starts("hand"),
     "people": _one_of("person", "person-role", "person-gesture"),
     "buttons": _one_of("arrow", "av-symbol"),
-    "shapes": _one_of("geometric"),
+    # Plain circles and squares; triangles, small diamonds and buttons look like other families.
+    "shapes": lambda name, group: group == "geometric" and name.endswith(("circle", "square")),
     "mammals": _one_of("animal-mammal"),
     "birds": _one_of("animal-bird"),
     "sea_animals": _one_of("animal-marine"),

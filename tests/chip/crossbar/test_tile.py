@@ -1,0 +1,73 @@
+"""Cutting layers into tiles, and what one tile of each kind does by itself."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clnf.chip.crossbar.plastic import PlasticTile
+from clnf.chip.crossbar.stored import StoredTile
+from clnf.chip.crossbar.tile import partition
+from clnf.chip.spec import ChipSpec
+
+SPEC = ChipSpec(pairs=2)
+
+
+@given(st.integers(1, 300), st.sampled_from([1, 9, 25, 700]), st.integers(1, 600))
+def test_a_partition_covers_all_lines_once_within_the_limit(size: int, unit: int, limit: int) -> None:
+    parts = list(partition(size, unit, limit))
+    assert [i for part in parts for i in range(part.start, part.stop)] == list(range(size))
+    assert all((p.stop - p.start) * unit <= max(limit, unit) for p in parts)
+
+
+def plastic(**spec: object) -> PlasticTile:
+    return PlasticTile("t", slice(0, 30), slice(0, 20), 4, ChipSpec(pairs=2, **spec))  # type: ignore[arg-type]
+
+
+def test_pulses_go_round_the_planes_with_alternating_sign() -> None:
+    tile = plastic(spreads=False)
+    before, _ = tile.view(0.0)
+    hidden = tile.hidden.clone()
+    for turn in range(4):
+        count, _, longest = tile.pulse(torch.ones(20, 30))
+        moved = tile.hidden - hidden
+        hidden = tile.hidden.clone()
+        assert (count, longest) == (600, 1)
+        assert [plane for plane in range(4) if bool(moved[plane].any())] == [turn]
+        assert bool((moved[turn] * (-1) ** turn > 0).all())
+    after, _ = tile.view(0.0)
+    assert torch.allclose(after - before, torch.tensor(4 * tile.weight_step), rtol=1e-4)
+    assert int(tile.wear.min()) == int(tile.wear.max()) == 1
+
+
+def test_kernel_and_torch_tiles_pulse_to_the_same_bits() -> None:
+    a, b = plastic(), plastic(kernels=False)
+    train = torch.randint(-3, 4, (20, 30), generator=torch.Generator().manual_seed(1))
+    for _ in range(5):
+        assert a.pulse(train) == b.pulse(train)
+    assert torch.equal(a.seen, b.seen)
+    assert torch.equal(a.view(0.0)[0], b.view(0.0)[0])
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_outer_product_moves_weights_down_the_gradient(kernels: bool) -> None:
+    tile = plastic(spreads=False, kernels=kernels)
+    rng = torch.Generator().manual_seed(2)
+    x, d = torch.randn(16, 30, generator=rng), torch.randn(16, 20, generator=rng)
+    before, _ = tile.view(0.0)
+    # A rate at which no train saturates; four planes in turn.
+    for _ in range(120):
+        tile.pulse_outer(x, d, 1e-4)
+    moved = (tile.view(0.0)[0] - before).reshape(-1).double()
+    wanted = (-120e-4 * d.T @ x).reshape(-1).double()
+    slope = float((moved * wanted).sum() / wanted.square().sum())
+    correlation = float(torch.corrcoef(torch.stack([moved, wanted]))[0, 1])
+    assert slope == pytest.approx(1.0, abs=0.15)
+    assert correlation > 0.5
+    assert tile.pulse_outer(x, 0 * d, 1e-4) == (0, 0, 0)
+
+
+def test_stored_tile_starts_empty() -> None:
+    tile = StoredTile("t", slice(0, 3), slice(0, 2), 4, SPEC)
+    assert not tile.is_programmed
+    assert float(tile.view(0.0)[0].abs().sum()) == 0.0

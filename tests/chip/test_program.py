@@ -1,0 +1,82 @@
+"""Write-verify: errors shrink to the tolerance, pulses are counted, drift can be undone."""
+
+import pytest
+import torch
+
+from clnf.chip.crossbar.plastic import PlasticTile
+from clnf.chip.crossbar.stored import StoredTile
+from clnf.chip.program import Bill, compensate, write_plastic, write_stored
+from clnf.chip.spec import ChipSpec
+from clnf.chip.technology import technology
+from clnf.core.ledger import Ledger
+
+RNG = torch.Generator().manual_seed(6)
+TARGET = torch.randn(40, 60, generator=RNG) * 0.1
+DAY = 86_400.0
+
+
+def bill() -> Bill:
+    return Bill(Ledger(), technology("isaac_32nm", 8))
+
+
+def stored(**spec: object) -> tuple[StoredTile, Bill, float]:
+    tile = StoredTile("t", slice(0, 60), slice(0, 40), 4, ChipSpec(**spec))  # type: ignore[arg-type]
+    account = bill()
+    return tile, account, write_stored(tile, TARGET, 0.0, account)
+
+
+def test_verifying_makes_programming_better_and_costs_pulses() -> None:
+    _, once_bill, once = stored(verify_rounds=1)
+    tile, many_bill, many = stored(verify_rounds=20)
+    assert many < once / 2.5
+    pulses = [b.ledger.total(op="pulse").count for b in (once_bill, many_bill)]
+    assert pulses[0] == 2 * TARGET.numel()
+    assert pulses[1] == int(tile.wear.sum()) > 2 * pulses[0]
+
+
+def test_without_spread_programming_is_exact_in_one_round() -> None:
+    tile, account, error = stored(spreads=False, read_noise="off")
+    assert error < 1e-6
+    assert account.ledger.total(op="pulse").count == 2 * TARGET.numel()
+    assert torch.allclose(tile.view(365 * DAY)[0], TARGET, atol=1e-6)
+
+
+def test_drift_shrinks_weights_and_compensation_brings_their_level_back() -> None:
+    tile, account, _ = stored()
+    start, _ = tile.view(0.0)
+    drifted, _ = tile.view(DAY)
+    shrink = float(drifted.abs().sum() / start.abs().sum())
+    assert 0.5 < shrink < 0.8
+    for per_column in (False, True):
+        compensate(tile, DAY, account, per_column=per_column)
+        now, _ = tile.view(DAY)
+        assert float(now.abs().sum() / start.abs().sum()) == pytest.approx(1.0, abs=0.03)
+        before = float((drifted - start).square().mean())
+        assert float((now - start).square().mean()) < before / 4
+    columns = now.abs().sum(1) / start.abs().sum(1)
+    assert float((columns - 1).abs().max()) < 0.25
+
+
+def plastic(**spec: object) -> PlasticTile:
+    tile = PlasticTile("p", slice(0, 60), slice(0, 40), 4, ChipSpec(**spec))  # type: ignore[arg-type]
+    tile.scale = 0.4
+    return tile
+
+
+def test_plastic_weights_reach_their_target_by_pulses() -> None:
+    tile, account = plastic(), bill()
+    start = float((tile.view(0.0)[0] - TARGET).square().mean().sqrt() / tile.scale)
+    left = write_plastic(tile, TARGET, account)
+    assert left < start / 3
+    assert account.ledger.total(op="pulse").count == int(tile.wear.sum()) > 0
+    assert account.ledger.total(op="verify").count >= TARGET.numel()
+
+
+def test_only_chosen_weights_are_pulsed() -> None:
+    tile, only = plastic(), torch.zeros(40, 60, dtype=torch.bool)
+    only[:, ::2] = True
+    before = tile.seen.clone()
+    write_plastic(tile, TARGET, bill(), only_CR=only)
+    touched = (tile.seen != before).any(0).view(40, 60)
+    assert not bool(touched[~only].any())
+    assert float(touched[only].float().mean()) > 0.5
