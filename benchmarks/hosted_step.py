@@ -57,7 +57,9 @@ def core_or_plastic(name: str, leaf: nn.Module) -> str:
 
 def main() -> None:
     digital = build()
-    reference = stepper(digital, torch.optim.Adam([p for p in digital.parameters() if p.requires_grad]))
+    reference = stepper(
+        digital, torch.optim.Adam([p for p in digital.parameters() if p.requires_grad])
+    )
     arms: dict[str, Callable[[], float]] = {"digital": reference}
     for noise in ("separable", "exact"):
         model = build()

@@ -100,7 +100,9 @@ def test_the_ledger_adds_up_by_tile_by_lesson_and_by_operation() -> None:
         "pulse", "verify", "read", "dac", "adc", "shift_add", "buffer", "digital"
     }  # fmt: skip
     assert set(chip.tiles) <= set(chip.ledger.by("tile"))
-    assert chip.ledger.total(op="pulse").count == sum(int(t.wear.sum()) for t in chip.tiles.values())
+    assert chip.ledger.total(op="pulse").count == sum(
+        int(t.wear.sum()) for t in chip.tiles.values()
+    )
 
 
 def test_reads_are_counted_as_a_hand_count_says() -> None:
@@ -153,7 +155,9 @@ def test_a_snapshot_through_files_continues_bit_for_bit(tmp_path: Any) -> None:
     mine, theirs = chip.state_dict(), chip2.state_dict()
     assert mine.keys() == theirs.keys()
     for key, value in mine.items():
-        same = torch.equal(value, theirs[key]) if isinstance(value, Tensor) else value == theirs[key]
+        same = (
+            torch.equal(value, theirs[key]) if isinstance(value, Tensor) else value == theirs[key]
+        )
         assert same, key
 
 

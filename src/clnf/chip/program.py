@@ -123,7 +123,7 @@ def write_plastic(
         noise = cell_reference.gauss8(index, k0, k1).view(tile.shape)
         bill.verify(tile, int(pending.sum()))
         error = target - (weight + variance.sqrt() * noise)
-        pending &= (error.abs() > tile.spec.verify_tolerance * tile.scale)
+        pending &= error.abs() > tile.spec.verify_tolerance * tile.scale
         if not pending.any():
             break
         train = (error / tile.weight_step).round().clamp(-_LONGEST_TRAIN, _LONGEST_TRAIN)

@@ -14,7 +14,9 @@ SPEC = ChipSpec(pairs=2)
 
 
 @given(st.integers(1, 300), st.sampled_from([1, 9, 25, 700]), st.integers(1, 600))
-def test_a_partition_covers_all_lines_once_within_the_limit(size: int, unit: int, limit: int) -> None:
+def test_a_partition_covers_all_lines_once_within_the_limit(
+    size: int, unit: int, limit: int
+) -> None:
     parts = list(partition(size, unit, limit))
     assert [i for part in parts for i in range(part.start, part.stop)] == list(range(size))
     assert all((p.stop - p.start) * unit <= max(limit, unit) for p in parts)
