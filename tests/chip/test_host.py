@@ -269,6 +269,7 @@ def test_wear_names_the_worst_cell_and_the_source_of_its_endurance() -> None:
     assert "generic HfOx" in plastic.source
     assert plastic.life_lessons < 1e6
     assert report["0[0:27,0:12]"].endurance == 1e9
+    assert report["0[0:27,0:12]"].life_lessons == float("inf")
 
 
 def test_noise_and_converters_can_be_switched_off() -> None:

@@ -202,25 +202,31 @@ class Chip:
             tile.fence.copy_(flat[tile.columns, tile.rows].reshape(-1))
 
     def wear(self) -> dict[str, TileWear]:
-        """Wear of every tile. A partial pulse counts as a full cycle, which is pessimistic."""
-        lessons = max(len([name for name in self.ledger.by("lesson") if name != "setup"]), 0)
+        """Wear of every tile.
+
+        A partial pulse counts as a full cycle, which is pessimistic. The rate of the most worn
+        cell is its share of the tile's pulses outside "setup", over the lessons in the ledger.
+        """
+        lessons = {row[1] for row in self.ledger.state()} - {"setup"}
+        pulses: dict[tuple[str, bool], int] = {}
+        for tile_name, lesson, op, count, *_ in self.ledger.state():
+            if op == "pulse":
+                key = (tile_name, lesson == "setup")
+                pulses[key] = pulses.get(key, 0) + count
         report: dict[str, TileWear] = {}
         for tile in self.tiles.values():
-            stored = isinstance(tile, StoredTile)
-            row = self.spec.core if stored else self.spec.plastic
+            row = self.spec.core if isinstance(tile, StoredTile) else self.spec.plastic
             endurance = lookup("endurance_cycles", row, "hfox_generic")
-            worn = tile.wear.view(tile.cells_per_weight, -1)
-            columns_rows = (
-                tile.columns.stop - tile.columns.start,
-                tile.rows.stop - tile.rows.start,
-            )
+            worn = tile.wear.reshape(tile.cells_per_weight, -1)
             plane, cell = divmod(int(worn.argmax()), worn.shape[1])
-            most = int(worn.max())
-            rate = most / lessons if lessons else 0.0
+            most = int(worn[plane, cell])
+            taught = pulses.get((tile.name, False), 0)
+            share = taught / max(taught + pulses.get((tile.name, True), 0), 1)
+            rate = most * share / max(len(lessons), 1)
             report[tile.name] = TileWear(
                 most=most,
                 mean=float(worn.double().mean()),
-                worst=(plane, *divmod(cell, columns_rows[1])),
+                worst=(plane, *divmod(cell, tile.rows.stop - tile.rows.start)),
                 endurance=endurance.number,
                 source=f"{endurance.source} ({endurance.material})",
                 life_lessons=(endurance.number - most) / rate if rate else float("inf"),

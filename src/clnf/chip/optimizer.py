@@ -43,7 +43,7 @@ class PulseRule:
         beta1: memory of the mean gradient.
         beta2: memory of its square.
         epsilon: added to the root of the square.
-        threshold: pulses are due where |chi| reaches this many mean pulses.
+        threshold: pulses are paid out once |chi| reaches this many mean pulses, >= 1.
         longest: largest pulse train per cell and step.
         digital_lr: learning rate of digital parameters (Adam without decay); None as plastic.
     """
@@ -58,9 +58,9 @@ class PulseRule:
     digital_lr: float | None = quantity("1", None)
 
     def __post_init__(self) -> None:
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.threshold > 0):
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.threshold >= 1):
             raise ConfigError(
-                "betas must be in [0, 1) and the threshold positive, got "
+                "betas must be in [0, 1) and the threshold at least 1, got "
                 f"{self.beta1}, {self.beta2}, {self.threshold}"
             )
 
@@ -152,11 +152,12 @@ class PulseOptimizer(torch.optim.Optimizer):
         for tile in layer.tiles:
             assert isinstance(tile, PlasticTile)
             part = flat[tile.columns, tile.rows]
-            eps = tile.weight_step * self.rule.threshold
+            eps = tile.weight_step
             due = (part / eps).trunc_().clamp_(-self.rule.longest, self.rule.longest)
+            if self.rule.threshold > 1.0:
+                due.mul_(part.abs() >= self.rule.threshold * eps)
             part.sub_(due, alpha=eps)
-            train = due.mul_(self.rule.threshold).round_() if self.rule.threshold != 1 else due
-            count, energy_aj, longest = tile.pulse(train.cpu().contiguous())
+            count, energy_aj, longest = tile.pulse(due.cpu().contiguous())
             if count:
                 self.bill.pulses(tile, count, energy_aj, longest)
         layer.refresh()

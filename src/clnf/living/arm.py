@@ -68,6 +68,10 @@ class Arm:
         self.folder = folder
         self.recipe = recipe
         folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "snapshots").exists():
+            # Killed before its first snapshot: what it wrote is written anew.
+            for file in folder.glob("journal.db*"):
+                file.unlink()
         self.journal = Journal(folder / "journal.db")
         self.model = LivingModel(recipe)
         self.lessons = Lessons(recipe, folder / "lessons", self.model.concepts)

@@ -54,7 +54,7 @@ class LearnPart(_Part):
     """How a lesson is taught."""
 
     steps: Positive = 120
-    batch: Positive = 32
+    batch: Positive = 24
     lr: Annotated[float, Field(gt=0.0)] = 1e-2
     digital_lr: Annotated[float, Field(gt=0.0)] = 3e-2
     clip_norm: Annotated[float, Field(gt=0.0)] = 1.0
@@ -67,7 +67,7 @@ class GuardPart(_Part):
 
     rehearsal: bool = True
     memory_per_family: Positive = 24
-    rehearsed: Positive = 32
+    rehearsed: Positive = 24
     coefficient: Annotated[float, Field(ge=0.0)] = 0.5
     ewc: bool = True
     ewc_strength: Annotated[float, Field(ge=0.0)] = 50.0
@@ -82,8 +82,8 @@ class GuardPart(_Part):
 class ProbePart(_Part):
     """What is measured before and after each lesson, and what may not be lost."""
 
-    samples: Positive = 24
-    steps: Positive = 8
+    samples: Positive = 16
+    steps: Positive = 6
     guidance: Annotated[float, Field(gt=0.0)] = 2.0
     tolerance: Share = 0.2
     mean_tolerance: Share = 0.08

@@ -124,9 +124,11 @@ class JudgePlan:
 
 
 def _augmented(x: Tensor, reach: int, rng: torch.Generator) -> Tensor:
-    """Change what does not make a family: side, size, place, brightness, sharpness, noise."""
+    """Change what does not make a family: side, hue, size, place, brightness, sharpness, noise."""
     size = (len(x), 1, 1, 1)
     x = torch.where(torch.rand(size, generator=rng) < 0.5, x.flip(3), x)
+    hues = x[:, torch.randperm(3, generator=rng)]
+    x = torch.where(torch.rand(size, generator=rng) < 0.3, hues, x)
     zoom = 0.8 + 0.6 * torch.rand(len(x), generator=rng)
     turn = 0.15 * torch.randn(len(x), generator=rng).clamp(-2, 2)
     cos, sin, nil = zoom * turn.cos(), zoom * turn.sin(), torch.zeros(len(x))
