@@ -34,7 +34,7 @@ def tiny(**guards: bool) -> Recipe:
         ),
     )
     recipe = recipe.changed("learn", steps=4, batch=4)
-    recipe = recipe.changed("probe", samples=2, steps=1, tolerance=1.0, mean_tolerance=1.0)
+    recipe = recipe.changed("probe", samples=2, steps=1, tolerance=1.0, mean_tolerance=1.0, kid_tolerance=1e6)
     recipe = recipe.changed("chip", pairs=2)
     return recipe.changed("guards", fisher_samples=1, rehearsed=2, memory_per_family=2, **guards)
 
@@ -58,7 +58,7 @@ def final_state(folder: Path) -> dict[str, Any]:
 
 def same(a: Any, b: Any) -> bool:
     if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
+        return a.dtype == b.dtype and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple)):

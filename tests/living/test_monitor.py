@@ -52,3 +52,14 @@ def test_a_concept_learned_earlier_is_held_against_the_lesson_before() -> None:
     verdict = MONITOR.judge(before, after(faces=0.9, flags=1.0, hands=0.3))
     assert verdict.action == "rollback"
     assert "hands" in verdict.reason
+
+
+def test_a_concept_that_still_matches_but_looks_strange_is_rolled_back() -> None:
+    origin = Quality({"match": {"faces": 1.0, "flags": 1.0}, "kid": {"faces": 0.02, "flags": 0.0}})
+    monitor = KeepKnowledge(core=("faces", "flags"), origin=origin)
+    near = Quality({"match": {"faces": 1.0, "flags": 1.0}, "kid": {"faces": 0.2, "flags": 0.1}})
+    assert monitor.judge(origin, near).action == "commit"
+    far = Quality({"match": {"faces": 0.9, "flags": 1.0}, "kid": {"faces": 0.8, "flags": 0.1}})
+    verdict = monitor.judge(origin, far)
+    assert verdict.action == "rollback"
+    assert "KID" in verdict.reason

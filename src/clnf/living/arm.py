@@ -220,6 +220,7 @@ class Arm:
                     tolerance=part.tolerance,
                     mean_tolerance=part.mean_tolerance,
                     learned_tolerance=part.learned_tolerance,
+                    kid_tolerance=part.kid_tolerance,
                 ),
             )
             verdict = monitor.judge(before, self.row)

@@ -18,17 +18,20 @@ class MonitorParams:
         tolerance: largest fall of one core concept's match.
         mean_tolerance: largest fall of the mean match over the core concepts.
         learned_tolerance: largest fall of a concept learned earlier in the stream.
+        kid_tolerance: largest rise of one core concept's distance to real pictures. The match
+            alone can be fooled: a judge names whatever family a strange picture is nearest to.
     """
 
     tolerance: float = quantity("1", 0.2)
     mean_tolerance: float = quantity("1", 0.08)
     learned_tolerance: float = quantity("1", 0.4)
+    kid_tolerance: float = quantity("1", 0.35)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class KeepKnowledge:
-    """Compare the match of every known concept with a reference taken before the lesson.
+    """Compare match and KID of known concepts with a reference taken before the lesson.
 
     Core concepts are held against the first measurement of the run, so that small allowed losses
     cannot add up to a large one; concepts learned later against the lesson before.
@@ -68,6 +71,13 @@ class KeepKnowledge:
             # The negated form also catches a match that is not a number.
             if not fall <= params.tolerance:
                 broken.append(_sentence(concept, fall, params.tolerance))
+            if concept in self.origin.measures.get("kid", {}):
+                rise = after.get("kid", concept) - self.origin.get("kid", concept)
+                if not rise <= params.kid_tolerance:
+                    broken.append(
+                        f"{concept} moved away from real pictures (KID up by {rise:.2f}, "
+                        f"more than {params.kid_tolerance:.2f})"
+                    )
         mean = sum(falls.values()) / len(falls)
         if not mean <= params.mean_tolerance:
             broken.append(_sentence("the core's mean", mean, params.mean_tolerance))

@@ -68,7 +68,7 @@ class GuardPart(_Part):
     rehearsal: bool = True
     memory_per_family: Positive = 24
     rehearsed: Positive = 24
-    coefficient: Annotated[float, Field(ge=0.0)] = 0.5
+    coefficient: Annotated[float, Field(ge=0.0)] = 1.0
     ewc: bool = True
     ewc_strength: Annotated[float, Field(ge=0.0)] = 50.0
     fence: bool = True
@@ -85,9 +85,10 @@ class ProbePart(_Part):
     samples: Positive = 16
     steps: Positive = 6
     guidance: Annotated[float, Field(gt=0.0)] = 2.0
-    tolerance: Share = 0.2
+    tolerance: Share = 0.15
     mean_tolerance: Share = 0.08
     learned_tolerance: Share = 0.4
+    kid_tolerance: Annotated[float, Field(gt=0.0)] = 0.35
     good_enough: Share = 0.8
     nothing_new: Annotated[float, Field(gt=0.0)] = 1.1
 
