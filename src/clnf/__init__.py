@@ -15,23 +15,35 @@ __version__ = "0.1.0"
 # Name -> module that defines it. One line a name; a test resolves them all.
 _MAIN_NAMES = {
     "Batch": "clnf.core.records",
+    "ChipSpec": "clnf.chip.spec",
     "ClnfError": "clnf.core.errors",
     "Experience": "clnf.core.records",
     "Journal": "clnf.living.journal",
+    "Learner": "clnf.continual.learner",
     "Ledger": "clnf.core.ledger",
+    "LivingModel": "clnf.living.model",
     "Quality": "clnf.core.records",
+    "Run": "clnf.living.run",
     "Verdict": "clnf.core.records",
+    "attach": "clnf.continual.adapters",
+    "host": "clnf.chip.host",
 }
 
 __all__ = [
     "Batch",
+    "ChipSpec",
     "ClnfError",
     "Experience",
     "Journal",
+    "Learner",
     "Ledger",
+    "LivingModel",
     "Quality",
+    "Run",
     "Verdict",
     "__version__",
+    "attach",
+    "host",
 ]
 
 

@@ -34,7 +34,9 @@ def tiny(**guards: bool) -> Recipe:
         ),
     )
     recipe = recipe.changed("learn", steps=4, batch=4)
-    recipe = recipe.changed("probe", samples=2, steps=1, tolerance=1.0, mean_tolerance=1.0, kid_tolerance=1e6)
+    recipe = recipe.changed(
+        "probe", samples=2, steps=1, tolerance=1.0, mean_tolerance=1.0, kid_tolerance=1e6
+    )
     recipe = recipe.changed("chip", pairs=2)
     return recipe.changed("guards", fisher_samples=1, rehearsed=2, memory_per_family=2, **guards)
 

@@ -5,14 +5,15 @@ Every pulse and every verifying read is charged to the ledger and wears its cell
 
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from clnf.chip.crossbar.tile import PlasticTile, StoredTile, Tile
 from clnf.chip.technology import Technology
 from clnf.core.ledger import ATTOJOULES_PER_JOULE, PICOSECONDS_PER_SECOND, Ledger
-from clnf.devices import pcm
-from clnf.devices import reference as cell_reference
+from clnf.devices import pcm, pcm_kernels
+from clnf.devices.pcm_kernels import Written
 from clnf.devices.soft_bounds import hash_key
 
 __all__ = ["Bill", "compensate", "write_plastic", "write_stored"]
@@ -66,34 +67,37 @@ def write_stored(tile: StoredTile, target_CR: Tensor, now_s: float, bill: Bill) 
     relative = target_CR / tile.scale.clamp(min=1e-12)[:, None]
     wanted = torch.stack([relative.clamp(min=0.0), (-relative).clamp(min=0.0)])
     wanted = wanted * law.conductance_max_s
-    pending = torch.ones_like(wanted, dtype=torch.bool)
     pulse_aj = round(law.pulse_v**2 * law.conductance_max_s * law.pulse_s * ATTOJOULES_PER_JOULE)
-    for _ in range(spec.verify_rounds):
-        tile.events += 1
-        draw = tile.normals("program", tile.events) if spec.spreads else torch.zeros_like(wanted)
-        written = pcm.program(wanted, law, draw)
-        tile.programmed_s = torch.where(pending, written, tile.programmed_s)
-        tile.wear += pending
-        count = int(pending.sum())
-        bill.pulses(tile, count, count * pulse_aj, 1)
-        bill.verify(tile, count)
-        read = tile.programmed_s
-        if spec.read_noise != "off":
-            sigma = pcm.read_sigma(read, read, law, 1e-6)
-            read = read + sigma * tile.normals("verify", tile.events)
-        pending &= (read - wanted).abs() > spec.verify_tolerance * law.conductance_max_s
-        if not pending.any():
-            break
-    nu = tile.normals("drift", tile.events) if spec.spreads else torch.zeros_like(wanted)
-    tile.exponent = pcm.drift_exponent(tile.programmed_s, law, nu)
-    if not spec.spreads:
-        tile.exponent.zero_()
+    count, rounds = _write_cells(tile, wanted)
+    tile.events += rounds
+    bill.pulses(tile, count, count * pulse_aj, rounds)
+    bill.verify(tile, count)
     tile.programmed_at_s = now_s
     weight, _ = tile.view(now_s)
     tile.expected = weight.abs().sum(1)
     return float(
         (weight - target_CR).square().mean().sqrt() / (target_CR.square().mean().sqrt() + 1e-12)
     )
+
+
+def _write_cells(tile: StoredTile, wanted: Tensor) -> tuple[int, int]:
+    """Write-verify all cells of a tile; returns pulses and rounds."""
+    spec = tile.spec
+    numbers = tile.law.numbers(
+        tolerance_s=spec.verify_tolerance * tile.law.conductance_max_s,
+        noisy=spec.read_noise != "off",
+        spreads=spec.spreads,
+    )
+    rounds = range(tile.events + 1, tile.events + 1 + spec.verify_rounds)
+    keys = np.stack([hash_key(tile.seed, "program", event, words=4) for event in rounds])
+    drift_key = hash_key(tile.seed, "drift", tile.events)
+    cells = Written(*(t.view(-1) for t in (tile.programmed_s, tile.exponent, tile.wear)))
+    if spec.kernels:
+        arrays = Written(*(t.numpy() for t in cells))
+        flat = wanted.reshape(-1).numpy()
+        return pcm_kernels.write_verify(flat, arrays, numbers.numpy(), keys, drift_key)
+    signed = (torch.from_numpy(k.astype(np.int64)) for k in (keys, drift_key))
+    return pcm.write_verify(wanted.reshape(-1), cells, numbers, *signed)
 
 
 @torch.no_grad()
@@ -118,9 +122,7 @@ def write_plastic(
     pending = allowed.clone()
     for _ in range(tile.spec.verify_rounds):
         weight, variance = tile.view(0.0)
-        index = torch.arange(tile.size)
-        k0, k1 = (int(v) for v in hash_key(tile.seed, "verify", tile.operations))
-        noise = cell_reference.gauss8(index, k0, k1).view(tile.shape)
+        noise = tile.normals("verify", tile.operations)
         bill.verify(tile, int(pending.sum()))
         error = target - (weight + variance.sqrt() * noise)
         pending &= error.abs() > tile.spec.verify_tolerance * tile.scale

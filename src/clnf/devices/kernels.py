@@ -20,6 +20,7 @@ __all__ = [
     "PulseJob",
     "cell_traits",
     "fill_gauss",
+    "form",
     "gauss4",
     "gauss8",
     "pulse_cell",
@@ -137,6 +138,23 @@ def cell_traits(
         stuck = lower + (upper - lower) * uniform(cell, key[7], key[6])
         return _F(0.0), _F(0.0), stuck, stuck
     return law[0] * gain, law[1] * gain, upper, lower
+
+
+@njit(nogil=True, cache=True)
+def form(
+    cells: Cells,
+    law: NDArray[np.float32],
+    traits_key: NDArray[np.uint32],
+    key: NDArray[np.uint32],
+) -> None:
+    """Put cells 0 ... M-1 in their first state: at 0, or stuck, with one draw of write noise."""
+    for i in range(cells.hidden.shape[0]):
+        up, _, upper, lower = cell_traits(_U(i), law, traits_key)
+        w = min(max(_F(0.0), lower), upper)
+        noise = law[9] * gauss8(_U(i), key[0], key[1])
+        cells.hidden[i] = w
+        cells.seen[i] = w + noise if up > _F(0.0) else w
+        cells.wear[i] = 0
 
 
 @njit(inline="always")

@@ -21,8 +21,10 @@ from torch import Tensor
 from clnf.core.errors import DeviceLimitError
 from clnf.core.units import quantity
 from clnf.devices.materials import material
+from clnf.devices.pcm_kernels import Written
+from clnf.devices.reference import gauss8
 
-__all__ = ["Pcm", "drift", "drift_exponent", "program", "read_sigma"]
+__all__ = ["Pcm", "drift", "drift_exponent", "program", "read_sigma", "write_verify"]
 
 
 @final
@@ -90,6 +92,26 @@ class Pcm:
             pulse_s=row.get("write_time_s").number,
         )
 
+    def numbers(self, *, tolerance_s: float, noisy: bool, spreads: bool) -> Tensor:
+        """The 18 numbers write-verify works with, float32 on the CPU.
+
+        Args:
+            tolerance_s: accepted conductance error.
+            noisy: verifying reads carry the 1/f noise accumulated in a microsecond.
+            spreads: programming noise, drift and its spread are on.
+        """
+        growth = self._growth(1e-6) if noisy else 0.0
+        values = [
+            self.conductance_max_s, *self.programming_noise_s, *self.drift_mean,
+            *self.drift_spread, self.read_noise_scale, self.read_noise_exponent,
+            self.read_noise_cap, growth, tolerance_s, float(spreads),
+        ]  # fmt: skip
+        return torch.tensor(values, dtype=torch.float32)
+
+    def _growth(self, time_s: float) -> float:
+        ratio = (time_s + self.read_time_s) / (2 * self.read_time_s)
+        return math.sqrt(max(math.log(ratio), 0.0))
+
 
 def _relative(conductance_s: Tensor, law: Pcm) -> Tensor:
     return (conductance_s / law.conductance_max_s).clamp(min=1e-4, max=1.0)
@@ -132,7 +154,35 @@ def read_sigma(programmed_s: Tensor, drifted_s: Tensor, law: Pcm, time_s: float)
 
     In use t = age + t0; a verifying read right after the pulse has a smaller t and is quieter.
     """
-    growth = math.sqrt(max(math.log((time_s + law.read_time_s) / (2 * law.read_time_s)), 0.0))
     g = _relative(programmed_s, law)
     q = (law.read_noise_scale / g**law.read_noise_exponent).clamp(max=law.read_noise_cap)
-    return drifted_s * q * growth
+    return drifted_s * q * law._growth(time_s)
+
+
+def write_verify(
+    wanted: Tensor, cells: Written, law: Tensor, keys: Tensor, drift_key: Tensor
+) -> tuple[int, int]:
+    """Program cells and check them; see :func:`clnf.devices.pcm_kernels.write_verify`."""
+    full, growth, tolerance, spread = (float(law[i]) for i in (0, 15, 16, 17))
+    g = wanted / full
+    sigma = (law[1] + g * (law[2] + g * law[3])) * spread
+    index = torch.arange(len(wanted))
+    pending = torch.ones_like(wanted, dtype=torch.bool)
+    count = rounds = 0
+    for key in keys.tolist():
+        if not pending.any():
+            break
+        rounds += 1
+        count += int(pending.sum())
+        cells.wear.add_(pending)
+        value = (wanted + sigma * gauss8(index, key[0], key[1])).clamp(min=0.0)
+        cells.programmed.copy_(torch.where(pending, value, cells.programmed))
+        q = (law[12] * (-law[13] * (value / full).clamp(1e-4, 1.0).log()).exp()).clamp(max=law[14])
+        read = value + value * q * growth * gauss8(index, key[2], key[3])
+        pending &= (read - wanted).abs() > tolerance
+    log_g = (cells.programmed / full).clamp(1e-4, 1.0).log()
+    mean = (law[4] * log_g + law[5]).clamp(law[6], law[7])
+    nu = (law[8] * log_g + law[9]).clamp(law[10], law[11])
+    draw = gauss8(index, int(drift_key[0]), int(drift_key[1]))
+    cells.exponent.copy_((mean + nu * draw).abs() * spread)
+    return count, rounds

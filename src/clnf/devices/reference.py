@@ -15,6 +15,7 @@ __all__ = [
     "cell_traits",
     "encode",
     "fill_gauss",
+    "form",
     "gauss4",
     "gauss8",
     "outer_table",
@@ -96,6 +97,16 @@ def cell_traits(cell: Tensor, law: Tensor, key: Tensor) -> tuple[Tensor, Tensor,
         torch.where(dead, stuck, upper),
         torch.where(dead, stuck, lower),
     )
+
+
+def form(cells: Cells, law: Tensor, traits_key: Tensor, key: Tensor) -> None:
+    """Put cells in their first state; see :func:`clnf.devices.kernels.form`."""
+    index = torch.arange(cells.hidden.numel())
+    up, _, upper, lower = cell_traits(index, law, traits_key)
+    noise = law[9] * gauss8(index, int(key[0]), int(key[1]))
+    cells.hidden.copy_(torch.zeros_like(noise).clamp(min=lower, max=upper))
+    cells.seen.copy_(torch.where(up > 0, cells.hidden + noise, cells.hidden))
+    cells.wear.zero_()
 
 
 def _pulse(

@@ -24,11 +24,11 @@ from clnf.core.errors import DeviceLimitError
 from clnf.core.ledger import ATTOJOULES_PER_JOULE
 from clnf.core.rng import fold
 from clnf.core.units import quantity
-from clnf.devices import reference
+from clnf.devices import kernels, reference
 from clnf.devices.kernels import Cells
 from clnf.devices.materials import lookup, material
 
-__all__ = ["SoftBounds", "fresh_cells", "hash_key"]
+__all__ = ["SoftBounds", "fresh_cells", "hash_key", "hash_normals"]
 
 
 @final
@@ -141,21 +141,40 @@ def hash_key(seed: int, *place: str | int, words: int = 2) -> np.ndarray:
     return np.array(both[:words], dtype=np.uint32)
 
 
-def fresh_cells(law: SoftBounds, count: int, seed: int) -> Cells:
+def hash_normals(
+    seed: int, place: tuple[str | int, ...], shape: tuple[int, ...], *, compiled: bool = True
+) -> Tensor:
+    """Standard normals of a place, each a function of (seed, place, index) only.
+
+    Args:
+        seed: any integer.
+        place: words and integers, see :func:`clnf.core.rng.fold`.
+        shape: of the result, fewer than 2**32 numbers.
+        compiled: use the compiled kernel, not its torch twin; the bits are the same.
+    """
+    out, key = torch.empty(shape), hash_key(seed, *place)
+    if compiled:
+        kernels.fill_gauss(out.view(-1).numpy(), key, 0)
+    else:
+        reference.fill_gauss(out.view(-1), torch.from_numpy(key.astype(np.int64)), 0)
+    return out
+
+
+def fresh_cells(law: SoftBounds, count: int, seed: int, *, compiled: bool = True) -> Cells:
     """Cells as they come: at w = 0 with one draw of write noise, dead ones where they stuck.
 
     Args:
         law: the cell law.
         count: number of cells, < 2**32.
         seed: the tile's seed; also fixes each cell's spread.
+        compiled: use the compiled kernel, not its torch twin.
     """
     if count >= 2**32:
         raise DeviceLimitError(f"one tile holds at most 2**32 cells, got {count}")
-    key = torch.from_numpy(hash_key(seed, "traits", words=8).astype(np.int64))
-    index = torch.arange(count)
-    up, _, upper, lower = reference.cell_traits(index, law.law(), key)
-    hidden = torch.zeros(count).clamp(min=lower, max=upper)
-    k0, k1 = (int(v) for v in hash_key(seed, "forming"))
-    noise = law.law()[9] * reference.gauss8(index, k0, k1)
-    seen = torch.where(up > 0, hidden + noise, hidden)
-    return Cells(hidden=hidden, seen=seen, wear=torch.zeros(count, dtype=torch.int32))
+    cells = Cells(torch.empty(count), torch.empty(count), torch.empty(count, dtype=torch.int32))
+    keys = hash_key(seed, "traits", words=8), hash_key(seed, "forming")
+    if compiled:
+        kernels.form(Cells(*(t.numpy() for t in cells)), law.law().numpy(), *keys)
+    else:
+        reference.form(cells, law.law(), *(torch.from_numpy(k.astype(np.int64)) for k in keys))
+    return cells

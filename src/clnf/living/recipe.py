@@ -87,7 +87,7 @@ class ProbePart(_Part):
     guidance: Annotated[float, Field(gt=0.0)] = 2.0
     tolerance: Share = 0.15
     mean_tolerance: Share = 0.08
-    learned_tolerance: Share = 0.4
+    learned_tolerance: Share = 0.6
     kid_tolerance: Annotated[float, Field(gt=0.0)] = 0.35
     good_enough: Share = 0.8
     nothing_new: Annotated[float, Field(gt=0.0)] = 1.1
@@ -144,7 +144,7 @@ class Recipe(_Part):
         return Recipe.model_validate(tree)
 
 
-def parse_recipe(values: dict[str, Any], where: str) -> Recipe:
+def _parse_recipe(values: dict[str, Any], where: str) -> Recipe:
     """Check values against the recipe's model.
 
     Raises:
@@ -166,4 +166,4 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         ConfigError: the file is missing, not TOML, or breaks a rule.
     """
-    return parse_recipe(load_toml(path), str(path))
+    return _parse_recipe(load_toml(path), str(path))

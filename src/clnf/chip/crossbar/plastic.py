@@ -15,7 +15,7 @@ from clnf.chip.spec import ChipSpec
 from clnf.core.rng import fold
 from clnf.devices import reference as cell_reference
 from clnf.devices.kernels import Cells, PulseJob, pulse_cells
-from clnf.devices.soft_bounds import SoftBounds, fresh_cells, hash_key
+from clnf.devices.soft_bounds import SoftBounds, fresh_cells, hash_key, hash_normals
 from clnf.devices.trains import Trains, encode, outer_table, pulse_outer
 
 __all__ = ["TRAIN_BITS", "PlasticTile"]
@@ -43,7 +43,8 @@ class PlasticTile:
         self.shape = (columns.stop - columns.start, rows.stop - rows.start)
         self.size = self.shape[0] * self.shape[1]
         self.planes = 2 * spec.pairs
-        cells = fresh_cells(self.law, self.planes * self.size, self.seed)
+        count = self.planes * self.size
+        cells = fresh_cells(self.law, count, self.seed, compiled=spec.kernels)
         self.hidden, self.seen, self.wear = (t.view(self.planes, self.size) for t in cells)
         self.fence = torch.ones(self.size)
         self.scale = 1.0
@@ -61,6 +62,10 @@ class PlasticTile:
     def is_programmed(self) -> bool:
         """Plastic cells always hold something."""
         return True
+
+    def normals(self, *place: str | int) -> Tensor:
+        """Standard normals for each weight at one place, [C, R]."""
+        return hash_normals(self.seed, place, self.shape, compiled=self.spec.kernels)
 
     @property
     def weight_step(self) -> float:

@@ -11,9 +11,8 @@ from torch import Tensor
 from clnf.chip.spec import ChipSpec
 from clnf.core.rng import fold
 from clnf.devices import pcm
-from clnf.devices import reference as cell_reference
 from clnf.devices.pcm import Pcm
-from clnf.devices.soft_bounds import hash_key
+from clnf.devices.soft_bounds import hash_normals
 
 __all__ = ["StoredTile"]
 
@@ -52,9 +51,7 @@ class StoredTile:
 
     def normals(self, *place: str | int) -> Tensor:
         """Standard normals for each cell at one place, [2, C, R]."""
-        index = torch.arange(self.wear.numel())
-        k0, k1 = (int(v) for v in hash_key(self.seed, *place))
-        return cell_reference.gauss8(index, k0, k1).view_as(self.wear)
+        return hash_normals(self.seed, place, tuple(self.wear.shape), compiled=self.spec.kernels)
 
     def conductance(self, now_s: float) -> Tensor:
         """Conductance of each cell now, S, [2, C, R]."""
