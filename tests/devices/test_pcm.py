@@ -2,13 +2,17 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from clnf.core.errors import DeviceLimitError
-from clnf.devices.pcm import Pcm, drift, drift_exponent, program, read_sigma
+from clnf.devices import pcm_kernels
+from clnf.devices.pcm import Pcm, drift, drift_exponent, program, read_sigma, write_verify
+from clnf.devices.pcm_kernels import Written
 from clnf.devices.reference import gauss8
+from clnf.devices.soft_bounds import hash_key
 
 LAW = Pcm.of("gst_pcm")
 N = 200_000
@@ -69,6 +73,60 @@ def test_read_noise_grows_with_the_logarithm_of_time() -> None:
     weak = torch.tensor([1e-4 * LAW.conductance_max_s])
     cap = float(weak) * 0.2 * math.sqrt(math.log((20 + 250e-9) / 500e-9))
     assert float(read_sigma(weak, weak, LAW, 20.0)) == pytest.approx(cap, rel=1e-5)
+
+
+@pytest.mark.parametrize("spreads", [True, False])
+def test_write_verify_kernel_and_twin_agree(spreads: bool) -> None:
+    wanted = torch.linspace(0, 25e-6, 5_000)
+    numbers = LAW.numbers(tolerance_s=2.5e-7, noisy=True, spreads=spreads)
+    keys = np.stack([hash_key(3, "program", n, words=4) for n in range(8)])
+    drift_key = hash_key(3, "drift")
+    done = []
+    for compiled in (True, False):
+        cells = Written(torch.zeros(5_000), torch.zeros(5_000), torch.zeros(5_000).int())
+        if compiled:
+            arrays = Written(*(t.numpy() for t in cells))
+            result = pcm_kernels.write_verify(
+                wanted.numpy(), arrays, numbers.numpy(), keys, drift_key
+            )
+        else:
+            signed = (torch.from_numpy(k.astype(np.int64)) for k in (keys, drift_key))
+            result = write_verify(wanted, cells, numbers, *signed)
+        assert result[0] == int(cells.wear.sum())
+        assert result[1] == int(cells.wear.max())
+        done.append(cells)
+    # Last-bit differences of powers may flip a verdict at the very edge of the tolerance.
+    assert float((done[0].wear != done[1].wear).double().mean()) < 1e-3
+    same = done[0].wear == done[1].wear
+    assert torch.allclose(done[0].programmed[same], done[1].programmed[same], rtol=1e-5)
+    assert torch.allclose(done[0].exponent[same], done[1].exponent[same], rtol=1e-4, atol=1e-6)
+
+
+def test_verified_cells_lie_within_tolerance_where_reads_are_silent() -> None:
+    wanted = torch.full((20_000,), 10e-6)
+    cells = Written(torch.zeros(20_000), torch.zeros(20_000), torch.zeros(20_000).int())
+    numbers = LAW.numbers(tolerance_s=2.5e-7, noisy=False, spreads=True)
+    keys = np.stack([hash_key(3, "program", n, words=4) for n in range(60)])
+    arrays = Written(*(t.numpy() for t in cells))
+    pcm_kernels.write_verify(wanted.numpy(), arrays, numbers.numpy(), keys, hash_key(3, "drift"))
+    assert float((cells.programmed - wanted).abs().max()) <= 2.5e-7 * 1.001
+    # Rounds until accepted are geometric with the chance of one draw to fall inside.
+    sigma = (0.26348 + 1.9650 * 0.4 - 1.1731 * 0.16) * 1e-6
+    chance = math.erf(2.5e-7 / sigma / math.sqrt(2))
+    error = (1 - chance) ** 0.5 / chance / 20_000**0.5
+    assert abs(float(cells.wear.double().mean()) - 1 / chance) < 4.5 * error
+
+
+def test_read_pair_equals_drift_and_read_sigma() -> None:
+    pair = torch.rand(2, 3_000, generator=torch.Generator().manual_seed(1)) * 25e-6
+    nu = drift_exponent(pair, LAW, draws(5)[:6_000].view(2, 3_000))
+    weight, variance = torch.empty(3_000), torch.empty(3_000)
+    parts = (pair, nu, LAW.now(3_600.0, noisy=True), weight, variance)
+    pcm_kernels.read_pair(*(t.numpy() for t in parts))
+    now = drift(pair, nu, LAW, 3_600.0)
+    sigma = read_sigma(pair, now, LAW, 3_620.0)
+    assert torch.allclose(weight, (now[0] - now[1]) / 25e-6, atol=1e-6)
+    assert torch.allclose(variance, (sigma / 25e-6).square().sum(0), rtol=1e-4)
 
 
 def test_impossible_laws_are_refused() -> None:

@@ -6,7 +6,7 @@ import torch
 
 from clnf.core.errors import DeviceLimitError
 from clnf.devices import reference
-from clnf.devices.soft_bounds import SoftBounds, fresh_cells, hash_key
+from clnf.devices.soft_bounds import SoftBounds, fresh_cells, hash_key, hash_normals
 
 N = 100_000
 LAW = SoftBounds.of("hfo2_array_optimised")
@@ -51,6 +51,13 @@ def test_fresh_cells_carry_one_draw_of_write_noise() -> None:
     assert float(cells.hidden.abs().max()) == 0.0
     assert float(cells.seen.std()) == pytest.approx(1.4113 * 0.0949, rel=0.01)
     assert int(cells.wear.sum()) == 0
+
+
+def test_compiled_and_plain_cells_are_the_same_bits() -> None:
+    mine, theirs = (fresh_cells(LAW, 5_000, 5, compiled=c) for c in (True, False))
+    assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+    a, b = (hash_normals(1, ("x", 2), (30, 40), compiled=c) for c in (True, False))
+    assert torch.equal(a, b)
 
 
 def test_the_ideal_law_has_steps_only() -> None:

@@ -61,7 +61,7 @@ def write_stored(tile: StoredTile, target_CR: Tensor, now_s: float, bill: Bill) 
     Returns:
         Root-mean-square weight error over the root-mean-square weight, before drift.
     """
-    spec, law = tile.spec, tile.law
+    law = tile.law
     tile.scale = target_CR.abs().amax(1)
     tile.compensation = torch.ones_like(tile.scale)
     relative = target_CR / tile.scale.clamp(min=1e-12)[:, None]

@@ -108,6 +108,13 @@ class Pcm:
         ]  # fmt: skip
         return torch.tensor(values, dtype=torch.float32)
 
+    def now(self, age_s: float, *, noisy: bool) -> Tensor:
+        """The 6 numbers ``read_pair`` works with at an age after programming, float32."""
+        growth = self._growth(age_s + self.drift_reference_s) if noisy else 0.0
+        law = (self.read_noise_scale, self.read_noise_exponent, self.read_noise_cap)
+        age = math.log1p(age_s / self.drift_reference_s)
+        return torch.tensor([self.conductance_max_s, *law, growth, age], dtype=torch.float32)
+
     def _growth(self, time_s: float) -> float:
         ratio = (time_s + self.read_time_s) / (2 * self.read_time_s)
         return math.sqrt(max(math.log(ratio), 0.0))

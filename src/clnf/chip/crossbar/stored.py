@@ -12,6 +12,7 @@ from clnf.chip.spec import ChipSpec
 from clnf.core.rng import fold
 from clnf.devices import pcm
 from clnf.devices.pcm import Pcm
+from clnf.devices.pcm_kernels import read_pair
 from clnf.devices.soft_bounds import hash_normals
 
 __all__ = ["StoredTile"]
@@ -29,7 +30,8 @@ class StoredTile:
         self.seed = fold(seed, "tile", name)
         self.spec = spec
         self.law = Pcm.of(spec.core)
-        shape = (2, columns.stop - columns.start, rows.stop - rows.start)
+        self.shape = (columns.stop - columns.start, rows.stop - rows.start)
+        shape = (2, *self.shape)
         self.programmed_s = torch.zeros(shape)
         self.exponent = torch.zeros(shape)
         self.wear = torch.zeros(shape, dtype=torch.int32)
@@ -60,11 +62,19 @@ class StoredTile:
 
     def view(self, now_s: float) -> tuple[Tensor, Tensor]:
         """Weights as read now and the variance of one read, both [C, R]."""
+        full = (self.scale * self.compensation)[:, None]
+        age_s, noisy = now_s - self.programmed_at_s, self.spec.read_noise != "off"
+        if self.spec.kernels:
+            weight, variance = torch.empty(self.shape), torch.empty(self.shape)
+            flat = (self.programmed_s.view(2, -1), self.exponent.view(2, -1))
+            parts = (*flat, self.law.now(age_s, noisy=noisy), weight.view(-1), variance.view(-1))
+            read_pair(*(t.numpy() for t in parts))
+            return weight.mul_(full), variance.mul_(full.square())
         now = self.conductance(now_s)
-        full = (self.scale * self.compensation / self.law.conductance_max_s)[:, None]
-        if self.spec.read_noise == "off":
-            return (now[0] - now[1]) * full, torch.zeros(now.shape[1:])
-        time_s = now_s - self.programmed_at_s + self.law.drift_reference_s
+        full = full / self.law.conductance_max_s
+        if not noisy:
+            return (now[0] - now[1]) * full, torch.zeros(self.shape)
+        time_s = age_s + self.law.drift_reference_s
         sigma = pcm.read_sigma(self.programmed_s, now, self.law, time_s)
         return (now[0] - now[1]) * full, sigma.square().sum(0) * full.square()
 
