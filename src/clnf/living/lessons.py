@@ -28,7 +28,7 @@ __all__ = ["Added", "Lessons", "Offered", "TurnedAway"]
 class Offered:
     """What the gate made of a lesson: positions admitted, of how many."""
 
-    index: tuple[int, ...]
+    index: tuple[int, ...] = quantity("1")
     total: int = quantity("1")
 
     def to_json(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class UNetParams:
     picture_channels: int = quantity("1", 3)
     fold: int = quantity("1", 2)
     width: int = quantity("1", 48)
-    multipliers: tuple[int, ...] = (1, 2, 2)
+    multipliers: tuple[int, ...] = quantity("1", (1, 2, 2))
     embedding: int = quantity("1", 192)
     concepts: int = quantity("1", 64)
 
