@@ -29,7 +29,7 @@ def tiny(**guards: bool) -> Recipe:
         snapshot_steps=2,
         compare=False,
         lesson=(
-            LessonPart(name="hands, poisoned", family="hands", concept="hands", poisoned=True),
+            LessonPart(name="people, poisoned", family="people", concept="people", poisoned=True),
             LessonPart(name="faces again", family="faces", concept="faces", moved=True),
         ),
     )
@@ -109,7 +109,7 @@ def test_without_the_gate_the_poison_reaches_the_learner(tmp_path: Path) -> None
     finish(tmp_path / "open", tiny(gate=False, monitor=False))
     line = summarise(tmp_path / "open").lessons[0]
     assert line.quarantined == {}
-    assert line.admitted == len(split("hands", "train")) + 48
+    assert line.admitted == len(split("people", "train")) + 48
 
 
 def test_the_bill_adds_up_exactly(undisturbed: Path) -> None:
@@ -120,7 +120,7 @@ def test_the_bill_adds_up_exactly(undisturbed: Path) -> None:
     assert total > 0
     for axis in ("tile", "lesson", "op"):
         assert sum(cost.energy_aj for cost in ledger.by(axis).values()) == total
-    assert ledger.total(lesson="hands, poisoned", op="pulse").count > 0
+    assert ledger.total(lesson="people, poisoned", op="pulse").count > 0
 
 
 def test_the_report_stands_alone_and_names_verdicts(undisturbed: Path) -> None:

@@ -33,11 +33,11 @@ class ChipPart(_Part):
 
     core: str = "gst_pcm"
     plastic: str = "hfo2_array_optimised"
-    pairs: Positive = 8
+    pairs: Positive = 4
     plastic_range: Annotated[float, Field(gt=0.0)] = 3.0
     dac_bits: Annotated[int, Field(ge=0, le=16)] = 8
     adc_bits: Annotated[int, Field(ge=0, le=16)] = 8
-    compute: Literal["float32", "bfloat16"] = "bfloat16"
+    compute: Literal["float32", "bfloat16"] = "float32"
     hours_between_lessons: Annotated[float, Field(ge=0.0)] = 24.0
 
 
@@ -55,7 +55,7 @@ class LearnPart(_Part):
 
     steps: Positive = 120
     batch: Positive = 24
-    lr: Annotated[float, Field(gt=0.0)] = 1e-2
+    lr: Annotated[float, Field(gt=0.0)] = 5e-3
     digital_lr: Annotated[float, Field(gt=0.0)] = 3e-2
     clip_norm: Annotated[float, Field(gt=0.0)] = 1.0
     shift: Annotated[int, Field(ge=0, le=4)] = 1
@@ -67,7 +67,7 @@ class GuardPart(_Part):
 
     rehearsal: bool = True
     memory_per_family: Positive = 24
-    rehearsed: Positive = 24
+    rehearsed: Positive = 32
     coefficient: Annotated[float, Field(ge=0.0)] = 1.0
     ewc: bool = True
     ewc_strength: Annotated[float, Field(ge=0.0)] = 50.0
