@@ -1,9 +1,9 @@
 """The measuring instrument: a small classifier whose features give KID and class match.
 
 It is trained apart from any generator, on augmented pictures, and knows the families it can be
-asked about and one class more, "other": noise, static, and blocks of colour. A generated
+asked about and one class more, "other": animals, noise, static and blocks of colour. A generated
 picture counts as a match only if the judge names the asked family among all of them. A clean
-picture of something else goes to the family it resembles most.
+picture of something else goes to the class it resembles most.
 """
 
 from collections.abc import Iterator

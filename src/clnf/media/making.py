@@ -31,6 +31,7 @@ class MakingRecipe(BaseModel):
     kind: Literal["core", "judge"]
     seed: int
     families: tuple[str, ...]
+    other: tuple[str, ...] = ()
     held_out: float = 0.0
     net: dict[str, Any] = {}
     plan: dict[str, Any]
@@ -55,7 +56,9 @@ def _pictures(recipe: MakingRecipe, first: int, part: Literal["train", "held_out
 ]:  # fmt: skip
     """Pictures uint8 [N, 32, 32, 3] of the recipe's families and their numbers from ``first``."""
     chosen, number = [], []
-    for at, name in enumerate(recipe.families):
+    # Families that stand for "other" share the number after the last family.
+    names = [*enumerate(recipe.families), *((len(recipe.families), n) for n in recipe.other)]
+    for at, name in names:
         share = 1 - recipe.held_out
         index = split(name, part, share=share) if recipe.held_out else family(name)
         chosen.append(torch.from_numpy(emoji32().images[index].copy()))
@@ -77,7 +80,7 @@ def make(recipe: MakingRecipe, out: Path) -> Iterator[tuple[int, int, float]]:
     facts = {
         "families": list(recipe.families),
         "seed": recipe.seed,
-        "recipe_sha256": recipe_hash(recipe.model_dump(mode="json")),
+        "recipe_sha256": recipe_hash(recipe.model_dump(mode="json", exclude_defaults=True)),
         "data_sha256": emoji32().sha256,
     }
     finished: nn.Module
@@ -106,10 +109,11 @@ def make(recipe: MakingRecipe, out: Path) -> Iterator[tuple[int, int, float]]:
 
 @torch.no_grad()
 def held_out_accuracy(judge: Judge, recipe: MakingRecipe) -> dict[str, float]:
-    """Share of each family's held-out pictures that the judge names rightly, 0 to 1."""
+    """Share of each class's held-out pictures that the judge names rightly, 0 to 1."""
     images, label = _pictures(recipe, 0, "held_out")
     named = judge.eval().name(images.permute(0, 3, 1, 2).float() / 127.5 - 1.0)
     return {
         name: float((named[label == at] == at).float().mean())
-        for at, name in enumerate(recipe.families)
+        for at, name in enumerate(judge.families)
+        if bool((label == at).any())
     }
