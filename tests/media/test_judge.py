@@ -35,7 +35,7 @@ def test_kid_rises_with_noise() -> None:
 
 
 def test_bundled_judge_knows_pictures_it_never_saw() -> None:
-    judge, facts = load_judge()
+    judge, _ = load_judge()
     hits, total = 0, 0
     for name in judge.families[:-1]:
         held = from_levels(emoji32().images[split(name, "held_out")])
