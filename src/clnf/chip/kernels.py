@@ -26,8 +26,9 @@ class Columns(NamedTuple):
     bias: Any
 
 
-# Sums over channels may be taken in any (fixed) order so that they vectorise.
-@njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
+# No fast maths: a sum that may be reordered is summed in another order now and then, depending on
+# where its arrays lie in memory, and a last bit is enough to flip a converter's code.
+@njit(nogil=True, cache=True)
 def drive(
     x: NDArray[np.float32],
     power: NDArray[np.float32],

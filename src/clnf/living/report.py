@@ -85,9 +85,9 @@ def render(folder: Path, plain: Path | None) -> str:
 def _facts(guarded: ArmSummary, plain: ArmSummary | None) -> list[tuple[str, str]]:
     if not guarded.rows:
         return []
-    facts = [(f"{max(guarded.core_drop(), 0):.0f} points", "lost of what it knew at first")]
+    facts = [(f"{max(guarded.core_drop(), 0):.1f} points", "lost of what it knew at first")]
     if plain is not None and plain.rows:
-        facts.append((f"{max(plain.core_drop(), 0):.0f} points", "lost without the guards"))
+        facts.append((f"{max(plain.core_drop(), 0):.1f} points", "lost without the guards"))
     actions = [lesson.action for lesson in guarded.lessons]
     away = sum(sum(lesson.quarantined.values()) for lesson in guarded.lessons)
     return [
@@ -113,8 +113,8 @@ def _strips(folder: Path, arm: ArmSummary) -> list[tuple[str, list[tuple[str, st
         cells = []
         for row in arm.rows:
             file = folder / "media" / safe_name(row["after"]) / f"{safe_name(concept)}.png"
-            if file.exists():
-                cells.append((row["after"], _uri(file.read_bytes())))
+            # An empty cell keeps the columns in step where the concept was not taught yet.
+            cells.append((row["after"], _uri(file.read_bytes()) if file.exists() else ""))
         table.append((concept, cells))
     return table
 
