@@ -3,7 +3,7 @@
 For each seed: the guarded arm, the plain arm, the arm with gate and monitor off (the negative
 control), and a reference taught the four new families jointly, with as many steps, on the same
 chip. Matches are measured on 64 pictures a family. Prints one JSON line a seed and one at the
-end. Takes about half an hour a seed on two cores; CLNF_SEEDS=1 tries one seed.
+end. Long: several whole runs a seed; CLNF_SEEDS=1 tries one seed.
 """
 
 import json

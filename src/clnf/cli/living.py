@@ -30,7 +30,7 @@ def run(
     name: Annotated[str | None, typer.Option(help="Name of the run; else the recipe's.")] = None,
     runs: Root = Path("runs"),
     resume: Annotated[str | None, typer.Option(help="Go on with this run.")] = None,
-    quick: Annotated[bool, typer.Option(help="The same path in under 90 seconds.")] = False,
+    quick: Annotated[bool, typer.Option(help="The same path with short lessons.")] = False,
     seed: Annotated[int | None, typer.Option(help="Another seed than the recipe's.")] = None,
     device: DeviceName = "cpu",
     threads: Threads = 0,

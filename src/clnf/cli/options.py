@@ -15,7 +15,7 @@ __all__ = ["DeviceName", "Json", "RunFolder", "Threads", "place"]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder: runs/NAME.")]
 DeviceName = Annotated[
-    str, typer.Option("--device", help="Where torch runs: cpu, cuda, mps.", metavar="NAME")
+    str, typer.Option("--device", help="Where torch runs; only cpu so far.", metavar="NAME")
 ]
 Threads = Annotated[
     int, typer.Option("--threads", min=0, help="Threads of torch; 0 keeps its own choice.")
@@ -33,7 +33,7 @@ def place(device: str, threads: int) -> "torch.device":
         The device, tried with a small tensor.
 
     Raises:
-        ConfigError: torch does not know the device or cannot use it here.
+        ConfigError: torch does not know the device, cannot use it here, or it is not the cpu.
     """
     import torch
 
@@ -45,4 +45,7 @@ def place(device: str, threads: int) -> "torch.device":
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         why = str(error).partition("\n")[0]
         raise ConfigError(f"device {device!r} cannot be used here: {why}; try cpu") from None
+    if chosen.type != "cpu":
+        # The model is not moved yet: better refused than quietly run on the processor.
+        raise ConfigError(f"clnf runs on the processor only so far, got {device!r}; use cpu")
     return chosen

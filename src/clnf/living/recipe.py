@@ -134,7 +134,7 @@ class Recipe(_Part):
         return self.changed("guards", rehearsal=False, ewc=False, fence=False, monitor=False)
 
     def quick(self) -> "Recipe":
-        """The same path in a fraction of the time: two honest lessons, few steps, few samples."""
+        """The same lessons in a fraction of the time: few steps, small batches, few samples."""
         tree = self.model_dump()
         tree["learn"]["steps"] = 16
         tree["learn"]["batch"] = 16
