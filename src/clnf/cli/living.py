@@ -33,7 +33,7 @@ def run(
     quick: Annotated[bool, typer.Option(help="The same path with short lessons.")] = False,
     seed: Annotated[int | None, typer.Option(help="Another seed than the recipe's.")] = None,
     device: DeviceName = "cpu",
-    threads: Threads = 0,
+    threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
     """Teach the model a stream of lessons on its chip, beside plain fine-tuning."""
@@ -43,7 +43,7 @@ def run(
     place(device, threads)
     one = Run(runs / resume) if resume else Run.start(runs, name, recipe, quick=quick, seed=seed)
     with one.writing(), Bars(quiet=as_json) as bars:
-        _watch(bars, one.go())
+        _watch(bars, one.go(threads=max(1, threads)))
     emit(one.summary(), as_json, lambda: show_run(one))
 
 
@@ -53,7 +53,7 @@ def learn(
     pictures: Annotated[Path, typer.Argument(help="A folder of PNG, JPEG or WebP files.")],
     concept: Concept,
     device: DeviceName = "cpu",
-    threads: Threads = 0,
+    threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
     """Teach the model your own pictures, through the same gate and verdict."""
@@ -80,7 +80,7 @@ def generate(
     guidance: Annotated[float, typer.Option(help="Strength of the concept.")] = 2.0,
     out: Out = Path("out.png"),
     device: DeviceName = "cpu",
-    threads: Threads = 0,
+    threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
     """Draw pictures of a concept; the files say how they were made."""
@@ -101,7 +101,7 @@ def feedback(
     edited: Annotated[Path, typer.Option(help="The same picture as it should be.")],
     concept: Concept,
     device: DeviceName = "cpu",
-    threads: Threads = 0,
+    threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
     """Teach the model an edit, and measure what it changed."""
@@ -137,6 +137,8 @@ def _watch(bars: Bars, work: "Generator[Progress, None, T]") -> "T":
             result: T = end.value
             return result
         if at.note:
-            bars.say(f"{at.arm}{at.lesson}: {at.note}")
+            bars.say(f"{at.arm}: {at.lesson}: {at.note}".removeprefix(": "))
+        elif at.arm:
+            bars.whole(at.arm, at.share, f"{at.lesson}: {at.phase}".removeprefix(": "))
         elif at.phase:
-            bars.at(f"{at.arm}{at.lesson}: {at.phase}", at.done, at.total)
+            bars.at(f"{at.lesson}: {at.phase}", at.done, at.total)

@@ -18,7 +18,12 @@ DeviceName = Annotated[
     str, typer.Option("--device", help="Where torch runs; only cpu so far.", metavar="NAME")
 ]
 Threads = Annotated[
-    int, typer.Option("--threads", min=0, help="Threads of torch; 0 keeps its own choice.")
+    int,
+    typer.Option(
+        "--threads",
+        min=0,
+        help="Threads of torch, in each arm of a run; 0: torch chooses.",
+    ),
 ]
 
 

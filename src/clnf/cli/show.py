@@ -71,13 +71,15 @@ class Bars:
         self._bars = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
-            progress.MofNCompleteColumn(),
+            progress.TaskProgressColumn(),
             progress.TextColumn("time left"),
             progress.TimeRemainingColumn(),
             console=console,
             disable=self._plain,
+            speed_estimate_period=120,
         )
         self._tasks: dict[str, Any] = {}
+        self._texts: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -106,6 +108,23 @@ class Bars:
         self._bars.update(self._tasks[label], completed=done, total=total)
         if self._plain and done >= total:
             self.say(f"{label}: done")
+
+    def whole(self, label: str, share: float, text: str) -> None:
+        """Say how far a long piece of work with many parts has come: one bar for all of it.
+
+        Args:
+            label: names the piece.
+            share: part done, 0 to 1.
+            text: what is being done now.
+        """
+        if label not in self._tasks:
+            self._tasks[label] = self._bars.add_task(label, total=1000)
+        self._bars.update(
+            self._tasks[label], completed=round(1000 * share), description=f"{label}: {text}"
+        )
+        if self._plain and self._texts.get(label) != text:
+            self.say(f"{label}: {text} ({share:.0%} done)")
+        self._texts[label] = text
 
     def say(self, sentence: str) -> None:
         """Print a line above the bars."""

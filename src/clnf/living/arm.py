@@ -5,7 +5,7 @@ from its last snapshot and ends with the same weights, cells, wear and journal.
 """
 
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -31,6 +31,8 @@ from clnf.streams.sources import from_levels
 __all__ = ["Arm", "Progress"]
 
 SECONDS_PER_HOUR = 3600.0
+# Programming and the first measurement, in lessons.
+_START_SHARE = 0.25
 
 
 @final
@@ -45,6 +47,7 @@ class Progress:
         total: units of this phase.
         note: a sentence when something was decided, else empty.
         arm: put before the lesson's name where several arms run.
+        share: part of the arm's whole work that is done, 0 to 1.
     """
 
     lesson: str
@@ -53,6 +56,7 @@ class Progress:
     done: int = quantity("1", 0)
     total: int = quantity("1", 1)
     note: str = ""
+    share: float = quantity("1", 0.0)
 
 
 @final
@@ -112,7 +116,14 @@ class Arm:
         if self.cursor["lesson"] < 0:
             yield from self._start()
         while not self.finished:
-            yield from self._lesson()
+            for progress in self._lesson():
+                yield replace(progress, share=self._share())
+
+    def _share(self) -> float:
+        """How much of the stream is done; measuring counts as a quarter of a lesson."""
+        lesson, at = self.cursor["lesson"], self.cursor["at"]
+        done = _START_SHARE + lesson + 0.75 * at / self.recipe.learn.steps
+        return float(done / (_START_SHARE + len(self.lessons)))
 
     def _start(self) -> Iterator[Progress]:
         yield Progress(lesson="start", phase="program the core into its cells")
@@ -121,7 +132,7 @@ class Arm:
         )
         errors = self.model.prepare(self.lessons.core())
         self.journal.append("programmed", self.step, {"relative_error": errors})
-        yield Progress(lesson="start", phase="measure what is known")
+        yield Progress(lesson="start", phase="measure what is known", share=0.01)
         self._measure("start")
         self.origin_row = self.row
         self.cursor = {"lesson": 0, "at": 0, "offered": None}

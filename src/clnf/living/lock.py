@@ -8,6 +8,8 @@ the lock, for the sentence shown to the second writer. Reading a run needs no lo
 
 import json
 import os
+import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self, final
@@ -51,22 +53,50 @@ class RunLock:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            if _ends_soon(file, last):
+                return self._held(file, last)
             file.close()
             raise RunError(
                 f"run {self.path.parent} is being written by {_who(last)}; "
                 "wait for it to end, or stop it"
             ) from None
+        return self._held(file, last)
+
+    def _held(self, file: IO[bytes], last: dict[str, Any]) -> Self:
         if last:
             self.note = f"{_who(last)} ended without closing run {self.path.parent}; taken over"
         _write(file, json.dumps({"pid": os.getpid(), "boot": _boot_id()}))
         self._file = file
         return self
 
+    def fileno(self) -> int:
+        """Descriptor of the lock: a process that inherits it holds the run as well."""
+        assert self._file is not None
+        return self._file.fileno()
+
     def __exit__(self, *error: object) -> None:
         if self._file is not None:
             _write(self._file, "")
             self._file.close()
             self._file = None
+
+
+def _ends_soon(file: IO[bytes], owner: dict[str, Any]) -> bool:
+    """Wait a little for the helpers of a writer that was killed: they end by themselves."""
+    import fcntl
+
+    if owner.get("boot") != _boot_id() or _alive(owner.get("pid")):
+        return False
+    for _ in range(50):
+        time.sleep(0.1)
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
+
+
+def _alive(pid: object) -> bool:
+    return not isinstance(pid, int) or Path(f"/proc/{pid}").exists() or sys.platform == "darwin"
 
 
 def _owner(file: IO[bytes]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A living model: a generator whose weights are cells, its learner, and what it can be asked."""
 
+from collections.abc import Iterator
 from typing import Any, Literal, final
 
 import torch
@@ -16,7 +17,7 @@ from clnf.continual.guards.rehearsal import Rehearsal, RehearsalParams
 from clnf.continual.learner import Learner
 from clnf.continual.memory import Balanced
 from clnf.core.protocols import Guard
-from clnf.core.records import Experience
+from clnf.core.records import Experience, Kind
 from clnf.core.rng import fold
 from clnf.living.concepts import Concepts
 from clnf.living.recipe import Recipe
@@ -56,9 +57,9 @@ class LivingModel:
             spec=ChipSpec(**recipe.chip.model_dump(exclude={"hours_between_lessons"})),
         )
         self.engine.net.concept.requires_grad_(True)
-        self.learner, self.memory = self._learner()
+        self.learner = self._learner()
 
-    def _learner(self) -> tuple[Learner, Balanced | None]:
+    def _learner(self) -> Learner:
         recipe, guards = self.recipe, self.recipe.guards
         optimizer = self.chip.optimizer(
             self.engine.parameters(),
@@ -72,21 +73,7 @@ class LivingModel:
             FisherParams(samples=guards.fisher_samples),
             seed=fold(recipe.seed, "fisher"),
         )
-        memory = None
-        chosen: list[Guard] = []
-        if guards.rehearsal:
-            capacity = guards.memory_per_family * _FAMILIES
-            memory = Balanced(capacity, seed=fold(recipe.seed, "memory"))
-            chosen.append(
-                Rehearsal(
-                    memory,
-                    RehearsalParams(
-                        samples=guards.rehearsed,
-                        coefficient=guards.coefficient,
-                        offered=guards.memory_per_family,
-                    ),
-                )
-            )
+        chosen: list[Guard] = list(self._rehearsals()) if guards.rehearsal else []
         if guards.ewc:
             chosen.append(EWC(fisher, EWCParams(strength=guards.ewc_strength)))
         if guards.fence:
@@ -100,7 +87,25 @@ class LivingModel:
             seed=fold(recipe.seed, "learner"),
             clip_norm=recipe.learn.clip_norm,
         )
-        return learner, memory
+        return learner
+
+    def _rehearsals(self) -> Iterator[Rehearsal]:
+        """Two memories: core cells never change, so what adapters learned needs more rehearsal."""
+        guards, seed = self.recipe.guards, self.recipe.seed
+        shares: dict[str, tuple[int, tuple[Kind, ...]]] = {
+            "core memory": (guards.rehearsed_core, ("core",)),
+            "memory": (guards.rehearsed, ("new", "feedback")),
+        }
+        for place, (samples, kinds) in shares.items():
+            yield Rehearsal(
+                Balanced(guards.memory_per_family * _FAMILIES, seed=fold(seed, place)),
+                RehearsalParams(
+                    samples=samples,
+                    coefficient=guards.coefficient,
+                    offered=guards.memory_per_family,
+                    kinds=kinds,
+                ),
+            )
 
     def prepare(self, core: Experience) -> dict[str, float]:
         """Program the core knowledge into its cells and let guards take note of it.

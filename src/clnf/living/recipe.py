@@ -67,7 +67,8 @@ class GuardPart(_Part):
 
     rehearsal: bool = True
     memory_per_family: Positive = 24
-    rehearsed: Positive = 32
+    rehearsed: Positive = 24
+    rehearsed_core: Positive = 10
     coefficient: Annotated[float, Field(ge=0.0)] = 1.0
     ewc: bool = True
     ewc_strength: Annotated[float, Field(ge=0.0)] = 50.0
@@ -138,7 +139,7 @@ class Recipe(_Part):
         tree = self.model_dump()
         tree["learn"]["steps"] = 16
         tree["learn"]["batch"] = 16
-        tree["guards"] |= {"rehearsed": 16, "fisher_samples": 8}
+        tree["guards"] |= {"rehearsed": 12, "rehearsed_core": 5, "fisher_samples": 8}
         tree["probe"] |= {"samples": 6, "steps": 4}
         tree["snapshot_steps"] = 4
         return Recipe.model_validate(tree)

@@ -4,9 +4,10 @@ runs/NAME/  recipe.toml  journal.db  snapshots/  media/  lessons/  report.html
             plain/       the same for the arm without guards
 """
 
+import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, final
@@ -18,6 +19,7 @@ from clnf.living.lock import RunLock
 from clnf.living.recipe import Recipe, load_recipe
 from clnf.living.report import write_report
 from clnf.living.summary import summarise
+from clnf.living.worker import ENDED, Worker, side_by_side
 
 __all__ = ["Run", "free_name"]
 
@@ -47,6 +49,7 @@ class Run:
             raise RunError(f"no run in {folder}; `clnf run` makes one")
         self.folder = folder
         self.recipe = load_recipe(folder / "recipe.toml")
+        self._lock: RunLock | None = None
 
     @staticmethod
     def create(folder: Path, recipe: Recipe) -> "Run":
@@ -105,8 +108,11 @@ class Run:
         Raises:
             RunError: another process is writing; names it.
         """
-        with RunLock(self.folder):
-            yield
+        with RunLock(self.folder) as self._lock:
+            try:
+                yield
+            finally:
+                self._lock = None
 
     @contextmanager
     def arm(self, *, plain: bool = False) -> Iterator[Arm]:
@@ -119,13 +125,30 @@ class Run:
         finally:
             arm.close()
 
-    def go(self) -> Generator[Progress]:
-        """Run or resume both arms, guarded first; the report is written after each."""
-        for plain in (False, True) if self.recipe.compare else (False,):
-            with self.arm(plain=plain) as arm:
-                for progress in arm.run():
-                    yield replace(progress, arm="plain, " if plain else "")
-            self.report()
+    def go(self, *, threads: int = 1) -> Generator[Progress]:
+        """Run or resume both arms, each in a process of its own; hold :meth:`writing` around it.
+
+        The report is written as soon as an arm is at its end. Where there is one core only, the
+        guarded arm goes first.
+
+        Args:
+            threads: of torch in each arm, >= 1. Other numbers give other rounding.
+
+        Raises:
+            RunError: an arm failed, or :meth:`writing` is not held.
+        """
+        if self._lock is None:
+            raise RunError("take the run's lock first: with run.writing()")
+        kinds = (False, True) if self.recipe.compare else (False,)
+        together = [kinds] if (os.cpu_count() or 1) > 1 else [(kind,) for kind in kinds]
+        for group in together:
+            keep = self._lock.fileno()
+            workers = [Worker(self.folder, plain=p, threads=threads, keep=keep) for p in group]
+            with side_by_side(workers) as news:
+                for progress in news:
+                    if progress.phase == ENDED:
+                        self.report()
+                    yield progress
 
     def summary(self) -> dict[str, Any]:
         """Figures of both arms as JSON values."""

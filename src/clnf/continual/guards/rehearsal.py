@@ -7,7 +7,7 @@ import torch
 
 from clnf.core.errors import ConfigError
 from clnf.core.protocols import Memory
-from clnf.core.records import Batch, Experience
+from clnf.core.records import Batch, Experience, Kind
 from clnf.core.units import quantity
 
 __all__ = ["Rehearsal", "RehearsalParams"]
@@ -26,12 +26,15 @@ class RehearsalParams:
             then the current lesson is rehearsed too. The two differ by several points: name
             the choice beside every result.
         offered: samples of a lesson offered to the memory at its end; 0 offers all.
+        kinds: kinds of experience kept at their end. Two guards with a memory each can so give
+            what was learned last a larger share of each batch than what was known before.
     """
 
     samples: int = quantity("1", 32)
     coefficient: float = quantity("1", 0.3)
     keep: Literal["lesson", "batch"] = "lesson"
     offered: int = quantity("1", 0)
+    kinds: tuple[Kind, ...] = ("core", "new", "feedback")
 
     def __post_init__(self) -> None:
         if self.samples < 1 or not 0 <= self.coefficient < float("inf") or self.offered < 0:
@@ -90,7 +93,7 @@ class Rehearsal:
 
     def consolidate(self, experience: Experience) -> None:
         """Offer the lesson's samples to the memory, unless every batch was already offered."""
-        if self.params.keep != "lesson":
+        if self.params.keep != "lesson" or experience.kind not in self.params.kinds:
             return
         size = len(experience.data)
         offered = min(size, self.params.offered or size)
