@@ -44,6 +44,18 @@ def test_array_source_converts_pictures_and_leaves_tensors_alone() -> None:
     assert (batch.cond.item(), batch.weight.item()) == (2, 3.0)
 
 
+@given(st.lists(st.integers(0, 6), max_size=9))
+def test_array_source_takes_what_plain_indexing_takes(index: list[int]) -> None:
+    wanted = torch.tensor(index, dtype=torch.int64)
+    data, labels, weight = torch.randn(7, 2, 3), torch.arange(7), torch.rand(7)
+    batch = ArraySource(data, labels, weight).take(wanted)
+    assert torch.equal(batch.x, data[wanted])
+    assert torch.equal(batch.cond, labels[wanted])
+    assert torch.equal(batch.weight, weight[wanted])
+    images = pictures(7)
+    assert torch.equal(ArraySource(images, 0).take(wanted).x, from_levels(images[wanted.numpy()]))
+
+
 def test_array_source_refuses_wrong_shapes() -> None:
     with pytest.raises(ShapeError, match="uint8"):
         ArraySource(np.zeros((2, 3, 3, 3), np.float32), 0)  # type: ignore[arg-type]
