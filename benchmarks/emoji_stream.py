@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from clnf.core.records import Experience
+from clnf.core.records import Experience, Source
 from clnf.living.arm import Arm
 from clnf.living.lessons import Lessons
 from clnf.living.model import LivingModel
@@ -27,7 +27,7 @@ from clnf.living.recipe import ProbePart, Recipe, load_recipe
 from clnf.living.summary import summarise
 from clnf.media.bundled import load_judge
 from clnf.streams.bundled import CORE_FAMILIES, NEW_FAMILIES
-from clnf.streams.sources import JoinSource, ShiftSource
+from clnf.streams.sources import JoinSource, ShiftSource, SubsetSource
 from clnf.streams.stream import emoji_source
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "emoji.toml"
@@ -90,13 +90,17 @@ def joint(recipe: Recipe) -> Outcome:
     """All four families at once, with the steps of four lessons."""
     model = LivingModel(recipe)
     model.prepare(Lessons(recipe, Path(tempfile.mkdtemp()), model.concepts).core())
-    sources = [emoji_source(name, model.concepts.add(name)) for name in NEW_FAMILIES]
+    sources: list[Source] = [emoji_source(name, model.concepts.add(name)) for name in NEW_FAMILIES]
+    # Each family as often as in the stream, where it has a lesson of its own.
+    most = max(map(len, sources))
+    sources = [SubsetSource(s, torch.arange(most) % len(s)) for s in sources]
     data = ShiftSource(JoinSource(sources), reach=recipe.learn.shift)
     lesson = Experience(name="all four", concept="all four", data=data)
     model.begin()
     steps = recipe.learn.steps * len(NEW_FAMILIES)
-    for _ in model.learner.lesson(lesson, steps=steps, batch_size=recipe.learn.batch):
-        pass
+    model.pace(0)
+    for info in model.learner.lesson(lesson, steps=steps, batch_size=recipe.learn.batch):
+        model.pace((info.step + 1) / steps)
     return Outcome(match=final_match(model, recipe, [*CORE_FAMILIES, *NEW_FAMILIES]))
 
 

@@ -137,6 +137,8 @@ class Arm:
         self.origin_row = self.row
         self.cursor = {"lesson": 0, "at": 0, "offered": None}
         self._snapshot()
+        seen = f"first pictures, of what it knows already: {self.folder / 'media' / 'start'}"
+        yield Progress(lesson="start", phase="", note=seen, share=self._share())
 
     def _lesson(self) -> Iterator[Progress]:
         number = self.cursor["lesson"]
@@ -151,6 +153,7 @@ class Arm:
         offered = Offered.from_json(self.cursor["offered"])
         experience = self.lessons.experience(number, offered)
         total = self.recipe.learn.steps
+        self.model.pace(self.cursor["at"] / total)
         for info in self.model.learner.lesson(
             experience,
             steps=total,
@@ -159,6 +162,7 @@ class Arm:
         ):
             self.step += 1
             self.cursor["at"] = info.step + 1
+            self.model.pace(self.cursor["at"] / total)
             if info.refused:
                 self.journal.append("refused step", self.step, {"why": info.refused})
             if (info.step + 1) % self.recipe.snapshot_steps == 0 and info.step + 1 < total:

@@ -126,6 +126,16 @@ class LivingModel:
         """
         self.learner.optimizer.state.clear()
 
+    def pace(self, share: float) -> None:
+        """Set the learning rates for a lesson of which ``share`` (0 to 1) is taught.
+
+        They fall in a straight line: the last steps settle what the first ones moved.
+        """
+        part = self.recipe.learn
+        left = 1 - (1 - part.final_lr) * share
+        for group in self.learner.optimizer.param_groups:
+            group["lr"] = left * (part.digital_lr if group["kind"] == "digital" else part.lr)
+
     def consolidate(self, experience: Experience) -> None:
         """Let guards keep what was committed, and close the write gates of fenced cells."""
         self.learner.consolidate(experience)

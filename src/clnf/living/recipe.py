@@ -57,6 +57,7 @@ class LearnPart(_Part):
     batch: Positive = 24
     lr: Annotated[float, Field(gt=0.0)] = 5e-3
     digital_lr: Annotated[float, Field(gt=0.0)] = 3e-2
+    final_lr: Share = 0.1
     clip_norm: Annotated[float, Field(gt=0.0)] = 1.0
     shift: Annotated[int, Field(ge=0, le=4)] = 1
 

@@ -17,6 +17,7 @@ from clnf.living.summary import ArmSummary, summarise
 
 __all__ = ["render", "si", "write_report"]
 
+SECONDS_PER_DAY = 86400.0
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"),
              (1e-9, "n"), (1e-12, "p"), (1e-15, "f"))  # fmt: skip
 
@@ -146,7 +147,19 @@ def _bars(arm: ArmSummary) -> list[tuple[str, float, float]]:
 
 
 def _chip(arm: ArmSummary) -> list[tuple[str, str]]:
-    return [(key.replace("_", " "), f"{value}") for key, value in arm.wear.items()]
+    wear = arm.wear
+    if not wear:
+        return []
+    plane, column, row = wear["most_worn_cell"]
+    where = f"plane {plane}, column {column}, row {row} of {wear['most_worn_tile']}"
+    survives = f"{wear['endurance_pulses']:,.0f} ({wear['endurance_source']})"
+    return [
+        ("most worn cell", where),
+        ("pulses on it", f"{wear['pulses_on_it']:,}"),
+        ("pulses it should survive", survives),
+        ("lessons left at this rate", f"{wear['life_lessons']:,.0f}"),
+        ("days simulated", f"{wear['simulated_clock_s'] / SECONDS_PER_DAY:.1f}"),
+    ]
 
 
 def _uri(png: bytes) -> str:

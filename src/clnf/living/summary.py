@@ -53,7 +53,7 @@ class ArmSummary:
         """Every concept measured, core first, then in the order of learning."""
         seen = list(self.core)
         for row in self.rows:
-            seen += [name for name in row["match"] if name not in seen]
+            seen += [name for name in {**row["match"], **row["kid"]} if name not in seen]
         return tuple(seen)
 
     def core_mean(self, row: int) -> float:
