@@ -10,8 +10,9 @@ import json
 import multiprocessing
 import os
 import statistics
+import sys
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def unwatched_arm(recipe: Recipe) -> Outcome:
     return arm(recipe.changed("guards", gate=False, monitor=False))
 
 
-PARTS = (start, guarded_arm, plain_arm, unwatched_arm, joint)
+PARTS = (guarded_arm, plain_arm, joint, unwatched_arm, start)
 
 
 def line(recipe: Recipe, found: dict[str, Outcome]) -> dict[str, Any]:
@@ -164,11 +165,16 @@ def main() -> None:
     context = multiprocessing.get_context("spawn")
     results = []
     with ProcessPoolExecutor(2, context, one_thread) as pool:
-        waiting = [{part.__name__: pool.submit(part, r) for part in PARTS} for r in recipes]
-        for recipe, parts in zip(recipes, waiting, strict=True):
-            found = {name: future.result() for name, future in parts.items()}
-            results.append(line(recipe, found))
-            print(json.dumps(results[-1]), flush=True)
+        tasks = {pool.submit(part, r): (r.seed, part.__name__) for part in PARTS for r in recipes}
+        found: dict[int, dict[str, Outcome]] = {r.seed: {} for r in recipes}
+        for task in as_completed(tasks):
+            seed, name = tasks[task]
+            found[seed][name] = task.result()
+            # One such part takes minutes: say that something goes on.
+            print(seed, name, task.result(), file=sys.stderr, flush=True)
+    for recipe in recipes:
+        results.append(line(recipe, found[recipe.seed]))
+        print(json.dumps(results[-1]), flush=True)
     keys = ("core_drop_guarded", "core_drop_plain", "core_drop_without_gate_and_monitor")
     shares = {n: [r["new_share_of_joint"][n] for r in results] for n in NEW_FAMILIES}
     print(

@@ -14,7 +14,7 @@ BUNDLED = Path(__file__).parents[2] / "recipes" / "emoji.toml"
 def test_the_bundled_recipe_teaches_four_families_and_three_traps() -> None:
     recipe = load_recipe(BUNDLED)
     honest = [part for part in recipe.lesson if part.family == part.concept]
-    assert [part.concept for part in honest] == ["hands", "faces", "people", "buttons", "shapes"]
+    assert [part.concept for part in honest] == ["hands", "faces", "people", "shapes", "buttons"]
     assert sum(part.poisoned for part in recipe.lesson) == 1
     assert [p.family for p in recipe.lesson if p.family != p.concept] == ["mammals"]
 

@@ -55,7 +55,7 @@ class LearnPart(_Part):
 
     steps: Positive = 120
     batch: Positive = 24
-    lr: Annotated[float, Field(gt=0.0)] = 5e-3
+    lr: Annotated[float, Field(gt=0.0)] = 1e-2
     digital_lr: Annotated[float, Field(gt=0.0)] = 3e-2
     final_lr: Share = 0.1
     clip_norm: Annotated[float, Field(gt=0.0)] = 1.0
@@ -69,7 +69,7 @@ class GuardPart(_Part):
     rehearsal: bool = True
     memory_per_family: Positive = 24
     rehearsed: Positive = 24
-    rehearsed_core: Positive = 10
+    rehearsed_core: Positive = 12
     coefficient: Annotated[float, Field(ge=0.0)] = 1.0
     ewc: bool = True
     ewc_strength: Annotated[float, Field(ge=0.0)] = 50.0
@@ -87,7 +87,7 @@ class ProbePart(_Part):
     samples: Positive = 16
     steps: Positive = 6
     guidance: Annotated[float, Field(gt=0.0)] = 2.0
-    tolerance: Share = 0.15
+    tolerance: Share = 0.2
     mean_tolerance: Share = 0.08
     learned_tolerance: Share = 0.6
     kid_tolerance: Annotated[float, Field(gt=0.0)] = 0.35
