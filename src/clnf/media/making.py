@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
@@ -16,9 +18,9 @@ from clnf.media.flow import FlowModel
 from clnf.media.judge import Judge, JudgePlan, train_judge
 from clnf.media.pretrain import PretrainPlan, pretrain
 from clnf.media.unet import UNet, UNetParams
-from clnf.streams.bundled import emoji32, family, split
+from clnf.streams.bundled import Part, emoji32, family, split
 
-__all__ = ["MakingRecipe", "held_out_accuracy", "load_making", "make"]
+__all__ = ["MakingRecipe", "held_out_accuracy", "load_making", "make", "members"]
 
 
 @final
@@ -32,6 +34,7 @@ class MakingRecipe(BaseModel):
     seed: int
     families: tuple[str, ...]
     other: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     held_out: float = 0.0
     net: dict[str, Any] = {}
     plan: dict[str, Any]
@@ -51,19 +54,32 @@ def load_making(path: Path) -> MakingRecipe:
         raise ConfigError(f"{path}: {where}: {first['msg'].lower()}") from None
 
 
-def _pictures(recipe: MakingRecipe, first: int, part: Literal["train", "held_out"]) -> tuple[
-    Tensor, Tensor
-]:  # fmt: skip
-    """Pictures uint8 [N, 32, 32, 3] of the recipe's families and their numbers from ``first``."""
-    chosen, number = [], []
-    # Families that stand for "other" share the number after the last family.
-    names = [*enumerate(recipe.families), *((len(recipe.families), n) for n in recipe.other)]
-    for at, name in names:
+def members(recipe: MakingRecipe, part: Part = "all") -> tuple[NDArray[np.int64], Tensor]:
+    """Pictures of the recipe's families.
+
+    Args:
+        recipe: names the families, and with ``without`` the pictures left out.
+        part: of each family; "all" when the recipe holds nothing out.
+
+    Returns:
+        Indices into ``emoji32()`` and the class of each, int64 [N] both. Families that stand for
+        "other" share the class after the last family.
+    """
+    chosen, label = [], []
+    names = emoji32().names
+    rows = [*enumerate(recipe.families), *((len(recipe.families), n) for n in recipe.other)]
+    for at, name in rows:
         share = 1 - recipe.held_out
         index = split(name, part, share=share) if recipe.held_out else family(name)
-        chosen.append(torch.from_numpy(emoji32().images[index].copy()))
-        number.append(torch.full((len(index),), at + first))
-    return torch.cat(chosen), torch.cat(number)
+        kept = [i for i in index if names[i] not in recipe.without]
+        chosen.extend(kept)
+        label.extend([at] * len(kept))
+    return np.array(chosen, dtype=np.int64), torch.tensor(label)
+
+
+def _pictures(recipe: MakingRecipe, part: Part) -> tuple[Tensor, Tensor]:
+    index, label = members(recipe, part)
+    return torch.from_numpy(emoji32().images[index]), label
 
 
 def make(recipe: MakingRecipe, out: Path) -> Iterator[tuple[int, int, float]]:
@@ -85,7 +101,8 @@ def make(recipe: MakingRecipe, out: Path) -> Iterator[tuple[int, int, float]]:
     }
     finished: nn.Module
     if recipe.kind == "core":
-        images, cond = _pictures(recipe, 1, "train")
+        images, label = _pictures(recipe, "train")
+        cond = label + 1  # class 0 is "nothing asked"
         sizes = {**recipe.net, "multipliers": tuple(recipe.net.get("multipliers", (1, 2, 2)))}
         params, plan = UNetParams(**sizes), PretrainPlan(**recipe.plan)
         facts["net"] = net_facts(params)
@@ -97,20 +114,23 @@ def make(recipe: MakingRecipe, out: Path) -> Iterator[tuple[int, int, float]]:
             yield step + 1, plan.steps, loss
     else:
         judge = Judge(list(recipe.families))
-        images, label = _pictures(recipe, 0, "train")
+        images, label = _pictures(recipe, "train")
         judging = JudgePlan(**recipe.plan)
         for step, loss in train_judge(judge, images, label, judging, recipe.seed):
             yield step + 1, judging.steps, loss
         facts["held_out"] = recipe.held_out
         facts["held_out_accuracy"] = held_out_accuracy(judge, recipe)
         finished = judge
-    save_half(finished, out, facts)
+    # Whoever reads the old weights meanwhile must never see half a file.
+    part = out.with_name(f".{out.name}.part")
+    save_half(finished, part, facts)
+    part.replace(out)
 
 
 @torch.no_grad()
 def held_out_accuracy(judge: Judge, recipe: MakingRecipe) -> dict[str, float]:
     """Share of each class's held-out pictures that the judge names rightly, 0 to 1."""
-    images, label = _pictures(recipe, 0, "held_out")
+    images, label = _pictures(recipe, "held_out")
     named = judge.eval().name(images.permute(0, 3, 1, 2).float() / 127.5 - 1.0)
     return {
         name: float((named[label == at] == at).float().mean())

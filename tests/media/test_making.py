@@ -1,0 +1,75 @@
+"""Recipes of weights: what they take, what they write."""
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from clnf.core.errors import ConfigError
+from clnf.media.making import MakingRecipe, load_making, make, members
+from clnf.streams.bundled import emoji32
+
+SMALL = MakingRecipe(
+    name="small",
+    kind="judge",
+    seed=1,
+    families=("hearts", "clocks"),
+    other=("insects", "birds"),
+    held_out=0.2,
+    plan={"steps": 2, "batch": 8},
+)
+
+
+def test_every_picture_is_in_one_part() -> None:
+    parts = [set(members(SMALL, part)[0].tolist()) for part in ("train", "held_out")]
+    whole, label = members(SMALL)
+    assert parts[0] | parts[1] == set(whole.tolist())
+    assert not parts[0] & parts[1]
+    assert label.bincount().tolist() == [25, 24, 16 + 22]
+
+
+def test_pictures_left_out_are_in_no_part() -> None:
+    without = SMALL.model_copy(update={"without": ("love letter",)})
+    names = emoji32().names
+    for part in ("train", "held_out", "all"):
+        assert "love letter" not in {names[i] for i in members(without, part)[0]}
+    assert "love letter" in {names[i] for i in members(SMALL)[0]}
+    assert len(members(SMALL)[0]) == len(members(without)[0]) + 1
+
+
+def test_weights_carry_what_they_were_made_of(tmp_path: Path) -> None:
+    out = tmp_path / "judge.safetensors"
+    assert [done for done, _, _ in make(SMALL, out)] == [1, 2]
+    assert list(tmp_path.iterdir()) == [out]
+    with safe_open(out, framework="pt") as file:
+        facts = json.loads(file.metadata()["facts"])
+    assert facts["seed"] == 1
+    assert facts["families"] == ["hearts", "clocks"]
+    assert facts["data_sha256"] == emoji32().sha256
+    assert set(facts["held_out_accuracy"]) == {"hearts", "clocks", "other"}
+
+
+def test_weights_are_not_touched_before_training_is_done(tmp_path: Path) -> None:
+    out = tmp_path / "judge.safetensors"
+    out.write_bytes(b"old")
+    making = make(SMALL, out)
+    next(making)
+    making.close()
+    assert out.read_bytes() == b"old"
+
+
+def test_the_same_recipe_makes_the_same_bytes(tmp_path: Path) -> None:
+    written = []
+    for seed in (1, 1, 2):
+        out = tmp_path / "judge.safetensors"
+        list(make(SMALL.model_copy(update={"seed": seed}), out))
+        written.append(out.read_bytes())
+    assert written[0] == written[1] != written[2]
+
+
+def test_a_recipe_with_a_word_it_does_not_know_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('name = "x"\nkind = "judge"\nseed = 1\nfamilies = []\nspeed = 3\nplan = {}\n')
+    with pytest.raises(ConfigError, match="speed"):
+        load_making(path)
