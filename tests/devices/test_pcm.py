@@ -9,7 +9,15 @@ from torch import Tensor
 
 from clnf.core.errors import DeviceLimitError
 from clnf.devices import pcm_kernels
-from clnf.devices.pcm import Pcm, drift, drift_exponent, program, read_sigma, write_verify
+from clnf.devices.pcm import (
+    Pcm,
+    drift,
+    drift_exponent,
+    program,
+    read_pair,
+    read_sigma,
+    write_verify,
+)
 from clnf.devices.pcm_kernels import Written
 from clnf.devices.reference import gauss8
 from clnf.devices.soft_bounds import hash_key
@@ -127,6 +135,24 @@ def test_read_pair_equals_drift_and_read_sigma() -> None:
     sigma = read_sigma(pair, now, LAW, 3_620.0)
     assert torch.allclose(weight, (now[0] - now[1]) / 25e-6, atol=1e-6)
     assert torch.allclose(variance, (sigma / 25e-6).square().sum(0), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("age_s", "noisy"), [(0.0, True), (0.0, False), (3_600.0, True)])
+def test_read_pair_and_its_twin_agree(age_s: float, noisy: bool) -> None:
+    """Powers and logarithms may differ in the last bit; without them the weights are equal."""
+    pair = torch.rand(2, 3_000, generator=torch.Generator().manual_seed(1)) * 25e-6
+    pair[:, ::5] = 0.0
+    nu = drift_exponent(pair, LAW, draws(5)[:6_000].view(2, 3_000))
+    now, mine = LAW.now(age_s, noisy=noisy), (torch.empty(3_000), torch.empty(3_000))
+    theirs = (torch.empty(3_000), torch.empty(3_000))
+    pcm_kernels.read_pair(*(t.numpy() for t in (pair, nu, now, *mine)))
+    read_pair(pair, nu, now, *theirs)
+    assert torch.allclose(mine[0], theirs[0], rtol=0, atol=1e-6 if age_s else 0.0)
+    assert torch.allclose(mine[1], theirs[1], rtol=1e-5, atol=0.0)
+    assert bool(mine[1].any()) == noisy
+    # Control: an hour more of drift would have been seen.
+    read_pair(pair, nu, LAW.now(age_s + 3_600.0, noisy=noisy), *theirs)
+    assert not torch.allclose(mine[0], theirs[0], rtol=0, atol=1e-6)
 
 
 def test_impossible_laws_are_refused() -> None:

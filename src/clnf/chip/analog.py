@@ -11,7 +11,9 @@ Legend: P vectors, C channels, R rows, O outputs (columns).
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -100,6 +102,8 @@ class AbstractAnalog(nn.Module, ABC):
         self.seed = fold(circuit.seed, "layer", name)
         self.charges = ReadCharges(self.tiles, circuit)
         self._groups: list[_Group] = []
+        for tile in self.tiles:
+            tile.move(weight.device)
         if plastic:
             scale = spec.plastic_range / (weight[0].numel() ** 0.5)
             for tile in self.tiles:
@@ -111,19 +115,30 @@ class AbstractAnalog(nn.Module, ABC):
         kind = PlasticTile if self.plastic else StoredTile
         return kind(name, rows, columns, self.circuit.seed, self.circuit.spec)
 
-    def plain(self) -> Any:
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """What torch calls to move a module: the cells go where the weight goes."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for tile in self.tiles:
+            tile.move(self.weight.device)
+        self._groups = []
+        return self
+
+    def plain(self) -> AbstractContextManager[Any]:
         """A context without autocast: the tile decides its own number format."""
-        return torch.autocast(self.weight.device.type, enabled=False)
+        kind = self.weight.device.type
+        if not torch.amp.is_autocast_available(kind):
+            return nullcontext()
+        return torch.autocast(kind, enabled=False)
 
     @torch.no_grad()
     def refresh(self) -> None:
         """Take what the cells read now into ``weight`` and the read path's factors."""
         flat = self.weight.data.view(self.weight.shape[0], -1)
-        variance = torch.empty(flat.shape)
-        scale = torch.empty(len(self.channels), flat.shape[0])
+        variance = torch.empty(flat.shape, device=flat.device)
+        scale = torch.empty(len(self.channels), flat.shape[0], device=flat.device)
         for position, tile in enumerate(self.tiles):
             weight, spread = tile.view(self.circuit.now_s)
-            flat[tile.columns, tile.rows] = weight.to(flat.device)
+            flat[tile.columns, tile.rows] = weight
             variance[tile.columns, tile.rows] = spread
             scale[position // len(self.columns), tile.columns] = tile.column_scale()
         self._groups = [
@@ -141,13 +156,11 @@ class AbstractAnalog(nn.Module, ABC):
         bias = torch.zeros_like(sigma) if self.bias is None else self.bias.detach()
         if self.circuit.spec.compute == "bfloat16" and not self.plastic:
             part = part.bfloat16()
-        device = self.weight.device
-        columns = (torch.ones_like(sigma) if exact else sigma, scale_O, bias)
         return _Group(
             weight=self.packed(part),
-            power=power.to(device),
-            columns=Columns(*(t.to(device) for t in columns)),
-            variance=self.packed(spread_OR.reshape(part.shape).to(device)) if exact else None,
+            power=power,
+            columns=Columns(torch.ones_like(sigma) if exact else sigma, scale_O, bias),
+            variance=self.packed(spread_OR.reshape(part.shape)) if exact else None,
         )
 
     def read(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:

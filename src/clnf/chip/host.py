@@ -85,12 +85,12 @@ class Chip:
         for name, layer in self.layers.items():
             if layer.plastic:
                 continue
-            flat = layer.weight.detach().flatten(1).cpu().clone()
+            flat = layer.weight.detach().flatten(1).clone()
             for tile in layer.tiles:
                 target = flat[tile.columns, tile.rows]
                 write_stored(cast(StoredTile, tile), target, self.clock_s, self._bill)
             layer.refresh()
-            left = (layer.weight.detach().flatten(1).cpu() - flat).square().mean().sqrt()
+            left = (layer.weight.detach().flatten(1) - flat).square().mean().sqrt()
             errors[name] = float(left / flat.square().mean().sqrt().clamp(min=1e-12))
         return errors
 
@@ -99,7 +99,7 @@ class Chip:
         for layer in self.layers.values():
             if not layer.plastic:
                 continue
-            flat = layer.weight.detach().flatten(1).cpu()
+            flat = layer.weight.detach().flatten(1)
             for tile in layer.tiles:
                 target = flat[tile.columns, tile.rows]
                 write_plastic(cast(PlasticTile, tile), target, self._bill)
@@ -170,7 +170,8 @@ class Chip:
             for tile in layer.tiles:
                 assert isinstance(tile, PlasticTile)
                 prefix = f"{name}/{tile.name}/"
-                worn = (tile.wear != snapshot[f"{prefix}wear"]).any(0).view(tile.shape)
+                before = snapshot[f"{prefix}wear"].to(tile.wear.device)
+                worn = (tile.wear != before).any(0).view(tile.shape)
                 now = tile.seen.clone()
                 tile.seen.copy_(snapshot[f"{prefix}seen"])
                 target, _ = tile.view(self.clock_s)
@@ -196,7 +197,7 @@ class Chip:
                 f"a fence for {name} needs shape {tuple(layer.weight.shape)} and values in "
                 f"[0, 1], got shape {tuple(mask.shape)}"
             )
-        flat = mask.detach().float().flatten(1).cpu()
+        flat = mask.detach().float().flatten(1)
         for tile in layer.tiles:
             assert isinstance(tile, PlasticTile)
             tile.fence.copy_(flat[tile.columns, tile.rows].reshape(-1))
@@ -234,12 +235,12 @@ class Chip:
         return report
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the chip remembers, copied: tensors and JSON values in a flat dict."""
+        """Everything the chip remembers: a flat dict of JSON values and copies on the CPU."""
         state: dict[str, Any] = {"clock_s": self.clock_s, "ledger": self.ledger.state()}
         state["lesson"] = self.ledger.lesson
         for name, layer in self.layers.items():
             for key, value in layer.state().items():
-                state[f"{name}/{key}"] = value.clone() if isinstance(value, Tensor) else value
+                state[f"{name}/{key}"] = _kept(value)
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -253,12 +254,19 @@ class Chip:
             layer.load_state(own)
 
 
+def _kept(value: Any) -> Any:
+    return value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
+
+
 def host(
     module: nn.Module, *, assign: Assign, seed: int, spec: ChipSpec, ledger: Ledger | None = None
 ) -> Chip:
     """Replace chosen leaves by layers on tiles, in place.
 
     Core layers hold nothing until :meth:`Chip.program_core`; plastic ones are written at once.
+    Cells live where the module's weights are and move with the module. On the CPU compiled
+    kernels work on them, unless ``spec`` says otherwise; anywhere else plain torch does, with
+    the same draws.
 
     Args:
         module: holder of ``nn.Linear`` and ``nn.Conv2d`` leaves.

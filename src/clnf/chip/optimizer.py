@@ -157,18 +157,18 @@ class PulseOptimizer(torch.optim.Optimizer):
             if self.rule.threshold > 1.0:
                 due.mul_(part.abs() >= self.rule.threshold * eps)
             part.sub_(due, alpha=eps)
-            count, energy_aj, longest = tile.pulse(due.cpu().contiguous())
+            count, energy_aj, longest = tile.pulse(due.contiguous())
             if count:
                 self.bill.pulses(tile, count, energy_aj, longest)
         layer.refresh()
 
     def _pulse_outer(self, layer: AbstractAnalog, lr: float) -> None:
         for driven, grad in layer.capture or []:
-            columns = layer.vectors(grad).cpu()
+            columns = layer.vectors(grad)
             for tile in layer.tiles:
                 assert isinstance(tile, PlasticTile)
                 rows = layer.unfolded(driven, tile)
-                pulses = tile.pulse_outer(rows.cpu(), columns[:, tile.columns], lr)
+                pulses = tile.pulse_outer(rows, columns[:, tile.columns], lr)
                 self.bill.pulses(tile, *pulses)
         layer.capture = []
         layer.refresh()

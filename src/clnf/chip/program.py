@@ -1,6 +1,9 @@
 """Writing weights into cells and checking them: write-verify, compensation of drift.
 
 Every pulse and every verifying read is charged to the ledger and wears its cell.
+
+Write-verify is rare and a long row of small passes, so it always runs on the CPU and its result
+goes back to where the tile lives. A seed so gives the same cells, bit for bit, on any device.
 """
 
 from typing import final
@@ -13,12 +16,14 @@ from clnf.chip.crossbar.tile import PlasticTile, StoredTile, Tile
 from clnf.chip.technology import Technology
 from clnf.core.ledger import ATTOJOULES_PER_JOULE, PICOSECONDS_PER_SECOND, Ledger
 from clnf.devices import pcm, pcm_kernels
+from clnf.devices.dispatch import run
 from clnf.devices.pcm_kernels import Written
 from clnf.devices.soft_bounds import hash_key
 
 __all__ = ["Bill", "compensate", "write_plastic", "write_stored"]
 
 _LONGEST_TRAIN = 31
+_CPU = torch.device("cpu")
 
 
 @final
@@ -62,6 +67,8 @@ def write_stored(tile: StoredTile, target_CR: Tensor, now_s: float, bill: Bill) 
         Root-mean-square weight error over the root-mean-square weight, before drift.
     """
     law = tile.law
+    home = tile.move(_CPU)
+    target_CR = target_CR.cpu()
     tile.scale = target_CR.abs().amax(1)
     tile.compensation = torch.ones_like(tile.scale)
     relative = target_CR / tile.scale.clamp(min=1e-12)[:, None]
@@ -75,6 +82,7 @@ def write_stored(tile: StoredTile, target_CR: Tensor, now_s: float, bill: Bill) 
     tile.programmed_at_s = now_s
     weight, _ = tile.view(now_s)
     tile.expected = weight.abs().sum(1)
+    tile.move(home)
     return float(
         (weight - target_CR).square().mean().sqrt() / (target_CR.square().mean().sqrt() + 1e-12)
     )
@@ -92,12 +100,11 @@ def _write_cells(tile: StoredTile, wanted: Tensor) -> tuple[int, int]:
     keys = np.stack([hash_key(tile.seed, "program", event, words=4) for event in rounds])
     drift_key = hash_key(tile.seed, "drift", tile.events)
     cells = Written(*(t.view(-1) for t in (tile.programmed_s, tile.exponent, tile.wear)))
-    if spec.kernels:
-        arrays = Written(*(t.numpy() for t in cells))
-        flat = wanted.reshape(-1).numpy()
-        return pcm_kernels.write_verify(flat, arrays, numbers.numpy(), keys, drift_key)
-    signed = (torch.from_numpy(k.astype(np.int64)) for k in (keys, drift_key))
-    return pcm.write_verify(wanted.reshape(-1), cells, numbers, *signed)
+    args = (wanted.reshape(-1), cells, numbers, keys, drift_key)
+    done: tuple[int, int] = run(
+        pcm_kernels.write_verify, pcm.write_verify, args, compiled=spec.kernels
+    )
+    return done
 
 
 @torch.no_grad()
@@ -117,8 +124,10 @@ def write_plastic(
     Returns:
         Root-mean-square weight error left, in units of the tile's full scale.
     """
+    home = tile.move(_CPU)
+    target_CR = target_CR.cpu()
     target = target_CR.clamp(-tile.scale, tile.scale)
-    allowed = torch.ones_like(target, dtype=torch.bool) if only_CR is None else only_CR
+    allowed = torch.ones_like(target, dtype=torch.bool) if only_CR is None else only_CR.cpu()
     pending = allowed.clone()
     for _ in range(tile.spec.verify_rounds):
         weight, variance = tile.view(0.0)
@@ -132,6 +141,7 @@ def write_plastic(
         train = torch.where(train == 0, error.sign(), train) * pending
         bill.pulses(tile, *tile.pulse(train, fenced=False))
     left = (tile.view(0.0)[0] - target_CR)[allowed]
+    tile.move(home)
     return float(left.square().mean().sqrt() / tile.scale) if left.numel() else 0.0
 
 

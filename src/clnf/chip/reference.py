@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from clnf.chip.kernels import Columns
-from clnf.devices.reference import gauss4
+from clnf.devices.reference import gauss4, root
 
 __all__ = ["drive", "plane_sums", "sense"]
 
@@ -23,12 +23,12 @@ def sense(
     y: Tensor, energy: Tensor, columns: Columns, control: Tensor, key: Tensor, out: Tensor
 ) -> int:
     """Add read noise, convert, accumulate; see :func:`clnf.chip.kernels.sense`."""
-    codes, unit, top, noise, bias, carry, watch = (float(v) for v in control)
+    _, unit, top, noise, bias, carry, watch = (float(v) for v in control)
     index = torch.arange(y.numel(), device=y.device)
     draw = gauss4(index, int(key[0]), int(key[1])).view_as(y)
-    # In double: the vector library's float32 root is not always correctly rounded.
-    spread = columns.sigma * (noise * energy.double().sqrt().float())
-    z = (y + spread * draw) * (codes / columns.scale)
+    spread = columns.sigma * (noise * root(energy))
+    # A plain number over a tensor would be a product with its reciprocal, and round twice.
+    z = (y + spread * draw) * (control[0] / columns.scale)
     peak = 0
     if top > 0:
         z = z.round().clamp(-8 * top, 8 * top)

@@ -24,7 +24,15 @@ from clnf.devices.materials import material
 from clnf.devices.pcm_kernels import Written
 from clnf.devices.reference import gauss8
 
-__all__ = ["Pcm", "drift", "drift_exponent", "program", "read_sigma", "write_verify"]
+__all__ = [
+    "Pcm",
+    "drift",
+    "drift_exponent",
+    "program",
+    "read_pair",
+    "read_sigma",
+    "write_verify",
+]
 
 
 @final
@@ -166,6 +174,20 @@ def read_sigma(programmed_s: Tensor, drifted_s: Tensor, law: Pcm, time_s: float)
     return drifted_s * q * law._growth(time_s)
 
 
+def read_pair(
+    programmed: Tensor, exponent: Tensor, now: Tensor, weight: Tensor, variance: Tensor
+) -> None:
+    """Difference of drifted pairs; see :func:`clnf.devices.pcm_kernels.read_pair`."""
+    full, scale, power, cap, growth, age = now.tolist()
+    g = programmed / full
+    drifted = g * (-exponent * age).exp() if age > 0 else g
+    weight.copy_(drifted[0] - drifted[1])
+    variance.zero_()
+    if growth > 0:
+        q = (scale * (-power * g.clamp(1e-4, 1.0).log()).exp()).clamp(max=cap)
+        variance.copy_((drifted * (q * growth)).square().sum(0))
+
+
 def write_verify(
     wanted: Tensor, cells: Written, law: Tensor, keys: Tensor, drift_key: Tensor
 ) -> tuple[int, int]:
@@ -173,7 +195,7 @@ def write_verify(
     full, growth, tolerance, spread = (float(law[i]) for i in (0, 15, 16, 17))
     g = wanted / full
     sigma = (law[1] + g * (law[2] + g * law[3])) * spread
-    index = torch.arange(len(wanted))
+    index = torch.arange(len(wanted), device=wanted.device)
     pending = torch.ones_like(wanted, dtype=torch.bool)
     count = rounds = 0
     for key in keys.tolist():

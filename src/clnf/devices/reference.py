@@ -21,6 +21,7 @@ __all__ = [
     "outer_table",
     "pulse_cells",
     "pulse_outer",
+    "root",
     "uniform",
     "word",
 ]
@@ -76,6 +77,14 @@ def _exp(x: Tensor) -> Tensor:
     return p * ((n.to(torch.int32) + 127) << 23).view(torch.float32)
 
 
+def root(x: Tensor) -> Tensor:
+    """Square root, on the CPU by way of double: there float32's is not always rounded correctly.
+
+    Elsewhere it is, or a last bit is lost; some devices have no double.
+    """
+    return x.double().sqrt().float() if x.is_cpu else x.sqrt()
+
+
 def fill_gauss(out: Tensor, key: Tensor, first: int) -> None:
     """Fill ``out`` [M] with normals of cells ``first ...`` under a key of two words."""
     index = torch.arange(first, first + out.numel(), device=out.device)
@@ -101,7 +110,7 @@ def cell_traits(cell: Tensor, law: Tensor, key: Tensor) -> tuple[Tensor, Tensor,
 
 def form(cells: Cells, law: Tensor, traits_key: Tensor, key: Tensor) -> None:
     """Put cells in their first state; see :func:`clnf.devices.kernels.form`."""
-    index = torch.arange(cells.hidden.numel())
+    index = torch.arange(cells.hidden.numel(), device=cells.hidden.device)
     up, _, upper, lower = cell_traits(index, law, traits_key)
     noise = law[9] * gauss8(index, int(key[0]), int(key[1]))
     cells.hidden.copy_(torch.zeros_like(noise).clamp(min=lower, max=upper))
@@ -128,8 +137,7 @@ def _pulse(
         mean = torch.where(more, mean * keep, mean)
         mean2 = torch.where(more, mean2 * square, mean2)
     distance = bound - w
-    # In double: the vector library's float32 root is not always correctly rounded.
-    w = bound - distance * mean + (distance * variance.double().sqrt().float()) * draw
+    w = bound - distance * mean + (distance * root(variance)) * draw
     return torch.minimum(torch.maximum(w, traits[3]), traits[2])
 
 
@@ -159,18 +167,20 @@ def pulse_cells(
 
 
 def encode(probability: Tensor, length: int, key: Tensor, bits: Tensor) -> None:
-    """Draw bits of trains into ``bits`` int64 [N, M]; see ``clnf.devices.trains.encode``."""
+    """Draw bits of trains into ``bits`` [N, M]; see ``clnf.devices.trains.encode``."""
     limit = (probability.clamp(max=1.0) * 2.0**24).long()
-    base = torch.arange(probability.numel()).view_as(bits) * 32
-    bits.zero_()
+    base = torch.arange(probability.numel(), device=limit.device).view_as(limit) * 32
+    value = torch.zeros_like(limit)
     for b in range(length):
         draw = word(base + b, int(key[0]), int(key[1])) >> 8
-        bits |= (draw < limit).long() << b
+        value |= (draw < limit).long() << b
+    bits.copy_(value)
 
 
 def outer_table(law: Tensor, key: Tensor, first: int, table: Tensor) -> None:
     """Traits of cells for :func:`pulse_outer`, kept as they are: steps, not logarithms."""
-    up, down, upper, lower = cell_traits(torch.arange(first, first + table.shape[1]), law, key)
+    cell = torch.arange(first, first + table.shape[1], device=table.device)
+    up, down, upper, lower = cell_traits(cell, law, key)
     up, down = torch.minimum(up, 0.98 * upper), torch.minimum(down, -0.98 * lower)
     for line, value in enumerate((upper, lower, up, down)):
         table[line] = value
@@ -185,12 +195,14 @@ def pulse_outer(
     """
     key = [int(v) for v in draw_key]
     columns, rows = trains.fence.shape
-    cell = torch.arange(trains.first, trains.first + columns * rows)
+    device = trains.fence.device
+    cell = torch.arange(trains.first, trains.first + columns * rows, device=device)
     upper, lower, up, down = table[0], table[1], table[2], table[3]
     w, fence = cells.hidden.clone(), trains.fence.reshape(-1)
-    total = torch.zeros(columns * rows, dtype=torch.int64)
-    for v in range(trains.row_bits.shape[0]):
-        both = trains.column_bits[v, :, None] & trains.row_bits[v, None, :]
+    total = torch.zeros(columns * rows, dtype=torch.int64, device=device)
+    row_bits, column_bits = trains.row_bits.long(), trains.column_bits.long()
+    for v in range(len(row_bits)):
+        both = column_bits[v, :, None] & row_bits[v, None, :]
         n = sum((both >> b) & 1 for b in range(32)).reshape(-1)
         shift = (v * 0x9E3779B9) & 0xFFFFFFFF
         part = (n.float() * fence + uniform(cell, key[4] ^ shift, key[5])).floor().long()

@@ -25,6 +25,7 @@ from clnf.core.ledger import ATTOJOULES_PER_JOULE
 from clnf.core.rng import fold
 from clnf.core.units import quantity
 from clnf.devices import kernels, reference
+from clnf.devices.dispatch import run
 from clnf.devices.kernels import Cells
 from clnf.devices.materials import lookup, material
 
@@ -142,7 +143,12 @@ def hash_key(seed: int, *place: str | int, words: int = 2) -> np.ndarray:
 
 
 def hash_normals(
-    seed: int, place: tuple[str | int, ...], shape: tuple[int, ...], *, compiled: bool = True
+    seed: int,
+    place: tuple[str | int, ...],
+    shape: tuple[int, ...],
+    *,
+    device: torch.device | str = "cpu",
+    compiled: bool = True,
 ) -> Tensor:
     """Standard normals of a place, each a function of (seed, place, index) only.
 
@@ -150,18 +156,19 @@ def hash_normals(
         seed: any integer.
         place: words and integers, see :func:`clnf.core.rng.fold`.
         shape: of the result, fewer than 2**32 numbers.
-        compiled: use the compiled kernel, not its torch twin; the bits are the same.
+        device: where the result lives.
+        compiled: on the CPU, use the compiled kernel, not its torch twin; the bits are the same.
     """
-    out, key = torch.empty(shape), hash_key(seed, *place)
-    if compiled:
-        kernels.fill_gauss(out.view(-1).numpy(), key, 0)
-    else:
-        reference.fill_gauss(out.view(-1), torch.from_numpy(key.astype(np.int64)), 0)
+    out, key = torch.empty(shape, device=device), hash_key(seed, *place)
+    job = (out.view(-1), key, 0)
+    run(kernels.fill_gauss, reference.fill_gauss, job, compiled=compiled)
     return out
 
 
 def fresh_cells(law: SoftBounds, count: int, seed: int, *, compiled: bool = True) -> Cells:
     """Cells as they come: at w = 0 with one draw of write noise, dead ones where they stuck.
+
+    They are made on the CPU, once; move them where they shall live.
 
     Args:
         law: the cell law.
@@ -173,8 +180,5 @@ def fresh_cells(law: SoftBounds, count: int, seed: int, *, compiled: bool = True
         raise DeviceLimitError(f"one tile holds at most 2**32 cells, got {count}")
     cells = Cells(torch.empty(count), torch.empty(count), torch.empty(count, dtype=torch.int32))
     keys = hash_key(seed, "traits", words=8), hash_key(seed, "forming")
-    if compiled:
-        kernels.form(Cells(*(t.numpy() for t in cells)), law.law().numpy(), *keys)
-    else:
-        reference.form(cells, law.law(), *(torch.from_numpy(k.astype(np.int64)) for k in keys))
+    run(kernels.form, reference.form, (cells, law.law(), *keys), compiled=compiled)
     return cells

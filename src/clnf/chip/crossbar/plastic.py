@@ -14,6 +14,7 @@ from clnf.chip import kernels, reference
 from clnf.chip.spec import ChipSpec
 from clnf.core.rng import fold
 from clnf.devices import reference as cell_reference
+from clnf.devices.dispatch import run
 from clnf.devices.kernels import Cells, PulseJob, pulse_cells
 from clnf.devices.soft_bounds import SoftBounds, fresh_cells, hash_key, hash_normals
 from clnf.devices.trains import Trains, encode, outer_table, pulse_outer
@@ -22,6 +23,7 @@ __all__ = ["TRAIN_BITS", "PlasticTile"]
 
 # Bits of a stochastic pulse train.
 TRAIN_BITS = 31
+_STATE = ("hidden", "seen", "wear", "fence")
 
 
 @final
@@ -53,6 +55,15 @@ class PlasticTile:
         self._traits = hash_key(self.seed, "traits", words=8)
         self._tables: dict[int, Tensor] = {}
 
+    def move(self, device: torch.device) -> torch.device:
+        """Let the cells' state live on a device, and say where it lived; nothing else changes."""
+        home = self.wear.device
+        if home != device:
+            for name in _STATE:
+                setattr(self, name, getattr(self, name).to(device))
+            self._tables.clear()
+        return home
+
     @property
     def cells_per_weight(self) -> int:
         """Cells behind one weight."""
@@ -65,7 +76,8 @@ class PlasticTile:
 
     def normals(self, *place: str | int) -> Tensor:
         """Standard normals for each weight at one place, [C, R]."""
-        return hash_normals(self.seed, place, self.shape, compiled=self.spec.kernels)
+        device, compiled = self.wear.device, self.spec.kernels
+        return hash_normals(self.seed, place, self.shape, device=device, compiled=compiled)
 
     @property
     def weight_step(self) -> float:
@@ -74,21 +86,18 @@ class PlasticTile:
 
     def view(self, now_s: float) -> tuple[Tensor, Tensor]:
         """Weights as read now and the variance of one read, both [C, R]; they do not drift."""
-        weight, variance = torch.empty(self.size), torch.empty(self.size)
+        weight, variance = (torch.empty(self.size, device=self.wear.device) for _ in range(2))
         window_s = (self.law.conductance_max_s - self.law.conductance_min_s) / 2
         relative = 0.0 if self.spec.read_noise == "off" else self.spec.plastic_read_noise
         middle = self.law.conductance_min_s / window_s + 1.0
         noise = torch.tensor([self.scale, relative, middle])
-        if self.spec.kernels:
-            arrays = (t.numpy() for t in (self.seen, noise, weight, variance))
-            kernels.plane_sums(*arrays)
-        else:
-            reference.plane_sums(self.seen, noise, weight, variance)
+        job = (self.seen, noise, weight, variance)
+        run(kernels.plane_sums, reference.plane_sums, job, compiled=self.spec.kernels)
         return weight.view(self.shape), variance.view(self.shape)
 
     def column_scale(self) -> Tensor:
         """Weight at full scale of each column, [C]."""
-        return torch.full((self.shape[0],), self.scale)
+        return torch.full((self.shape[0],), self.scale, device=self.wear.device)
 
     def pulse(self, pulses: Tensor, *, fenced: bool = True) -> tuple[int, int, int]:
         """Apply signed pulses, int16 [C, R], to the plane whose turn it is.
@@ -103,17 +112,16 @@ class PlasticTile:
         plane = self.operations % self.planes
         train = pulses.reshape(-1).to(torch.int16)
         train = train.neg() if plane % 2 else train.contiguous()
-        fence = self.fence if fenced else torch.ones(self.size)
+        fence = self.fence if fenced else torch.ones_like(self.fence)
         cells = Cells(self.hidden[plane], self.seen[plane], self.wear[plane])
         key = hash_key(self.seed, "pulse", self.operations, words=6)
         self.operations += 1
-        first = plane * self.size
-        if self.spec.kernels:
-            job = PulseJob(train.numpy(), fence.numpy(), first)
-            arrays = Cells(*(t.numpy() for t in cells))
-            return pulse_cells(job, arrays, self._law.numpy(), self._traits, key)
-        signed = (torch.from_numpy(k.astype("int64")) for k in (self._traits, key))
-        return cell_reference.pulse_cells(PulseJob(train, fence, first), cells, self._law, *signed)
+        job = PulseJob(train, fence, plane * self.size)
+        args = (job, cells, self._law, self._traits, key)
+        moved: tuple[int, int, int] = run(
+            pulse_cells, cell_reference.pulse_cells, args, compiled=self.spec.kernels
+        )
+        return moved
 
     def pulse_outer(self, rows_NR: Tensor, columns_NC: Tensor, rate: float) -> tuple[int, int, int]:
         """Move weights by -rate d x on average, by coincidences of random pulse trains.
@@ -134,41 +142,38 @@ class PlasticTile:
             return 0, 0, 0
         both = rate / (self.weight_step * TRAIN_BITS)
         scale_x, scale_d = (both * peak_d / peak_x) ** 0.5, (both * peak_x / peak_d) ** 0.5
-        first = plane * self.size
         place = ("outer", self.operations)
-        run = self.spec.kernels
-        row_bits = _encode(rows_NR.abs() * scale_x, hash_key(self.seed, *place, "x"), run)
-        column_bits = _encode(columns_NC.abs() * scale_d, hash_key(self.seed, *place, "d"), run)
         job = Trains(
-            row_bits=row_bits,
-            row_sign=rows_NR.sign() * sign,
-            column_bits=column_bits,
-            column_sign=columns_NC.sign(),
+            row_bits=self._encode(rows_NR.abs() * scale_x, hash_key(self.seed, *place, "x")),
+            row_sign=(rows_NR.sign() * sign).contiguous(),
+            column_bits=self._encode(columns_NC.abs() * scale_d, hash_key(self.seed, *place, "d")),
+            column_sign=columns_NC.sign().contiguous(),
             fence=self.fence.view(self.shape),
-            first=first,
+            first=plane * self.size,
         )
         key = hash_key(self.seed, *place, words=6)
         cells = Cells(self.hidden[plane], self.seen[plane], self.wear[plane])
-        table = self._table(plane)
-        if run:
-            for name in Trains._fields[:-1]:
-                value = getattr(job, name).contiguous().numpy()
-                job = job._replace(**{name: value})
-            arrays = Cells(*(t.numpy() for t in cells))
-            return pulse_outer(job, arrays, self._law.numpy(), table.numpy(), key)
-        signed = torch.from_numpy(key.astype(np.int64))
-        return cell_reference.pulse_outer(job, cells, self._law, table, signed)
+        args = (job, cells, self._law, self._table(plane), key)
+        moved: tuple[int, int, int] = run(
+            pulse_outer, cell_reference.pulse_outer, args, compiled=self.spec.kernels
+        )
+        return moved
 
     def _table(self, plane: int) -> Tensor:
         if plane not in self._tables:
-            table = torch.empty(6, self.size)
-            if self.spec.kernels:
-                outer_table(self._law.numpy(), self._traits, plane * self.size, table.numpy())
-            else:
-                key = torch.from_numpy(self._traits.astype(np.int64))
-                cell_reference.outer_table(self._law, key, plane * self.size, table)
+            table = torch.empty(6, self.size, device=self.wear.device)
+            args = (self._law, self._traits, plane * self.size, table)
+            run(outer_table, cell_reference.outer_table, args, compiled=self.spec.kernels)
             self._tables[plane] = table
         return self._tables[plane]
+
+    def _encode(self, probability: Tensor, key: NDArray[np.uint32]) -> Tensor:
+        # Words of 32 bits; few operations know them off the CPU, so there they are int64.
+        dtype = torch.uint32 if probability.is_cpu else torch.int64
+        bits = torch.empty(probability.shape, dtype=dtype, device=probability.device)
+        args = (probability.contiguous(), TRAIN_BITS, key, bits)
+        run(encode, cell_reference.encode, args, compiled=self.spec.kernels)
+        return bits
 
     def state(self) -> dict[str, Any]:
         """Tensors and JSON values."""
@@ -183,17 +188,7 @@ class PlasticTile:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state` gave."""
-        for name in ("hidden", "seen", "wear", "fence"):
+        for name in _STATE:
             getattr(self, name).copy_(state[name])
         self.scale = float(state["scale"])
         self.operations = int(state["operations"])
-
-
-def _encode(probability: Tensor, key: NDArray[np.uint32], compiled: bool) -> Tensor:
-    if not compiled:
-        bits = torch.zeros(probability.shape, dtype=torch.int64)
-        cell_reference.encode(probability, TRAIN_BITS, torch.from_numpy(key.astype(np.int64)), bits)
-        return bits
-    words = np.zeros(probability.shape, dtype=np.uint32)
-    encode(probability.contiguous().numpy(), TRAIN_BITS, key, words)
-    return torch.from_numpy(words)

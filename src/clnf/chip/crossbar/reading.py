@@ -3,15 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from clnf.chip.crossbar.tile import Tile
 from clnf.chip.kernels import Columns
 from clnf.chip.spec import ChipSpec
 from clnf.chip.technology import Technology, technology
 from clnf.core.ledger import ATTOJOULES_PER_JOULE, PICOSECONDS_PER_SECOND, Ledger
+from clnf.devices.dispatch import run
 
 __all__ = ["Circuit", "Columns", "ReadCharges"]
 
@@ -41,23 +38,7 @@ class Circuit:
         self, kernel: Callable[..., Any], plain: Callable[..., Any], args: tuple[Any, ...]
     ) -> int:
         """Run the compiled kernel on the CPU, the torch reference elsewhere."""
-        if self.spec.kernels and args[0].device.type == "cpu":
-            return int(kernel(*(_array(value) for value in args)))
-        return int(plain(*(_tensor(value) for value in args)))
-
-
-def _array(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.numpy()
-    if isinstance(value, Columns):
-        return Columns(*(t.numpy() for t in value))
-    return value
-
-
-def _tensor(value: Any) -> Any:
-    if not isinstance(value, np.ndarray):
-        return value
-    return torch.from_numpy(value.astype(np.int64) if value.dtype == np.uint32 else value)
+        return int(run(kernel, plain, args, compiled=self.spec.kernels))
 
 
 @final

@@ -11,11 +11,14 @@ from torch import Tensor
 from clnf.chip.spec import ChipSpec
 from clnf.core.rng import fold
 from clnf.devices import pcm
+from clnf.devices.dispatch import run
 from clnf.devices.pcm import Pcm
 from clnf.devices.pcm_kernels import read_pair
 from clnf.devices.soft_bounds import hash_normals
 
 __all__ = ["StoredTile"]
+
+_STATE = ("programmed_s", "exponent", "wear", "scale", "compensation", "expected")
 
 
 @final
@@ -51,32 +54,33 @@ class StoredTile:
         """Whether the tile has been written at all."""
         return self.events > 0
 
+    def move(self, device: torch.device) -> torch.device:
+        """Let the cells' state live on a device, and say where it lived; nothing else changes."""
+        home = self.wear.device
+        if home != device:
+            for name in _STATE:
+                setattr(self, name, getattr(self, name).to(device))
+        return home
+
     def normals(self, *place: str | int) -> Tensor:
         """Standard normals for each cell at one place, [2, C, R]."""
-        return hash_normals(self.seed, place, tuple(self.wear.shape), compiled=self.spec.kernels)
-
-    def conductance(self, now_s: float) -> Tensor:
-        """Conductance of each cell now, S, [2, C, R]."""
-        age_s = now_s - self.programmed_at_s
-        return pcm.drift(self.programmed_s, self.exponent, self.law, age_s)
+        return hash_normals(
+            self.seed,
+            place,
+            tuple(self.wear.shape),
+            device=self.wear.device,
+            compiled=self.spec.kernels,
+        )
 
     def view(self, now_s: float) -> tuple[Tensor, Tensor]:
         """Weights as read now and the variance of one read, both [C, R]."""
         full = (self.scale * self.compensation)[:, None]
         age_s, noisy = now_s - self.programmed_at_s, self.spec.read_noise != "off"
-        if self.spec.kernels:
-            weight, variance = torch.empty(self.shape), torch.empty(self.shape)
-            flat = (self.programmed_s.view(2, -1), self.exponent.view(2, -1))
-            parts = (*flat, self.law.now(age_s, noisy=noisy), weight.view(-1), variance.view(-1))
-            read_pair(*(t.numpy() for t in parts))
-            return weight.mul_(full), variance.mul_(full.square())
-        now = self.conductance(now_s)
-        full = full / self.law.conductance_max_s
-        if not noisy:
-            return (now[0] - now[1]) * full, torch.zeros(self.shape)
-        time_s = age_s + self.law.drift_reference_s
-        sigma = pcm.read_sigma(self.programmed_s, now, self.law, time_s)
-        return (now[0] - now[1]) * full, sigma.square().sum(0) * full.square()
+        weight, variance = (torch.empty(self.shape, device=self.wear.device) for _ in range(2))
+        flat = (self.programmed_s.view(2, -1), self.exponent.view(2, -1))
+        parts = (*flat, self.law.now(age_s, noisy=noisy), weight.view(-1), variance.view(-1))
+        run(read_pair, pcm.read_pair, parts, compiled=self.spec.kernels)
+        return weight.mul_(full), variance.mul_(full.square())
 
     def column_scale(self) -> Tensor:
         """Weight at full scale of each column, [C]; the unit of the ADC's range."""
@@ -97,7 +101,7 @@ class StoredTile:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state` gave."""
-        for name in ("programmed_s", "exponent", "wear", "scale", "compensation", "expected"):
+        for name in _STATE:
             getattr(self, name).copy_(state[name])
         self.programmed_at_s = float(state["programmed_at_s"])
         self.events = int(state["events"])
