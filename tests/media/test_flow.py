@@ -52,6 +52,29 @@ def test_start_noise_of_a_sample_does_not_depend_on_its_batch() -> None:
     assert not torch.equal(together[0], together[1])
 
 
+def test_what_it_is_given_follows_the_model_and_pictures_come_back(far: torch.device) -> None:
+    results = []
+    for device in ("cpu", far):
+        torch.manual_seed(0)
+        model = FlowModel(UNet(SMALL)).eval()
+        for module in model.net.modules():
+            if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
+                torch.nn.init.normal_(module.weight, std=0.1)
+        model.to(device)
+        assert model.device == torch.device(device)
+        batch = Batch.of(torch.linspace(-1, 1, 6144).view(2, 3, 32, 32), 3)
+        loss = model.loss(batch, torch_rng(0, "t"))
+        assert loss.device == model.device
+        noise, cond = noise_for([1, 2], (3, 32, 32)), torch.tensor([1, 2])
+        frames = list(model.sample(cond, noise=noise, steps=2, guidance=2.0))
+        assert [frame.device for frame in frames] == [noise.device] * 2
+        results.append((loss.detach().cpu(), frames[-1]))
+    assert torch.allclose(results[0][0], results[1][0], rtol=1e-5)
+    assert torch.allclose(results[0][1], results[1][1], atol=1e-5)
+    with pytest.raises(RuntimeError, match="same device"):
+        model.net(noise, torch.zeros(2), cond)
+
+
 def test_guidance_one_asks_only_the_condition() -> None:
     model = FlowModel(UNet(SMALL)).eval()
     for module in model.net.modules():

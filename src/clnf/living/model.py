@@ -40,9 +40,11 @@ class LivingModel:
 
     Args:
         recipe: all choices; equal recipes give equal models.
+        device: where weights and cells live and torch works on them. Draws are the same
+            everywhere, sums round differently: bits repeat on one kind of device only.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, device: torch.device | str = "cpu") -> None:
         self.recipe = recipe
         self.engine, facts = load_core()
         self.core: tuple[str, ...] = tuple(facts["families"])
@@ -50,6 +52,7 @@ class LivingModel:
         self.engine.requires_grad_(False)
         part = recipe.adapter
         attach(self.engine.net, rank=part.rank, scale=part.scale, seed=recipe.seed, only=_adapted)
+        self.engine.to(device)
         self.chip: Chip = host(
             self.engine,
             assign=_cells_for,
@@ -201,9 +204,9 @@ def _plastic_only(chip: Chip) -> dict[str, Any]:
 
 
 def _digital(engine: nn.Module) -> dict[str, Tensor]:
-    """Tensors that no cell holds: look-ups, norms and biases."""
+    """Tensors that no cell holds, copied to the CPU: look-ups, norms and biases."""
     return {
-        name: value.detach().clone()
+        name: value.detach().to("cpu", copy=True)
         for name, value in engine.state_dict().items()
         if not name.endswith(".weight") or "norm" in name or "concept" in name
     }

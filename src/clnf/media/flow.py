@@ -42,6 +42,9 @@ class FlowModel(nn.Module):
     The condition is replaced by the null concept with probability ``drop``, which makes
     classifier-free guidance possible.
 
+    Whatever it is given is moved to where its parameters live; all draws are made on the CPU, so
+    they are the same on any device.
+
     Source: Lipman et al. 2022, equation 23 with sigma_min = 0; t logit-normal as in
     Esser et al. 2024, section 3.1; guidance Ho and Salimans 2022, equation 6.
     """
@@ -51,6 +54,11 @@ class FlowModel(nn.Module):
         self.net = net
         self.drop = drop
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return self.net.concept.weight.device
+
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
         """Mean squared velocity error of each sample.
 
@@ -59,8 +67,9 @@ class FlowModel(nn.Module):
             rng: draws noise, time and dropped conditions.
 
         Returns:
-            Shape [B]; its expectation at a zero output is E[x^2] + 1.
+            Shape [B], on the model's device; its expectation at a zero output is E[x^2] + 1.
         """
+        batch = batch.to(self.device)
         size = len(batch)
         noise = torch.randn(batch.x.shape, generator=rng).to(batch.x)
         t = torch.sigmoid(torch.randn(size, generator=rng)).to(batch.x)
@@ -84,7 +93,9 @@ class FlowModel(nn.Module):
 
         Yields:
             The estimate of the finished picture after each step, in [-1, 1]; the last is final.
+            It is where ``noise`` was.
         """
+        cond = cond.to(self.device)
 
         def field(x: Tensor, t: Tensor) -> Tensor:
             if guidance == 1.0:
@@ -95,7 +106,8 @@ class FlowModel(nn.Module):
             asked, null = both.chunk(2)
             return null + guidance * (asked - null)
 
-        yield from heun(field, noise, steps)
+        for frame in heun(field, noise.to(self.device), steps):
+            yield frame.to(noise.device)
 
 
 def heun(field: Field, noise: Tensor, steps: int) -> Iterator[Tensor]:
