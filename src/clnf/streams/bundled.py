@@ -148,7 +148,7 @@ def family(name: str) -> NDArray[np.int64]:
         ConfigError: no such family.
 
     >>> [len(family(name)) for name in CORE_FAMILIES]
-    [118, 25, 259, 24, 39]
+    [108, 23, 259, 24, 29]
     """
     pictures = emoji32()
     if name in _FAMILIES:
@@ -159,8 +159,10 @@ def family(name: str) -> NDArray[np.int64]:
         raise ConfigError(
             f"no emoji family {name!r}; take one of {', '.join(_FAMILIES)}, or a subcategory"
         )
+    strangers = _STRANGERS.get(name, ())
     rows = zip(pictures.names, pictures.subcategories, strict=True)
-    return np.array([i for i, row in enumerate(rows) if belongs(*row)], dtype=np.int64)
+    chosen = [i for i, row in enumerate(rows) if belongs(*row) and row[0] not in strangers]
+    return np.array(chosen, dtype=np.int64)
 
 
 def split(
@@ -198,17 +200,22 @@ def _one_of(*groups: str) -> Callable[[str, str], bool]:
     return lambda _, group: group in groups
 
 
-def _starts(prefix: str) -> Callable[[str, str], bool]:
-    return lambda _, group: group.startswith(prefix)
-
-
+# Members by their group that no one would draw when asked for the family.
+_STRANGERS = {
+    "faces": ("skull", "skull and crossbones"),
+    "hearts": ("love letter", "heart decoration"),
+    "fruit": (
+        "coconut", "potato", "garlic", "onion", "peanuts", "beans", "chestnut", "ginger root",
+        "brown mushroom", "root vegetable",
+    ),
+}  # fmt: skip
 _FAMILIES: dict[str, Callable[[str, str], bool]] = {
-    "faces": _starts("face-"),
+    "faces": lambda _, group: group.startswith("face-") and group != "face-costume",
     "hearts": _one_of("heart"),
     "flags": _one_of("country-flag"),
     "clocks": lambda name, _: "clock face" in name,
     "fruit": _one_of("food-fruit", "food-vegetable"),
-    "hands": _starts("hand"),
+    "hands": lambda _, group: group.startswith("hand-") and group != "hand-prop",
     "people": _one_of("person", "person-role", "person-gesture"),
     "buttons": _one_of("arrow", "av-symbol"),
     # Plain circles and squares; triangles, small diamonds and buttons look like other families.
