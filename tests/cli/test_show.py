@@ -6,6 +6,7 @@ import torch
 from clnf.cli.options import place
 from clnf.cli.show import COLUMNS, Bars, emit, show_table
 from clnf.core.errors import ConfigError
+from clnf.devices import reference
 
 
 def test_tables_fit_and_lose_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,6 +54,19 @@ def test_a_device_is_tried_before_it_is_used() -> None:
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
-    for name in ("abacus", "cuda:99"):
-        with pytest.raises(ConfigError, match=f"device '{name}' cannot be used here"):
-            place(name, 0)
+
+
+@pytest.mark.parametrize("name", ["abacus", "", "cuda:99", "meta", "hpu", "vulkan"])
+def test_a_device_that_torch_cannot_use_is_refused_in_one_sentence(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^device '{name}' cannot be used here; .*: cpu"):
+        place(name, 0)
+
+
+def test_any_device_that_draws_like_the_cpu_is_taken(
+    far: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert place(str(far), 0) == far
+    word = reference.word
+    monkeypatch.setattr(reference, "word", lambda *of: word(*of) >> 1)
+    with pytest.raises(ConfigError, match="cannot be used here"):
+        place(str(far), 0)
