@@ -180,6 +180,9 @@ def pulse_outer(
         for left in range(0, rows, _LANES):
             size = min(_LANES, rows - left)
             start = c * rows + left
+            fenced = False  # asked once for all vectors: mostly nothing is
+            for r in range(size):
+                fenced = fenced or trains.fence[c, left + r] < _F(1.0)
             for r in range(size):
                 for line in range(6):
                     work[line * _LANES + r] = table[line, start + r]
@@ -195,7 +198,7 @@ def pulse_outer(
                     work[_SIGN + r] = -trains.column_sign[v, c] * trains.row_sign[v, left + r]
                 shift = _U(_U(v) * _STRIDE)
                 key0, key1 = _U(draw_key[4] ^ shift), draw_key[5]
-                for r in range(size):
+                for r in range(size if fenced else 0):
                     if trains.fence[c, left + r] < _F(1.0):
                         draw = uniform(_U(trains.first + start + r), key0, key1)
                         part = work[_HITS + r] * trains.fence[c, left + r]
