@@ -149,6 +149,15 @@ def _lanes(work: NDArray[np.float32], base: int, key0: int, key1: int) -> None:
         work[_TOTAL + r] += n
 
 
+@njit(inline="always")
+def _stands(fence: NDArray[np.float32]) -> bool:
+    """Whether a fence keeps any pulse from these cells; asked once, as mostly none does."""
+    shut = 0
+    for r in range(fence.shape[0]):
+        shut += fence[r] < _F(1.0)
+    return shut > 0
+
+
 @njit(nogil=True, cache=True)
 def pulse_outer(
     trains: Trains,
@@ -178,11 +187,8 @@ def pulse_outer(
     work = np.zeros(10 * _LANES, _F)
     for c in range(columns):
         for left in range(0, rows, _LANES):
-            size = min(_LANES, rows - left)
-            start = c * rows + left
-            fenced = False  # asked once for all vectors: mostly nothing is
-            for r in range(size):
-                fenced = fenced or trains.fence[c, left + r] < _F(1.0)
+            size, start = min(_LANES, rows - left), c * rows + left
+            fenced = _stands(trains.fence[c, left : left + size])
             for r in range(size):
                 for line in range(6):
                     work[line * _LANES + r] = table[line, start + r]
