@@ -2,7 +2,8 @@
 
 held out       five-fold cross-validation with the recipe's own plan: every picture is named once
                by a judge that never saw it, nor an exact copy of it; the reference is naming
-               everything after the largest class. The last fold is the shipped judge's own split
+               everything after the largest class. "among_families" is the same judge when it may
+               not answer "other". The last fold is the shipped judge's own split
 kid            of the shipped judge: real pictures against real ones (two halves, which is the
                scale's zero) and noise against real ones (its far end), by family and over all
 """
@@ -47,13 +48,15 @@ def folds(names: tuple[str, ...]) -> dict[int, int]:
 
 
 def judged(recipe: MakingRecipe, index: NDArray[np.int64], label: Tensor, held: Tensor) -> Tensor:
-    """Classes that a judge trained on the rest gives to the held-out pictures."""
+    """Logits that a judge trained on the rest gives to the held-out pictures, [n, classes]."""
     torch.manual_seed(fold(recipe.seed, "init"))
     judge = Judge(list(recipe.families))
     images = torch.from_numpy(emoji32().images[index])
     for _ in train_judge(judge, images[~held], label[~held], JudgePlan(**recipe.plan), recipe.seed):
         pass
-    return judge.eval().name(from_levels(images[held].numpy()))
+    with torch.no_grad():
+        logits: Tensor = judge.eval()(from_levels(images[held].numpy()))
+    return logits
 
 
 def held_out() -> None:
@@ -62,15 +65,16 @@ def held_out() -> None:
     index, label = members(recipe)
     place = folds((*recipe.families, *recipe.other))
     at = torch.tensor([place[i] for i in index.tolist()])
-    named = torch.empty_like(label)
     classes = [*recipe.families, "other"]
+    logits = torch.empty(len(label), len(classes))
     for k in range(FOLDS):
         held = at == k
-        named[held] = judged(recipe, index, label, held)
-        right = round(float((named[held] == label[held]).float().mean()), 3)
+        logits[held] = judged(recipe, index, label, held)
+        right = round(float((logits[held].argmax(1) == label[held]).float().mean()), 3)
         row = {"fold": k, "held_out": int(held.sum()), "accuracy": right}
         print(json.dumps({"name": "judge fold", **row}), flush=True)
-    pictures = emoji32()
+    pictures, named = emoji32(), logits.argmax(1)
+    among = logits[:, :-1].argmax(1)  # the question without "none of these" as an answer
     for c, name in enumerate(classes):
         mine = torch.nonzero(label == c).flatten().tolist()
         missed = {
@@ -79,6 +83,8 @@ def held_out() -> None:
         hits = len(mine) - len(missed)
         row = {"accuracy": round(hits / len(mine), 3), "right": hits, "of": len(mine)}
         row["interval_95"] = wilson(hits, len(mine))
+        if name != "other":
+            row["among_families"] = round(float((among[mine] == c).float().mean()), 3)
         print(json.dumps({"name": "judge held out", "family": name, **row, "missed": missed}))
     table = torch.zeros(len(classes), len(classes), dtype=torch.int64)
     table.index_put_((label, named), torch.tensor(1), accumulate=True)
