@@ -66,9 +66,10 @@ class Arm:
     Args:
         folder: the arm's folder; opened where its last snapshot left it, or begun.
         recipe: all choices.
+        device: where torch runs.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe) -> None:
+    def __init__(self, folder: Path, recipe: Recipe, device: torch.device | str = "cpu") -> None:
         self.folder = folder
         self.recipe = recipe
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +78,7 @@ class Arm:
             for file in folder.glob("journal.db*"):
                 file.unlink()
         self.journal = Journal(folder / "journal.db")
-        self.model = LivingModel(recipe)
+        self.model = LivingModel(recipe, device)
         self.lessons = Lessons(recipe, folder / "lessons", self.model.concepts)
         judge, _ = load_judge()
         self.probe = DrawProbe(judge, self.lessons.real(), recipe.probe, seed=recipe.seed)

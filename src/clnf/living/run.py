@@ -115,17 +115,17 @@ class Run:
                 self._lock = None
 
     @contextmanager
-    def arm(self, *, plain: bool = False) -> Iterator[Arm]:
+    def arm(self, *, plain: bool = False, device: str = "cpu") -> Iterator[Arm]:
         """Open an arm where its last snapshot left it; hold :meth:`writing` around it."""
         recipe = self.recipe.plain() if plain else self.recipe
         folder = self.folder / "plain" if plain else self.folder
-        arm = Arm(folder, recipe)
+        arm = Arm(folder, recipe, device)
         try:
             yield arm
         finally:
             arm.close()
 
-    def go(self, *, threads: int = 1) -> Generator[Progress]:
+    def go(self, *, threads: int = 1, device: str = "cpu") -> Generator[Progress]:
         """Run or resume both arms, each in a process of its own; hold :meth:`writing` around it.
 
         The report is written as soon as an arm is at its end. Where there is one core only, the
@@ -133,6 +133,7 @@ class Run:
 
         Args:
             threads: of torch in each arm, >= 1. Other numbers give other rounding.
+            device: where torch runs, by name. Another kind gives other rounding too.
 
         Raises:
             RunError: an arm failed, or :meth:`writing` is not held.
@@ -143,7 +144,10 @@ class Run:
         together = [kinds] if (os.cpu_count() or 1) > 1 else [(kind,) for kind in kinds]
         for group in together:
             keep = self._lock.fileno()
-            workers = [Worker(self.folder, plain=p, threads=threads, keep=keep) for p in group]
+            workers = [
+                Worker(self.folder, plain=plain, threads=threads, device=device, keep=keep)
+                for plain in group
+            ]
             with side_by_side(workers) as news:
                 for progress in news:
                     if progress.phase == ENDED:

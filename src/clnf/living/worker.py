@@ -35,16 +35,17 @@ class Worker:
         run: the run's folder.
         plain: the arm without guards.
         threads: of torch and of the compiled kernels, >= 1.
+        device: where torch runs, by name.
         keep: file descriptor of the run's lock; it stays held until the worker is gone, too.
     """
 
-    def __init__(self, run: Path, *, plain: bool, threads: int, keep: int) -> None:
+    def __init__(self, run: Path, *, plain: bool, threads: int, device: str, keep: int) -> None:
         self.label = "plain" if plain else "guarded"
         counts = dict.fromkeys(
             ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads)
         )
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(run), "plain" if plain else "guarded"],
+            [sys.executable, "-m", __name__, str(run), self.label, device],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **counts},
@@ -138,12 +139,13 @@ def _say(what: str, value: object = None) -> None:
     print(json.dumps([what, value]), flush=True)
 
 
-def _main(run: Path, kind: str) -> None:
+def _main(run: Path, kind: str, device: str) -> None:
     threading.Thread(target=_end_with_parent, args=(sys.stdin.buffer,), daemon=True).start()
     plain = kind == "plain"
     try:
         recipe = load_recipe(run / "recipe.toml")
-        arm = Arm(run / "plain" if plain else run, recipe.plain() if plain else recipe)
+        folder = run / "plain" if plain else run
+        arm = Arm(folder, recipe.plain() if plain else recipe, device)
         for progress in arm.run():
             _say("at", asdict(progress))
         arm.close()
@@ -155,4 +157,4 @@ def _main(run: Path, kind: str) -> None:
 
 
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]), sys.argv[2])
+    _main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])

@@ -141,6 +141,11 @@ class EWC:
         wanted = {f"{kind}.{name}" for kind in ("importance", "anchor") for name in names}
         if wanted != set(state) - {"held"}:
             raise RunError("this EWC state was saved for other parameters")
-        self._importance = [state[f"importance.{name}"].clone() for name in names]
-        self._anchor = [state[f"anchor.{name}"].clone() for name in names]
+        self._importance = [self._own(state, "importance", name) for name in names]
+        self._anchor = [self._own(state, "anchor", name) for name in names]
         self._cached = None
+
+    def _own(self, state: dict[str, Any], kind: str, name: str) -> Tensor:
+        """A copy, where the parameter lives."""
+        value: Tensor = state[f"{kind}.{name}"]
+        return value.to(self._fisher.parameters[name].device, copy=True)

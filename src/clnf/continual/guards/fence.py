@@ -156,5 +156,5 @@ class Fence:
             kind, _, name = key.partition(".")
             if name not in self._weights or self._weights[name].shape != value.shape:
                 raise RunError(f"this fence state was saved for other parameters: {name}")
-            found[kind][name] = value.clone()
+            found[kind][name] = value.to(self._weights[name].device, copy=True)
         self._masks, self._start = found["mask"], found["start"]
