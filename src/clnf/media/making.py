@@ -34,7 +34,6 @@ class MakingRecipe(BaseModel):
     seed: int
     families: tuple[str, ...]
     other: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
     held_out: float = 0.0
     net: dict[str, Any] = {}
     plan: dict[str, Any]
@@ -58,7 +57,7 @@ def members(recipe: MakingRecipe, part: Part = "all") -> tuple[NDArray[np.int64]
     """Pictures of the recipe's families.
 
     Args:
-        recipe: names the families, and with ``without`` the pictures left out.
+        recipe: names the families.
         part: of each family; "all" when the recipe holds nothing out.
 
     Returns:
@@ -66,14 +65,12 @@ def members(recipe: MakingRecipe, part: Part = "all") -> tuple[NDArray[np.int64]
         "other" share the class after the last family.
     """
     chosen, label = [], []
-    names = emoji32().names
     rows = [*enumerate(recipe.families), *((len(recipe.families), n) for n in recipe.other)]
     for at, name in rows:
         share = 1 - recipe.held_out
         index = split(name, part, share=share) if recipe.held_out else family(name)
-        kept = [i for i in index if names[i] not in recipe.without]
-        chosen.extend(kept)
-        label.extend([at] * len(kept))
+        chosen.extend(index.tolist())
+        label.extend([at] * len(index))
     return np.array(chosen, dtype=np.int64), torch.tensor(label)
 
 
