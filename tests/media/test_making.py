@@ -7,9 +7,11 @@ import pytest
 from safetensors import safe_open
 
 from clnf.core.errors import ConfigError
-from clnf.media.making import MakingRecipe, load_making, make, members
+from clnf.media.bundled import load_core, load_judge
+from clnf.media.making import MakingRecipe, load_making, make, members, origin
 from clnf.streams.bundled import emoji32
 
+RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = MakingRecipe(
     name="small",
     kind="judge",
@@ -64,3 +66,13 @@ def test_a_recipe_with_a_word_it_does_not_know_is_refused(tmp_path: Path) -> Non
     path.write_text('name = "x"\nkind = "judge"\nseed = 1\nfamilies = []\nspeed = 3\nplan = {}\n')
     with pytest.raises(ConfigError, match="speed"):
         load_making(path)
+
+
+@pytest.mark.parametrize("name", ["emoji_core", "emoji_judge"])
+def test_the_bundled_weights_are_those_of_the_recipes_and_families_as_they_stand(name: str) -> None:
+    recipe = load_making(RECIPES / f"{name}.toml")
+    _, facts = load_core() if name == "emoji_core" else load_judge()
+    made_of = origin(recipe)
+    assert {key: facts[key] for key in made_of} == made_of
+    other = origin(recipe.model_copy(update={"families": recipe.families[1:]}))
+    assert other["pictures_sha256"] != facts["pictures_sha256"]

@@ -1,5 +1,6 @@
 """Recipes of the bundled weights: from a TOML file and the bundled data to a weights file."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, final
@@ -20,7 +21,7 @@ from clnf.media.pretrain import PretrainPlan, pretrain
 from clnf.media.unet import UNet, UNetParams
 from clnf.streams.bundled import Part, emoji32, family, split
 
-__all__ = ["MakingRecipe", "held_out_accuracy", "load_making", "make", "members"]
+__all__ = ["MakingRecipe", "held_out_accuracy", "load_making", "make", "origin", "members"]
 
 
 @final
@@ -79,6 +80,18 @@ def _pictures(recipe: MakingRecipe, part: Part) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(emoji32().images[index]), label
 
 
+def origin(recipe: MakingRecipe) -> dict[str, Any]:
+    """What weights made by a recipe are made of: seed, and hashes of recipe, set and pictures."""
+    images, _ = _pictures(recipe, "train")
+    return {
+        "families": list(recipe.families),
+        "seed": recipe.seed,
+        "recipe_sha256": recipe_hash(recipe.model_dump(mode="json", exclude_defaults=True)),
+        "data_sha256": emoji32().sha256,
+        "pictures_sha256": hashlib.sha256(images.numpy().tobytes()).hexdigest(),
+    }
+
+
 def make(recipe: MakingRecipe, out: Path) -> Iterator[tuple[int, int, float]]:
     """Train and write weights in half precision, with what they were made of in the header.
 
@@ -90,15 +103,10 @@ def make(recipe: MakingRecipe, out: Path) -> Iterator[tuple[int, int, float]]:
         (step done, steps in all, loss).
     """
     torch.manual_seed(fold(recipe.seed, "init"))
-    facts = {
-        "families": list(recipe.families),
-        "seed": recipe.seed,
-        "recipe_sha256": recipe_hash(recipe.model_dump(mode="json", exclude_defaults=True)),
-        "data_sha256": emoji32().sha256,
-    }
+    facts = origin(recipe)
+    images, label = _pictures(recipe, "train")
     finished: nn.Module
     if recipe.kind == "core":
-        images, label = _pictures(recipe, "train")
         cond = label + 1  # class 0 is "nothing asked"
         sizes = {**recipe.net, "multipliers": tuple(recipe.net.get("multipliers", (1, 2, 2)))}
         params, plan = UNetParams(**sizes), PretrainPlan(**recipe.plan)
@@ -111,7 +119,6 @@ def make(recipe: MakingRecipe, out: Path) -> Iterator[tuple[int, int, float]]:
             yield step + 1, plan.steps, loss
     else:
         judge = Judge(list(recipe.families))
-        images, label = _pictures(recipe, "train")
         judging = JudgePlan(**recipe.plan)
         for step, loss in train_judge(judge, images, label, judging, recipe.seed):
             yield step + 1, judging.steps, loss
