@@ -21,7 +21,7 @@ from clnf.media.pretrain import PretrainPlan, pretrain
 from clnf.media.unet import UNet, UNetParams
 from clnf.streams.bundled import Part, emoji32, family, split
 
-__all__ = ["MakingRecipe", "held_out_accuracy", "load_making", "make", "origin", "members"]
+__all__ = ["MakingRecipe", "held_out_accuracy", "load_making", "make", "members", "origin"]
 
 
 @final
