@@ -7,6 +7,7 @@ import typer
 
 import clnf
 from clnf.cli import main
+from clnf.cli.show import Stopped
 from clnf.core.errors import RunError
 
 
@@ -24,9 +25,15 @@ def ends(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (
             OSError(errno.ENOSPC, "No space left on device", "runs/a"),
             2,
-            "clnf: No space left on device: runs/a\n",
+            "clnf: the disk is full (runs/a); free space, then try again\n",
         ),
-        (KeyboardInterrupt(), 130, "clnf: stopped; a run goes on with `clnf run --resume NAME`\n"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "runs/a"),
+            2,
+            "clnf: Permission denied (runs/a); check the name and your permissions\n",
+        ),
+        (KeyboardInterrupt(), 130, "clnf: stopped\n"),
+        (Stopped("stopped; go on with this"), 130, "clnf: stopped; go on with this\n"),
     ],
 )
 def test_what_goes_wrong_is_one_sentence(

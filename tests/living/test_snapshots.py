@@ -114,7 +114,28 @@ def test_an_optimizer_and_shared_parameters_survive(tmp_path: Path) -> None:
 def test_what_json_cannot_say_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="learner/bad/0 is a set"):
         snapshots.save(tmp_path / "s", 0, {"learner": {"bad": [{1, 2}]}})
-    assert list((tmp_path / "s").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_the_folder_is_a_snapshot_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "s"
+
+    def full(*_: object) -> None:
+        assert not folder.exists()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshots, "_write", full)
+        with pytest.raises(RunError, match="the disk is full"):
+            snapshots.save(folder, 0, parts(0))
+    assert list(tmp_path.iterdir()) == []
+    # A kill between writing and renaming leaves this; nobody may take it for the run's state.
+    snapshots.save(tmp_path / ".s.new", 7, parts(7))
+    snapshots.save(folder, 0, parts(0))
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+    assert snapshots.load_latest(folder).step == 0
 
 
 def test_the_two_newest_are_kept(tmp_path: Path) -> None:

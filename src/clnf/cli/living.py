@@ -1,16 +1,21 @@
 """Commands of the living model: run, learn, generate, feedback, report."""
 
-from collections.abc import Generator
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from clnf.cli.options import DeviceName, Json, RunFolder, Threads, place
-from clnf.cli.show import Bars, emit
+from clnf.cli.show import Bars, Stopped, emit
+from clnf.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from clnf.living.arm import Progress
+    from clnf.living.arm import Arm, Progress
+    from clnf.living.run import Run
 
 __all__ = ["app"]
 
@@ -40,10 +45,12 @@ def run(
     from clnf.cli.screen import show_run
     from clnf.living.run import Run
 
+    if resume and (recipe or name or quick or seed is not None):
+        raise ConfigError("--resume goes on with the run's own recipe; leave out all but --runs")
     place(device, threads)
     one = Run(runs / resume) if resume else Run.start(runs, name, recipe, quick=quick, seed=seed)
-    with one.writing(), Bars(quiet=as_json) as bars:
-        _watch(bars, one.go(threads=max(1, threads)))
+    with _writing(one, Bars(quiet=as_json)) as bars:
+        _watch(bars, one.go(threads=max(1, threads), device=device))
     emit(one.summary(), as_json, lambda: show_run(one))
 
 
@@ -57,17 +64,13 @@ def learn(
     as_json: Json = False,
 ) -> None:
     """Teach the model your own pictures, through the same gate and verdict."""
-    from clnf.cli.screen import show_lesson
-    from clnf.living.run import Run
-    from clnf.living.teach import add_folder
+    from clnf.living.teach import learn_folder
+
+    def lesson(arm: "Arm", bars: Bars) -> "Generator[Progress, None, dict[str, Any]]":
+        return learn_folder(arm, pictures, concept, partial(bars.at, "read pictures"))
 
     place(device, threads)
-    one = Run(folder)
-    with one.writing(), one.arm() as arm, Bars(quiet=as_json) as bars:
-        name = add_folder(arm, pictures, concept, lambda n, of: bars.at("read pictures", n, of))
-        _watch(bars, arm.run())
-    one.report()
-    emit(one.lesson(name), as_json, lambda: show_lesson(one, name))
+    _teach(folder, as_json, device, lesson)
 
 
 @app.command(epilog="Example: clnf generate runs/emoji --concept hands -n 16 --seed 7 -o hands.png")
@@ -88,8 +91,12 @@ def generate(
 
     place(device, threads)
     wish = Wish(concept=concept, n=n, seed=seed, steps=steps, guidance=guidance)
-    files = [str(path) for path in draw_from_run(folder, wish, out)]
-    emit({"files": files}, as_json, lambda: print(f"{files[0]} and {len(files) - 1} pictures"))
+    drawn = draw_from_run(folder, wish, out, device)
+    if drawn.note:
+        print(f"clnf: {drawn.note}", file=sys.stderr)
+    files = [str(path) for path in drawn.files]
+    result = {"files": files, "snapshot_sha256": drawn.snapshot_sha256, "note": drawn.note}
+    emit(result, as_json, lambda: print(f"{files[0]}; one by one: {files[1]} to {files[-1]}"))
 
 
 @app.command(
@@ -105,16 +112,10 @@ def feedback(
     as_json: Json = False,
 ) -> None:
     """Teach the model an edit, and measure what it changed."""
-    from clnf.cli.screen import show_feedback
-    from clnf.living.run import Run
     from clnf.living.teach import learn_edit
 
     place(device, threads)
-    one = Run(folder)
-    with one.writing(), one.arm() as arm, Bars(quiet=as_json) as bars:
-        result = _watch(bars, learn_edit(arm, image, edited, concept))
-    one.report()
-    emit(result, as_json, lambda: show_feedback(result))
+    _teach(folder, as_json, device, lambda arm, _: learn_edit(arm, image, edited, concept))
 
 
 @app.command(epilog="Example: clnf report runs/emoji")
@@ -126,6 +127,41 @@ def report(folder: RunFolder, as_json: Json = False) -> None:
     one = Run(folder)
     path = one.report()
     emit({**one.summary(), "report": str(path)}, as_json, lambda: show_run(one))
+
+
+def _teach(
+    folder: Path,
+    as_json: bool,
+    device: str,
+    lesson: "Callable[[Arm, Bars], Generator[Progress, None, dict[str, Any]]]",
+) -> None:
+    """Teach a person's lesson, write the report anew, and show what came of it."""
+    from clnf.cli.screen import show_lesson
+    from clnf.living.run import Run
+
+    one = Run(folder)
+    with _writing(one, Bars(quiet=as_json)) as bars, one.arm(device=device) as arm:
+        if arm.note:
+            bars.say(arm.note)
+        result = _watch(bars, lesson(arm, bars))
+    path = one.report()
+    emit({**result, "report": str(path)}, as_json, lambda: show_lesson(result, path))
+
+
+@contextmanager
+def _writing(one: "Run", bars: Bars) -> Iterator[Bars]:
+    """Hold the run for writing and show bars; a Ctrl-C says how to go on.
+
+    Raises:
+        Stopped: somebody pressed Ctrl-C.
+    """
+    from clnf.living.teach import resume_command
+
+    try:
+        with one.writing(), bars:
+            yield bars
+    except KeyboardInterrupt:
+        raise Stopped(f"stopped; go on with `{resume_command(one.folder)}`") from None
 
 
 def _watch(bars: Bars, work: "Generator[Progress, None, T]") -> "T":

@@ -4,6 +4,7 @@ Ends with 0 when all went well, 2 for an error clnf raises on purpose or a disk 
 130 for Ctrl-C. Anything else is a fault of clnf and shows its trace.
 """
 
+import errno
 import sys
 from typing import Annotated, NoReturn
 
@@ -11,6 +12,7 @@ import typer
 
 import clnf
 from clnf.cli import data, doctor, living, train
+from clnf.cli.show import Stopped
 from clnf.core.errors import ClnfError
 
 __all__ = ["app", "run"]
@@ -50,14 +52,23 @@ def run() -> None:
     """Run the program with the arguments of the process; the entry point of ``clnf``."""
     try:
         app()
+    except Stopped as error:
+        _end(str(error), STOPPED)
     except ClnfError as error:
         _end(str(error), ERROR)
     except OSError as error:
-        _end(f"{error.strerror or error}: {error.filename or 'no file named'}", ERROR)
+        _end(_refusal(error), ERROR)
     except (KeyboardInterrupt, SystemExit) as end:
         if isinstance(end, SystemExit) and end.code != STOPPED:
             raise
-        _end("stopped; a run goes on with `clnf run --resume NAME`", STOPPED)
+        _end("stopped", STOPPED)
+
+
+def _refusal(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full{where}; free space, then try again"
+    return f"{error.strerror or error}{where}; check the name and your permissions"
 
 
 def _end(sentence: str, code: int) -> NoReturn:

@@ -1,13 +1,19 @@
 """What a person sees of a run: tables that fit 100 columns."""
 
+from dataclasses import fields
+from pathlib import Path
+from textwrap import fill
 from typing import Any
 
-from clnf.cli.show import show_table
+from clnf.cli.show import COLUMNS, show_table
 from clnf.living.report import si
 from clnf.living.run import Run
 from clnf.living.summary import ArmSummary, LessonLine, summarise
 
-__all__ = ["show_feedback", "show_lesson", "show_run"]
+__all__ = ["show_lesson", "show_run"]
+
+_MOST = 10  # refused files named one by one
+_SHOWN = ("match", "kid")
 
 
 def show_run(run: Run) -> None:
@@ -19,33 +25,59 @@ def show_run(run: Run) -> None:
     if plain is not None and (plain / "journal.db").exists():
         other = summarise(plain)
         _matrix("Match in %, plain fine-tuning on the same chip", other)
-        if other.rows:
+        if other.rows and guarded.rows:
             print(f"core lost: {guarded.core_drop():.1f} points with guards, "
                   f"{other.core_drop():.1f} without")  # fmt: skip
     wear = guarded.wear
     if wear:
-        print(f"bill: {si(guarded.total_j(), 'J')}, {si(guarded.total_s(), 's')} of tile time; "
-              f"most worn cell {wear['pulses_on_it']} pulses, at this rate good for "
-              f"{wear['life_lessons']:.3g} more lessons")  # fmt: skip
+        print(f"bill: {si(guarded.total_j(), 'J')}, {si(guarded.total_s(), 's')} of tile time")
+        print(f"most worn cell: {wear['pulses_on_it']} pulses, {_life(wear['life_lessons'])}")
     print(f"report: {run.folder / 'report.html'}")
 
 
-def show_lesson(run: Run, name: str) -> None:
-    """Print the verdict and bill of one lesson."""
-    _verdicts([line for line in summarise(run.folder).lessons if line.name == name])
-    print(f"report: {run.folder / 'report.html'}")
+def show_lesson(result: dict[str, Any], report: Path) -> None:
+    """Print what came of a lesson that a person taught: verdict, refusals, what changed."""
+    _verdicts([LessonLine(**{f.name: result[f.name] for f in fields(LessonLine)})])
+    for reason in result["gate_reasons"]:
+        count = result["quarantined"][reason.partition(":")[0]]
+        print(fill(f"the gate refused {count}: {reason}", COLUMNS))
+    files = list(result["files_refused"].items())
+    if files:
+        more = f", the first {_MOST}" if len(files) > _MOST else ""
+        show_table(
+            ["file", "why"], files[:_MOST], title=f"{len(files)} files could not be used{more}:"
+        )
+    if "distance_before" in result:
+        print(
+            f"distance of the drawing to the edit: {result['distance_before']:.3f} before, "
+            f"{result['distance_after']:.3f} after"
+        )
+    if result["pulses"]:
+        _changes(result)
+    print(f"report: {report}")
 
 
-def show_feedback(result: dict[str, Any]) -> None:
-    """Print what an edit changed."""
-    print(f"{result['action']}: {result['reason']}")
-    print(f"distance to the edit: {result['distance_before']:.3f} before, "
-          f"{result['distance_after']:.3f} after")  # fmt: skip
+def _changes(result: dict[str, Any]) -> None:
+    """What each concept's drawings were like before and after a lesson."""
+    columns = [result[f"{measure}_{when}"] for measure in _SHOWN for when in ("before", "after")]
     rows = [
-        (concept, f"{100 * was:.0f} %", f"{100 * result['match_after'].get(concept, 0):.0f} %")
-        for concept, was in result["match_before"].items()
+        [name, *(_cell(column.get(name), _SHOWN[i // 2]) for i, column in enumerate(columns))]
+        for name in {name: None for column in columns for name in column}
     ]
-    show_table(["concept", "match before", "after"], rows)
+    heads = ["drawings of", "match % before", "after", "KID before", "after"]
+    show_table(heads, rows, title="KID: distance to real pictures, 0 where they are alike")
+
+
+def _cell(value: float | None, measure: str) -> str:
+    if value is None:
+        return "-"
+    return f"{100 * value:.0f}" if measure == "match" else f"{round(value, 2) + 0.0:.2f}"
+
+
+def _life(lessons: float | None) -> str:
+    if lessons is None:  # JSON has no infinity
+        return "at this rate it lasts without end"
+    return f"at this rate good for {lessons:.3g} more lessons"
 
 
 def _verdicts(lines: "list[LessonLine] | tuple[LessonLine, ...]") -> None:
@@ -60,7 +92,8 @@ def _verdicts(lines: "list[LessonLine] | tuple[LessonLine, ...]") -> None:
         )
         for line in lines
     ]
-    show_table(["lesson", "verdict", "why", "refused", "pulses", "energy"], rows)
+    if rows:
+        show_table(["lesson", "verdict", "why", "refused", "pulses", "energy"], rows)
 
 
 def _matrix(title: str, arm: ArmSummary) -> None:

@@ -9,9 +9,15 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, final
 
-__all__ = ["COLUMNS", "Bars", "emit", "show_table"]
+from clnf.core.errors import ClnfError
+
+__all__ = ["COLUMNS", "Bars", "Stopped", "emit", "show_table"]
 
 COLUMNS = 100
+
+
+class Stopped(ClnfError):
+    """A person pressed Ctrl-C; says how to go on."""
 
 
 def emit(value: Any, as_json: bool, show: Callable[[], None]) -> None:

@@ -3,8 +3,11 @@
 from typing import Any, final
 
 from clnf.core.errors import ConfigError
+from clnf.living.pictures import safe_name
 
 __all__ = ["Concepts"]
+
+_LONGEST = 60
 
 
 @final
@@ -30,17 +33,34 @@ class Concepts:
             raise ConfigError(f'unknown concept "{name}"; this model knows {", ".join(self.names)}')
         return self.names.index(name) + 1
 
+    def check(self, name: str) -> None:
+        """Whether a concept may be taught under a name.
+
+        Raises:
+            ConfigError: the name is no name, too like a known one, or the table is full.
+        """
+        if not name.isprintable() or not 1 <= len(name) <= _LONGEST or name != name.strip():
+            raise ConfigError(
+                f"a concept's name has 1 to {_LONGEST} printable characters and no space at its "
+                f"ends, got {name[: _LONGEST + 1]!r}"
+            )
+        if name in self.names:
+            return
+        if len(self.names) + 1 >= self.rows:
+            raise ConfigError(f"the concept table is full ({self.rows} rows); start a new run")
+        for known in self.names:
+            # Pictures are kept in files named after concepts; one must not replace another's.
+            if safe_name(known).casefold() == safe_name(name).casefold():
+                raise ConfigError(f'"{name}" is too like the known concept "{known}"; rename it')
+
     def add(self, name: str) -> int:
         """Row of a concept, taking the next free one where it is new.
 
         Raises:
-            ConfigError: the name is empty or the table is full.
+            ConfigError: as in :meth:`check`.
         """
-        if not name or not name.isprintable():
-            raise ConfigError(f"a concept needs a printable name, got {name!r}")
+        self.check(name)
         if name not in self.names:
-            if len(self.names) + 1 >= self.rows:
-                raise ConfigError(f"the concept table is full ({self.rows} rows); start a new run")
             self.names.append(name)
         return self.row(name)
 

@@ -1,6 +1,8 @@
 """Drawing on demand: PNG files that say how they were made."""
 
+import io
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
@@ -13,12 +15,13 @@ from clnf.core.errors import ConfigError, ExportError
 from clnf.core.rng import fold
 from clnf.core.units import quantity
 from clnf.living import snapshots
+from clnf.living.files import why, write_whole
 from clnf.living.model import LivingModel
 from clnf.living.pictures import grid, to_bytes
 from clnf.living.run import Run
 from clnf.media.flow import last, noise_for
 
-__all__ = ["Wish", "draw", "draw_from_run", "save"]
+__all__ = ["Drawn", "Wish", "draw", "draw_from_run", "draw_one", "save"]
 
 
 @final
@@ -29,7 +32,8 @@ class Wish:
     Attributes:
         concept: name of a concept the model knows.
         n: number of pictures, 1 to 4096.
-        seed: picture i depends on (seed, i) and the snapshot alone.
+        seed: the noise from which picture i starts depends on (seed, i) alone. What comes of it
+            also depends a little on how many are drawn, as each is read through the chip's noise.
         steps: Heun steps, 1 to 1000.
         guidance: strength of the concept, > 0; 1 means none beyond the condition itself.
     """
@@ -49,6 +53,22 @@ class Wish:
             raise ConfigError(f"guidance must be above 0 and below 100, got {self.guidance}")
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """What was drawn from a run.
+
+    Attributes:
+        files: the grid, then the single pictures.
+        snapshot_sha256: names the snapshot drawn from.
+        note: where newer snapshots were damaged and passed over, a sentence saying so.
+    """
+
+    files: tuple[Path, ...]
+    snapshot_sha256: str
+    note: str = ""
+
+
 def draw(model: LivingModel, wish: Wish, *, batch: int = 64) -> torch.Tensor:
     """Draw pictures on the model's chip.
 
@@ -63,39 +83,65 @@ def draw(model: LivingModel, wish: Wish, *, batch: int = 64) -> torch.Tensor:
     Raises:
         ConfigError: the concept is unknown.
     """
+    numbers = range(wish.n)
+    return torch.cat(
+        [_draw(model, wish, numbers[at : at + batch]) for at in range(0, wish.n, batch)]
+    )
+
+
+def draw_one(model: LivingModel, wish: Wish, number: int) -> torch.Tensor:
+    """Draw only one picture of a wish, by itself.
+
+    Args:
+        model: a living model as a snapshot left it.
+        wish: what to draw.
+        number: which of its pictures, from 0.
+
+    Returns:
+        The picture [3, 32, 32] in [-1, 1].
+
+    Raises:
+        ConfigError: the concept is unknown.
+    """
+    return _draw(model, wish, range(number, number + 1))[0]
+
+
+def _draw(model: LivingModel, wish: Wish, numbers: range) -> torch.Tensor:
     row = model.concepts.row(wish.concept)
     model.engine.eval()
-    parts = []
-    for first in range(0, wish.n, batch):
-        seeds = [fold(wish.seed, "draw", i) for i in range(first, min(first + batch, wish.n))]
-        cond = torch.full((len(seeds),), row, dtype=torch.int64)
-        start = noise_for(seeds, (3, 32, 32))
-        frames = model.engine.sample(cond, noise=start, steps=wish.steps, guidance=wish.guidance)
-        parts.append(last(frames))
-    return torch.cat(parts)
+    start = noise_for([fold(wish.seed, "draw", number) for number in numbers], (3, 32, 32))
+    cond = torch.full((len(numbers),), row, dtype=torch.int64)
+    frames = model.engine.sample(cond, noise=start, steps=wish.steps, guidance=wish.guidance)
+    return last(frames)
 
 
-def draw_from_run(folder: Path, wish: Wish, out: Path) -> list[Path]:
+def draw_from_run(folder: Path, wish: Wish, out: Path, device: torch.device | str = "cpu") -> Drawn:
     """Draw from a run's newest snapshot and write the pictures; the run is not changed.
 
     Args:
         folder: the run's folder.
         wish: what to draw.
         out: the grid's file, see :func:`save`.
+        device: where torch runs.
 
     Raises:
         RunError: there is no run, or no snapshot of it is whole.
         ConfigError: the concept is unknown.
+        ExportError: the pictures cannot be written.
     """
+    _check_out(out)
     recipe = Run(folder).recipe
     found = snapshots.load_latest(folder / "snapshots")
-    model = LivingModel(recipe)
+    model = LivingModel(recipe, device)
     model.load_state_dict(found.parts)
-    return save(draw(model, wish), wish, found.sha256, out)
+    files = save(draw(model, wish), wish, found.sha256, out)
+    return Drawn(files=tuple(files), snapshot_sha256=found.sha256, note=found.note)
 
 
 def save(x: torch.Tensor, wish: Wish, snapshot: str, out: Path) -> list[Path]:
     """Write a grid and one file per picture, each with its making in its metadata.
+
+    All files are written, or none.
 
     Args:
         x: pictures [n, 3, 32, 32] in [-1, 1].
@@ -109,27 +155,33 @@ def save(x: torch.Tensor, wish: Wish, snapshot: str, out: Path) -> list[Path]:
     Raises:
         ExportError: out does not end in .png, or a file cannot be written.
     """
-    if out.suffix.lower() != ".png":
-        raise ExportError(f"pictures are written as .png, got {out.name}")
+    _check_out(out)
     made = {"software": f"clnf {__version__}", "ai_generated": True, "sampler": "heun",
             "snapshot_sha256": snapshot, **asdict(wish)}  # fmt: skip
+    try:
+        return write_whole(_files(x, made, out))
+    except OSError as error:
+        raise ExportError(f"cannot write {error.filename or out}: {why(error)}") from error
+
+
+def _check_out(out: Path) -> None:
+    if out.suffix.lower() != ".png":
+        raise ExportError(f"pictures are written as PNG, got {out}; give a name ending in .png")
+    if out.is_dir():
+        raise ExportError(f"{out} is a folder; give the name of a file in it")
+
+
+def _files(x: torch.Tensor, made: dict[str, Any], out: Path) -> Iterator[tuple[Path, bytes]]:
     images = to_bytes(x)
-    written = [_write(grid(images, min(8, len(images)), scale=3), out, made)]
+    yield out, _png(grid(images, min(8, len(images)), scale=3), made)
     for i, image in enumerate(images):
         path = out.with_name(f"{out.stem}-{i:03d}.png")
-        written.append(_write(Image.fromarray(image), path, {**made, "index": i}))
-    return written
+        yield path, _png(Image.fromarray(image), {**made, "index": i})
 
 
-def _write(picture: Image.Image, path: Path, made: dict[str, Any]) -> Path:
+def _png(picture: Image.Image, made: dict[str, Any]) -> bytes:
     info = PngImagePlugin.PngInfo()
     info.add_itxt("clnf", json.dumps(made, sort_keys=True))
-    draft = path.with_name(f".{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(draft, "PNG", pnginfo=info)
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise ExportError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()

@@ -272,6 +272,14 @@ class Journal:
                 samples = np.frombuffer(blob, np.dtype(dtype)).reshape(json.loads(shape))
                 yield Quarantined(row=row, step=step, lesson=lesson, reason=reason, samples=samples)
 
+    def reasons(self, lesson: str) -> list[str]:
+        """Why samples of a lesson were turned away, one sentence for each kind of flaw."""
+        with self._told():
+            rows = self._db.execute(
+                "SELECT reason FROM quarantine WHERE lesson = ? ORDER BY row", (lesson,)
+            ).fetchall()
+        return [str(reason) for (reason,) in rows]
+
     # Inside
 
     def _prepare(self) -> None:

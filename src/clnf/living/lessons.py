@@ -7,12 +7,15 @@ from typing import Any, final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
+from clnf.core.errors import RunError
 from clnf.core.records import Experience, Kind, Source
 from clnf.core.units import quantity
 from clnf.living.concepts import Concepts
+from clnf.living.files import why, write_whole
 from clnf.living.recipe import Recipe
 from clnf.streams.bundled import CONCEPTS, CORE_FAMILIES, emoji32, family
 from clnf.streams.gate import Gate
@@ -21,6 +24,11 @@ from clnf.streams.sources import ArraySource, JoinSource, ShiftSource, SubsetSou
 from clnf.streams.stream import Lesson, emoji_stream
 
 __all__ = ["Added", "Lessons", "Offered", "TurnedAway"]
+
+# Samples with one kind of flaw that are kept for people to look at.
+_KEPT = 256
+# Pictures of a person's concept that stand for it in distances: their cost grows with the square.
+_REAL = 512
 
 
 @final
@@ -44,10 +52,18 @@ class Offered:
 @final
 @dataclass(frozen=True, kw_only=True)
 class TurnedAway:
-    """Samples of a lesson with one kind of flaw, float32 [n, 3, 32, 32], and why the first was."""
+    """Samples of a lesson with one kind of flaw.
+
+    Attributes:
+        check: the kind of flaw.
+        reason: why the first was turned away, and where not all are kept, how many.
+        count: how many were turned away.
+        samples: the first of them, float32 [n, 3, 32, 32]; what people look at later.
+    """
 
     check: str
     reason: str
+    count: int = quantity("1")
     samples: NDArray[np.float32]
 
 
@@ -124,10 +140,17 @@ class Lessons:
     def real(self) -> dict[str, Tensor]:
         """Real pictures by concept, for distances, [n, 3, 32, 32]."""
         real = {name: from_levels(emoji32().images[family(name)]) for name in CONCEPTS}
+        return real | self.own()
+
+    def own(self) -> dict[str, Tensor]:
+        """Pictures of the concepts people added, [n, 3, 32, 32], evenly spread over the folder."""
+        own: dict[str, Tensor] = {}
         for added in self.added:
-            if added.concept not in real:
-                real[added.concept] = from_levels(self._pictures(added))
-        return real
+            if added.concept not in own and added.concept not in CONCEPTS:
+                pictures = self._pictures(added)
+                few = min(_REAL, len(pictures))
+                own[added.concept] = from_levels(pictures[np.arange(few) * len(pictures) // few])
+        return own
 
     def offer(self, number: int) -> tuple[Offered, list[TurnedAway]]:
         """Ask the gate about a lesson.
@@ -143,14 +166,7 @@ class Lessons:
         flaws: dict[str, list[Flaw]] = {}
         for flaw in admission.quarantined:
             flaws.setdefault(flaw.check, []).append(flaw)
-        away = [
-            TurnedAway(
-                check=check,
-                reason=found[0].reason,
-                samples=raw.data.take(torch.tensor([f.index for f in found])).x.numpy(),
-            )
-            for check, found in flaws.items()
-        ]
+        away = [_turned_away(raw.data, check, found) for check, found in flaws.items()]
         return Offered(index=tuple(admission.admitted.tolist()), total=total), away
 
     def committed(self, number: int, offered: Offered) -> None:
@@ -166,9 +182,19 @@ class Lessons:
         return replace(raw, data=ShiftSource(admitted, reach=self.recipe.learn.shift))
 
     def add(self, lesson: Added, pictures: NDArray[np.uint8]) -> None:
-        """Append a lesson with its pictures, uint8 [N, 32, 32, 3], kept in the run's folder."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        save_file({"pictures": torch.from_numpy(pictures)}, self.folder / lesson.file)
+        """Append a lesson with its pictures, uint8 [N, 32, 32, 3], kept in the run's folder.
+
+        Raises:
+            RunError: the pictures cannot be written; nothing was appended.
+        """
+        blob = save({"pictures": torch.tensor(pictures)})
+        try:
+            write_whole([(self.folder / lesson.file, blob)])
+        except OSError as error:
+            raise RunError(
+                f"the pictures of the lesson could not be kept in {self.folder} ({why(error)}); "
+                "nothing was changed: free space, then teach them again"
+            ) from error
         self.added.append(lesson)
 
     def state_dict(self) -> dict[str, Any]:
@@ -181,7 +207,13 @@ class Lessons:
         self._gate.load_state_dict(state["gate"])
 
     def _pictures(self, added: Added) -> NDArray[np.uint8]:
-        return load_file(self.folder / added.file)["pictures"].numpy()
+        try:
+            return load_file(self.folder / added.file)["pictures"].numpy()
+        except (OSError, SafetensorError) as error:
+            raise RunError(
+                f'the pictures of the lesson "{added.name}" are missing or damaged '
+                f"({self.folder / added.file}: {error}); restore the file from a copy"
+            ) from error
 
     def _raw(self, number: int) -> Experience:
         """A lesson before the gate; its samples carry the row its concept has or will get."""
@@ -201,3 +233,11 @@ class Lessons:
             priority=added.priority,
             provenance=added.provenance,
         )
+
+
+def _turned_away(data: Source, check: str, found: list[Flaw]) -> TurnedAway:
+    kept, reason = found[:_KEPT], found[0].reason
+    if len(kept) < len(found):
+        reason += f" (the first {_KEPT} of {len(found)} are kept)"
+    samples = data.take(torch.tensor([flaw.index for flaw in kept])).x.numpy()
+    return TurnedAway(check=check, reason=reason, count=len(found), samples=samples)

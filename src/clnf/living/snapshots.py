@@ -13,7 +13,6 @@ shape and bits of tensors, integers of any size, floats with every bit (any NaN 
 and keys that are not words. Parameters come back as plain tensors on the CPU.
 """
 
-import errno
 import hashlib
 import json
 import math
@@ -33,6 +32,7 @@ from torch import Tensor
 
 from clnf.core.errors import RunError
 from clnf.core.units import quantity
+from clnf.living.files import why
 
 __all__ = ["Snapshot", "load", "load_latest", "save"]
 
@@ -41,7 +41,6 @@ MANIFEST = "manifest.json"
 # The manifest's first bytes hold the hash of the rest, so that text is checked before parsed.
 _HEAD, _MIDDLE, _TAIL = b'{"sha256":"', b'","manifest":', b"}"
 _ASIDE = ".old-"
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @final
@@ -84,26 +83,32 @@ def save(folder: Path, step: int, parts: Mapping[str, Mapping[str, Any]], *, kee
         RunError: the disk is full or cannot be written; older snapshots stay as they were.
         TypeError: a value is neither a tensor nor JSON.
     """
-    temporary, target = folder / f".new-{step:08d}", folder / f"{step:08d}"
+    # The first one is made elsewhere, so that where the folder is, a snapshot is in it.
+    home = folder if folder.exists() else folder.with_name(f".{folder.name}.new")
+    temporary, target = home / f".new-{step:08d}", home / f"{step:08d}"
     try:
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            _sync(folder.parent)
-        _tidy(folder)
+        if home != folder:
+            shutil.rmtree(home, ignore_errors=True)
+            home.mkdir(parents=True)
+        _tidy(home)
         temporary.mkdir()
         digest = _write(temporary, step, parts)
         if target.exists():
-            target.rename(folder / f"{_ASIDE}{step:08d}")
+            target.rename(home / f"{_ASIDE}{step:08d}")
         temporary.rename(target)
-        _sync(folder)
+        _sync(home)
+        if home != folder:
+            home.rename(folder)
+            _sync(folder.parent)
     except OSError as error:
-        why = "the disk is full" if error.errno in _FULL else f"{error.strerror}"
         raise RunError(
-            f"the snapshot of step {step} could not be written to {folder} ({why}); "
+            f"the snapshot of step {step} could not be written to {folder} ({why(error)}); "
             "the ones before it are intact: free space, then resume"
         ) from error
     finally:
-        _tidy(folder)
+        _tidy(home)
+        if home != folder:
+            shutil.rmtree(home, ignore_errors=True)
     kept = [path for path in _snapshots(folder) if _step(path) <= step][:keep]
     for path in _snapshots(folder):
         if path not in kept:
@@ -135,8 +140,11 @@ def load_latest(folder: Path) -> Snapshot:
         note = f"{'; '.join(notes)}; went back to the snapshot of step {found.step}"
         return Snapshot(**{**vars(found), "note": note})
     if notes:
-        raise RunError(f"no snapshot in {folder} is whole: {'; '.join(notes)}")
-    raise RunError(f"no snapshot in {folder}; the run has to start anew")
+        raise RunError(
+            f"no snapshot in {folder} is whole ({'; '.join(notes)}); "
+            "restore the folder from a copy, or begin a new run"
+        )
+    raise RunError(f"no snapshot in {folder} yet; let the run go on with `clnf run --resume` first")
 
 
 def load(path: Path) -> Snapshot:

@@ -1,6 +1,8 @@
 """Lessons from people: a folder of pictures, or an edit of something the model drew."""
 
 import json
+import math
+import shlex
 from collections.abc import Callable, Generator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,26 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clnf.core.errors import DataError, RunError
+from clnf.core.errors import ConfigError, DataError, RunError
+from clnf.core.records import Quality
 from clnf.living.arm import Arm, Progress
-from clnf.living.generate import Wish, draw
+from clnf.living.generate import Wish, draw_one
 from clnf.living.lessons import Added
 from clnf.living.pictures import safe_name
 from clnf.living.summary import summarise
-from clnf.streams.folder import read_folder, read_picture
+from clnf.streams.folder import FolderParams, read_folder, read_picture
 from clnf.streams.sources import from_levels
 
-__all__ = ["add_folder", "learn_edit", "making_of"]
+__all__ = ["add_folder", "learn_edit", "learn_folder", "making_of", "resume_command"]
 
 EDIT_PRIORITY = 4.0
-
-
-def _name(arm: Arm, stem: str) -> str:
-    taken = {arm.lessons.name(n) for n in range(len(arm.lessons))}
-    number = 1
-    while f"{stem} {number}" in taken:
-        number += 1
-    return f"{stem} {number}"
 
 
 def add_folder(
@@ -48,49 +43,67 @@ def add_folder(
 
     Raises:
         DataError: the folder is missing or holds no usable picture.
-        RunError: the arm still has lessons to finish.
+        ConfigError: the concept's name cannot be used.
+        RunError: the arm still has lessons to finish, or its folder cannot be written.
     """
     _ready(arm)
+    arm.model.concepts.check(concept)
     source = read_folder(folder, cond=0, progress=progress)
-    name = _name(arm, f"folder {concept}")
-    lesson = Added(
-        name=name,
-        concept=concept,
-        kind="new",
-        file=f"{safe_name(name)}.safetensors",
-        provenance=f"{len(source)} pictures from a folder named {folder.name}",
-    )
+    lesson = _added(arm, f"folder {concept}", concept, f"{len(source)} pictures from a folder")
+    with arm.journal.together():
+        for refusal in source.refused:
+            arm.journal.append("file refused", arm.step, {"lesson": lesson.name, **asdict(refusal)})
     arm.add(lesson, source.images)
-    for refusal in source.refused:
-        arm.journal.append("file refused", arm.step, asdict(refusal))
-    return name
+    return lesson.name
 
 
-def _ready(arm: Arm) -> None:
-    if not arm.finished:
-        raise RunError(
-            f"the run in {arm.folder} has unfinished lessons; "
-            f"finish it first: clnf run --resume {arm.folder.name}"
-        )
+def learn_folder(
+    arm: Arm, folder: Path, concept: str, progress: Callable[[int, int], None] | None = None
+) -> Generator[Progress, None, dict[str, Any]]:
+    """Teach a person's pictures and say what came of it.
+
+    Args:
+        arm: open for writing.
+        folder: as in :func:`add_folder`.
+        concept: as in :func:`add_folder`.
+        progress: as in :func:`add_folder`.
+
+    Returns:
+        The lesson's verdict and bill; "gate_reasons" and "files_refused", why samples and files
+        were turned away; match and KID of every concept before and after.
+
+    Raises:
+        DataError, ConfigError, RunError: as in :func:`add_folder`.
+    """
+    before = arm.row
+    name = add_folder(arm, folder, concept, progress)
+    yield from arm.run()
+    return _outcome(arm, name, before)
 
 
 def making_of(picture: Path) -> dict[str, Any]:
     """How a picture drawn by clnf was made, from its metadata.
 
     Raises:
-        DataError: the file is no picture, or carries no such metadata.
+        DataError: the file is no picture, or carries no such metadata, or damaged ones.
     """
     try:
         with Image.open(picture, formats=["PNG"]) as image:
             text = image.text.get("clnf", "")  # type: ignore[attr-defined]
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except FileNotFoundError:
+        raise DataError(f"there is no file {picture}; give the path of a picture") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"cannot read {picture} as PNG: {error}") from None
     if not text:
         raise DataError(
             f"{picture} does not say how it was made; give a single picture that "
             "`clnf generate` wrote (NAME-000.png), not edited or re-saved by another program"
         )
-    made: dict[str, Any] = json.loads(text)
+    try:
+        made: dict[str, Any] = json.loads(text)
+        _wish({"index": 0, **made})
+    except (ValueError, TypeError, KeyError, ConfigError) as error:
+        raise DataError(f"what {picture} says of its making is damaged: {error!r}") from None
     if "index" not in made:
         raise DataError(f"{picture} is a grid; give one of its single pictures (NAME-000.png)")
     return made
@@ -107,54 +120,110 @@ def learn_edit(
     Args:
         arm: open for writing.
         image: the picture as the model drew it.
-        edited: the same picture as it should be.
-        concept: what it shows; must be known to the model.
+        edited: the same picture as it should be, 32x32.
+        concept: what it shows, as in the picture's metadata; known to the model.
 
     Returns:
-        Verdict, distance to the edit before and after (root-mean-square per pixel and channel,
-        data in [-1, 1]), and the match of every other concept before and after.
+        What :func:`learn_folder` returns, with "distance_before" and "distance_after" to the
+        edit (root-mean-square per pixel and channel, data in [-1, 1]).
 
     Raises:
         DataError: a picture cannot be read, or both are the same.
-        ConfigError: the concept is unknown.
-        RunError: the arm still has lessons to finish.
+        ConfigError: the concept is unknown, or not the picture's.
+        RunError: the arm still has lessons to finish, or its folder cannot be written.
     """
     _ready(arm)
     arm.model.concepts.row(concept)
     made = making_of(image)
-    before, after = read_picture(image), read_picture(edited)
-    if np.array_equal(before, after):
+    if made["concept"] != concept:
+        raise ConfigError(
+            f'{image} was drawn as "{made["concept"]}", not as "{concept}"; '
+            "give the concept it was drawn as"
+        )
+    drawn, wanted = read_picture(image), read_picture(edited, params=FolderParams(exact=True))
+    if np.array_equal(drawn, wanted):
         raise DataError(f"{edited} is the same picture as {image}; there is nothing to learn")
-    name = _name(arm, f"edit {concept}")
-    lesson = Added(
+    lesson = _added(arm, f"edit {concept}", concept, f"edit of {image.name}")
+    before, was = arm.row, _distance(arm, made, wanted)
+    arm.add(lesson, wanted[None])
+    yield from arm.run()
+    return {
+        **_outcome(arm, lesson.name, before),
+        "distance_before": was,
+        "distance_after": _distance(arm, made, wanted),
+    }
+
+
+def resume_command(run: Path) -> str:
+    """What to type so that a run goes on.
+
+    >>> resume_command(Path("runs/emoji")), resume_command(Path("/data/my run"))
+    ('clnf run --resume emoji', "clnf run --resume 'my run' --runs /data")
+    """
+    folder = run if run.name not in ("", "..") else run.resolve()
+    words = ["clnf", "run", "--resume", folder.name]
+    if folder.parent != Path("runs"):
+        words += ["--runs", str(folder.parent)]
+    return shlex.join(words)
+
+
+def _ready(arm: Arm) -> None:
+    if not arm.finished:
+        raise RunError(
+            f"the run in {arm.folder} has unfinished lessons; "
+            f"finish them first: {resume_command(arm.folder)}"
+        )
+
+
+def _added(arm: Arm, stem: str, concept: str, provenance: str) -> Added:
+    """A lesson with a name and a file of its own; one of a folder or an edit."""
+    taken = {arm.lessons.name(n) for n in range(len(arm.lessons))}
+    number = 1
+    while f"{stem} {number}" in taken:
+        number += 1
+    name, edit = f"{stem} {number}", stem.startswith("edit ")
+    return Added(
         name=name,
         concept=concept,
-        kind="feedback",
-        file=f"{safe_name(name)}.safetensors",
-        provenance=f"edit of {image.name}",
-        priority=EDIT_PRIORITY,
+        kind="feedback" if edit else "new",
+        # Two names can make the same file name, so each begins with the lesson's number.
+        file=f"{len(arm.lessons):04d}-{safe_name(name)}.safetensors",
+        provenance=provenance,
+        priority=EDIT_PRIORITY if edit else 1.0,
     )
-    was, kept = _distance(arm, made, after), dict(arm.row.measures["match"])
-    arm.add(lesson, after[None])
-    yield from arm.run()
+
+
+def _outcome(arm: Arm, name: str, before: Quality) -> dict[str, Any]:
+    """What a lesson came to, as JSON values."""
     line = next(line for line in summarise(arm.folder).lessons if line.name == name)
+    refused = [event.payload for event in arm.journal.events("file refused")]
     return {
         **asdict(line),
-        "distance_before": was,
-        "distance_after": _distance(arm, made, after),
-        "match_before": kept,
-        "match_after": arm.row.measures["match"],
+        "gate_reasons": arm.journal.reasons(name),
+        "files_refused": {row["file"]: row["reason"] for row in refused if row["lesson"] == name},
+        **{
+            f"{measure}_{when}": {
+                concept: value if math.isfinite(value) else None
+                for concept, value in row.measures[measure].items()
+            }
+            for measure in ("match", "kid")
+            for when, row in (("before", before), ("after", arm.row))
+        },
     }
+
+
+def _wish(made: dict[str, Any]) -> Wish:
+    """The wish that a picture answered."""
+    return Wish(
+        concept=str(made["concept"]),
+        n=int(made["index"]) + 1,
+        seed=int(made["seed"]),
+        steps=int(made["steps"]),
+        guidance=float(made["guidance"]),
+    )
 
 
 def _distance(arm: Arm, made: dict[str, Any], edit: NDArray[np.uint8]) -> float:
     """How far the model's drawing of the same wish is from the edit."""
-    wish = Wish(
-        concept=made["concept"],
-        n=made["index"] + 1,
-        seed=made["seed"],
-        steps=made["steps"],
-        guidance=made["guidance"],
-    )
-    drawn = draw(arm.model, wish)[made["index"]]
+    drawn = draw_one(arm.model, _wish(made), made["index"])
     return float((drawn - from_levels(edit[None])[0]).square().mean().sqrt())

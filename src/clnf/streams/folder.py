@@ -38,12 +38,14 @@ class FolderParams:
         min_side_px: shorter side a file must have.
         max_pixels: pixels a file may have; refused before decoding.
         max_bytes: size a file may have on disk.
+        exact: refuse every picture that does not have the finished size already.
     """
 
     side_px: int = quantity("px", 32)
     min_side_px: int = quantity("px", 8)
     max_pixels: int = quantity("1", 32_000_000)
     max_bytes: int = quantity("B", 100_000_000)
+    exact: bool = False
 
     def __post_init__(self) -> None:
         if min(self.side_px, self.min_side_px, self.max_pixels, self.max_bytes) < 1:
@@ -220,6 +222,8 @@ def _decode(path: Path, params: FolderParams) -> NDArray[np.uint8]:
                 f"{params.min_side_px} pixels"
             )
         side = params.side_px
+        if params.exact and (width, height) != (side, side):
+            raise DataError(f"{width}x{height}, it must have {side}x{side} pixels")
         # JPEG can decode at 1/2, 1/4 or 1/8 size; four times the goal loses nothing visible.
         scale = 4 * side / min(width, height)
         picture.draft("RGB", (max(1, int(width * scale)), max(1, int(height * scale))))

@@ -1,0 +1,52 @@
+"""Files that are whole or not there at all."""
+
+import errno
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["why", "write_whole"]
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def why(error: OSError) -> str:
+    """What the system said, in words for people."""
+    return "the disk is full" if error.errno in _FULL else f"{error.strerror or error}"
+
+
+def write_whole(files: Iterable[tuple[Path, bytes]]) -> list[Path]:
+    """Write files so that either all of them are there afterwards or everything is as before.
+
+    Each goes into a draft beside it and is forced to disk; when all drafts are whole they take
+    their names. Missing folders are made. Only a crash between two renames can separate them.
+
+    Args:
+        files: path and content of each.
+
+    Returns:
+        The paths, in order.
+
+    Raises:
+        OSError: a file cannot be written; names it.
+    """
+    drafts: list[tuple[Path, Path]] = []
+    try:
+        for path, content in files:
+            draft = path.with_name(f".{path.name}.new")
+            drafts.append((draft, path))
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with draft.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from error
+        for draft, path in drafts:
+            draft.replace(path)
+    finally:
+        for draft, _ in drafts:
+            if draft.parent.is_dir():
+                draft.unlink(missing_ok=True)
+    return [path for _, path in drafts]
