@@ -1,9 +1,12 @@
 import errno
 import subprocess
 import sys
+from collections.abc import Iterator
 
+import click
 import pytest
 import typer
+from typer.testing import CliRunner
 
 import clnf
 from clnf.cli import main
@@ -85,3 +88,14 @@ def test_the_program_is_installed() -> None:
     )
     assert done.returncode == 2
     assert "--out" in done.stderr
+
+
+def test_every_help_has_an_example() -> None:
+    def helps(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+        yield " ".join(path), CliRunner().invoke(main.app, [*path, "--help"]).stdout
+        for name, child in getattr(command, "commands", {}).items():
+            yield from helps(child, (*path, name))
+
+    found = dict(helps(typer.main.get_command(main.app)))
+    assert len(found) == 11
+    assert [path for path, text in found.items() if "Example: clnf " not in text] == []

