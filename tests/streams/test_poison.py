@@ -10,6 +10,8 @@ from clnf.streams.poison import PoisonParams, poison
 from clnf.streams.sources import ArraySource
 from clnf.streams.stream import emoji_source
 
+HANDS = len(emoji_source("hands", 5))
+
 
 def made(seed: int = 0, **numbers: int):
     return poison(
@@ -25,7 +27,7 @@ def test_every_kind_is_present_and_is_what_it_says() -> None:
     batch = bad.source.take(torch.arange(len(bad.source)))
     kinds = np.array(bad.kinds)
     assert {k: int((kinds == k).sum()) for k in set(bad.kinds)} == {
-        "good": 34,
+        "good": HANDS,
         "noise": 12,
         "broken": 12,
         "copy": 12,
@@ -60,11 +62,13 @@ def test_good_samples_are_all_still_there() -> None:
     bad = made(3)
     kept = torch.tensor([i for i, kind in enumerate(bad.kinds) if kind == "good"])
     found = {x.numpy().tobytes() for x in bad.source.take(kept).x}
-    assert found == {x.numpy().tobytes() for x in emoji_source("hands", 5).take(torch.arange(34)).x}
+    assert found == {
+        x.numpy().tobytes() for x in emoji_source("hands", 5).take(torch.arange(HANDS)).x
+    }
 
 
 def test_same_seed_same_poison() -> None:
-    everything = torch.arange(82)
+    everything = torch.arange(HANDS + 48)
     a, b, c = (made(seed).source.take(everything).x for seed in (1, 1, 2))
     assert torch.equal(a.nan_to_num(9.0), b.nan_to_num(9.0))
     assert not torch.equal(a.nan_to_num(9.0), c.nan_to_num(9.0))
