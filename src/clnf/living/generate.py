@@ -21,7 +21,7 @@ from clnf.living.pictures import grid, to_bytes
 from clnf.living.run import Run
 from clnf.media.flow import last, noise_for
 
-__all__ = ["Drawn", "Wish", "draw", "draw_from_run", "draw_one", "save"]
+__all__ = ["Drawn", "Wish", "draw", "draw_from_run", "draw_one", "noise_seed", "save"]
 
 
 @final
@@ -106,10 +106,15 @@ def draw_one(model: LivingModel, wish: Wish, number: int) -> torch.Tensor:
     return _draw(model, wish, range(number, number + 1))[0]
 
 
+def noise_seed(wish: Wish, number: int) -> int:
+    """Names the noise from which picture ``number`` of a wish starts."""
+    return fold(wish.seed, "draw", number)
+
+
 def _draw(model: LivingModel, wish: Wish, numbers: range) -> torch.Tensor:
     row = model.concepts.row(wish.concept)
     model.engine.eval()
-    start = noise_for([fold(wish.seed, "draw", number) for number in numbers], (3, 32, 32))
+    start = noise_for([noise_seed(wish, number) for number in numbers], (3, 32, 32))
     cond = torch.full((len(numbers),), row, dtype=torch.int64)
     frames = model.engine.sample(cond, noise=start, steps=wish.steps, guidance=wish.guidance)
     return last(frames)

@@ -15,8 +15,10 @@ from clnf.core.errors import RunError
 from clnf.core.records import Experience, Kind, Source
 from clnf.core.units import quantity
 from clnf.living.concepts import Concepts
+from clnf.living.edits import Edit, EditSource
 from clnf.living.files import why, write_whole
 from clnf.living.recipe import Recipe
+from clnf.media.flow import noise_for
 from clnf.streams.bundled import CONCEPTS, CORE_FAMILIES, emoji32, family
 from clnf.streams.gate import Gate
 from clnf.streams.quarantine import Flaw
@@ -29,6 +31,8 @@ __all__ = ["Added", "Lessons", "Offered", "TurnedAway"]
 _KEPT = 256
 # Pictures of a person's concept that stand for it in distances: their cost grows with the square.
 _REAL = 512
+# Pictures of its concept that accompany an edit.
+_COMPANY = 16
 
 
 @final
@@ -70,14 +74,25 @@ class TurnedAway:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Added:
-    """A lesson that people added to the run; its pictures lie in the run's folder."""
+    """A lesson that people added to the run; its pictures lie in the run's folder.
+
+    Attributes:
+        name: unique in the run.
+        concept: what the pictures show.
+        kind: "new" for a folder, "feedback" for an edit of one drawing.
+        file: in the folder of added lessons.
+        provenance: where they came from.
+        noise_seed: names the noise that the edited drawing started from.
+        guidance: with which it was drawn.
+    """
 
     name: str
     concept: str
     kind: Kind
     file: str
     provenance: str
-    priority: float = quantity("1", 1.0)
+    noise_seed: int = quantity("1", 0)
+    guidance: float = quantity("1", 1.0)
 
 
 @final
@@ -95,6 +110,8 @@ class Lessons:
         self.folder = folder
         self.concepts = concepts
         self.added: list[Added] = []
+        # Of each concept that people added: the lesson that taught it, and what of it.
+        self._examples: dict[str, tuple[int, list[int]]] = {}
         self._gate = Gate()
         if recipe.guards.gate:
             for row, name in enumerate(CORE_FAMILIES):
@@ -130,12 +147,12 @@ class Lessons:
         )
 
     def known(self, concept: str) -> Source:
-        """What a known concept looks like: bundled pictures, or those of its own lesson."""
+        """What a known concept looks like: bundled pictures, or those that taught it."""
         row = self.concepts.row(concept)
-        if concept in CONCEPTS:
+        if concept not in self._examples:
             return ArraySource(emoji32().images[family(concept)], row)
-        taught = [n for n in range(len(self)) if self.concept(n) == concept]
-        return self._raw(taught[0]).data
+        number, index = self._examples[concept]
+        return SubsetSource(self._raw(number).data, torch.tensor(index))
 
     def real(self) -> dict[str, Tensor]:
         """Real pictures by concept, for distances, [n, 3, 32, 32]."""
@@ -148,8 +165,7 @@ class Lessons:
         for added in self.added:
             if added.concept not in own and added.concept not in CONCEPTS:
                 pictures = self._pictures(added)
-                few = min(_REAL, len(pictures))
-                own[added.concept] = from_levels(pictures[np.arange(few) * len(pictures) // few])
+                own[added.concept] = from_levels(pictures[_spread(len(pictures), _REAL)])
         return own
 
     def offer(self, number: int) -> tuple[Offered, list[TurnedAway]]:
@@ -170,16 +186,34 @@ class Lessons:
         return Offered(index=tuple(admission.admitted.tolist()), total=total), away
 
     def committed(self, number: int, offered: Offered) -> None:
-        """Let the gate remember what was learned."""
+        """Let the gate remember what was learned, and keep examples of a concept of one's own."""
+        concept, index = self.concept(number), torch.tensor(offered.index)
+        if concept not in (*CONCEPTS, *self._examples):
+            few = index[torch.from_numpy(_spread(len(index), _REAL))]
+            self._examples[concept] = (number, few.tolist())
         if self.recipe.guards.gate:
-            data = self._raw(number).data
-            self._gate.know(SubsetSource(data, torch.tensor(offered.index)))
+            self._gate.know(SubsetSource(self._raw(number).data, index))
 
     def experience(self, number: int, offered: Offered) -> Experience:
-        """The admitted samples of a lesson, with small shifts, as an experience."""
-        raw = self._raw(number)
+        """The admitted samples of a lesson, with small shifts, as an experience.
+
+        An edit comes in the company of other pictures of its concept: alone it would teach that
+        the concept is this one picture.
+        """
+        raw, reach = self._raw(number), self.recipe.learn.shift
         admitted = SubsetSource(raw.data, torch.tensor(offered.index))
-        return replace(raw, data=ShiftSource(admitted, reach=self.recipe.learn.shift))
+        if raw.kind != "feedback":
+            return replace(raw, data=ShiftSource(admitted, reach=reach))
+        added, known = self.added[number - len(self.recipe.lesson)], self.known(raw.concept)
+        company = SubsetSource(known, _spread(len(known), _COMPANY))
+        edit = Edit(
+            picture=raw.data.take(torch.tensor([0])).x,
+            noise=noise_for([added.noise_seed], (3, 32, 32)),
+            row=self.concepts.row(raw.concept),
+            guidance=added.guidance,
+        )
+        taught = ShiftSource(JoinSource([admitted, company]), reach=reach)
+        return replace(raw, data=EditSource(taught, edit))
 
     def add(self, lesson: Added, pictures: NDArray[np.uint8]) -> None:
         """Append a lesson with its pictures, uint8 [N, 32, 32, 3], kept in the run's folder.
@@ -198,12 +232,17 @@ class Lessons:
         self.added.append(lesson)
 
     def state_dict(self) -> dict[str, Any]:
-        """Added lessons and the gate's state."""
-        return {"added": [asdict(a) for a in self.added], "gate": self._gate.state_dict()}
+        """Added lessons, examples of their concepts, and the gate's state."""
+        return {
+            "added": [asdict(a) for a in self.added],
+            "examples": {name: [n, index] for name, (n, index) in self._examples.items()},
+            "gate": self._gate.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
         self.added = [Added(**row) for row in state["added"]]
+        self._examples = {name: (n, list(index)) for name, (n, index) in state["examples"].items()}
         self._gate.load_state_dict(state["gate"])
 
     def _pictures(self, added: Added) -> NDArray[np.uint8]:
@@ -230,9 +269,14 @@ class Lessons:
             concept=concept,
             data=ArraySource(self._pictures(added), names.index(concept)),
             kind=added.kind,
-            priority=added.priority,
             provenance=added.provenance,
         )
+
+
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    """At most ``most`` positions out of ``count``, evenly spread."""
+    few = min(most, count)
+    return np.arange(few) * count // max(few, 1)
 
 
 def _turned_away(data: Source, check: str, found: list[Flaw]) -> TurnedAway:

@@ -15,7 +15,7 @@ from PIL import Image
 from clnf.core.errors import ConfigError, DataError, RunError
 from clnf.core.records import Quality
 from clnf.living.arm import Arm, Progress
-from clnf.living.generate import Wish, draw_one
+from clnf.living.generate import Wish, draw_one, noise_seed
 from clnf.living.lessons import Added
 from clnf.living.pictures import safe_name
 from clnf.living.summary import summarise
@@ -23,8 +23,6 @@ from clnf.streams.folder import FolderParams, read_folder, read_picture
 from clnf.streams.sources import from_levels
 
 __all__ = ["add_folder", "learn_edit", "learn_folder", "making_of", "resume_command"]
-
-EDIT_PRIORITY = 4.0
 
 
 def add_folder(
@@ -49,12 +47,19 @@ def add_folder(
     _ready(arm)
     arm.model.concepts.check(concept)
     source = read_folder(folder, cond=0, progress=progress)
-    lesson = _added(arm, f"folder {concept}", concept, f"{len(source)} pictures from a folder")
+    name = _free_name(arm, f"folder {concept}")
+    lesson = Added(
+        name=name,
+        concept=concept,
+        kind="new",
+        file=_file(arm, name),
+        provenance=f"{len(source)} pictures from a folder named {folder.name}",
+    )
     with arm.journal.together():
         for refusal in source.refused:
-            arm.journal.append("file refused", arm.step, {"lesson": lesson.name, **asdict(refusal)})
+            arm.journal.append("file refused", arm.step, {"lesson": name, **asdict(refusal)})
     arm.add(lesson, source.images)
-    return lesson.name
+    return name
 
 
 def learn_folder(
@@ -112,10 +117,12 @@ def making_of(picture: Path) -> dict[str, Any]:
 def learn_edit(
     arm: Arm, image: Path, edited: Path, concept: str
 ) -> Generator[Progress, None, dict[str, Any]]:
-    """Teach an edit as a priority lesson and measure what it changed.
+    """Teach an edit and measure what it changed.
 
-    The picture is drawn again from its own metadata before and after the lesson, so the
-    difference is the lesson's doing (and the chip's read noise).
+    The lesson pulls the drawing from that very noise towards the edit (see
+    :class:`clnf.living.edits.Edits`), in the company of other pictures of the concept. The
+    picture is drawn again from its own metadata before and after, so the difference is the
+    lesson's doing (and the chip's read noise).
 
     Args:
         arm: open for writing.
@@ -143,12 +150,21 @@ def learn_edit(
     drawn, wanted = read_picture(image), read_picture(edited, params=FolderParams(exact=True))
     if np.array_equal(drawn, wanted):
         raise DataError(f"{edited} is the same picture as {image}; there is nothing to learn")
-    lesson = _added(arm, f"edit {concept}", concept, f"edit of {image.name}")
+    name = _free_name(arm, f"edit {concept}")
+    lesson = Added(
+        name=name,
+        concept=concept,
+        kind="feedback",
+        file=_file(arm, name),
+        provenance=f"edit of {image.name}",
+        noise_seed=noise_seed(_wish(made), made["index"]),
+        guidance=made["guidance"],
+    )
     before, was = arm.row, _distance(arm, made, wanted)
     arm.add(lesson, wanted[None])
     yield from arm.run()
     return {
-        **_outcome(arm, lesson.name, before),
+        **_outcome(arm, name, before),
         "distance_before": was,
         "distance_after": _distance(arm, made, wanted),
     }
@@ -175,22 +191,17 @@ def _ready(arm: Arm) -> None:
         )
 
 
-def _added(arm: Arm, stem: str, concept: str, provenance: str) -> Added:
-    """A lesson with a name and a file of its own; one of a folder or an edit."""
+def _free_name(arm: Arm, stem: str) -> str:
     taken = {arm.lessons.name(n) for n in range(len(arm.lessons))}
     number = 1
     while f"{stem} {number}" in taken:
         number += 1
-    name, edit = f"{stem} {number}", stem.startswith("edit ")
-    return Added(
-        name=name,
-        concept=concept,
-        kind="feedback" if edit else "new",
-        # Two names can make the same file name, so each begins with the lesson's number.
-        file=f"{len(arm.lessons):04d}-{safe_name(name)}.safetensors",
-        provenance=provenance,
-        priority=EDIT_PRIORITY if edit else 1.0,
-    )
+    return f"{stem} {number}"
+
+
+def _file(arm: Arm, name: str) -> str:
+    # Two names can make the same file name, so each begins with the lesson's number.
+    return f"{len(arm.lessons):04d}-{safe_name(name)}.safetensors"
 
 
 def _outcome(arm: Arm, name: str, before: Quality) -> dict[str, Any]:
