@@ -95,8 +95,9 @@ def generate(
     if drawn.note:
         print(f"clnf: {drawn.note}", file=sys.stderr)
     files = [str(path) for path in drawn.files]
+    ends = files[1:] if len(files) < 4 else [files[1], files[-1]]
     result = {"files": files, "snapshot_sha256": drawn.snapshot_sha256, "note": drawn.note}
-    emit(result, as_json, lambda: print(f"{files[0]}; one by one: {files[1]} to {files[-1]}"))
+    emit(result, as_json, lambda: print(f"{files[0]} and, one by one, {' ... '.join(ends)}"))
 
 
 @app.command(

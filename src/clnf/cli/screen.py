@@ -43,10 +43,9 @@ def show_lesson(result: dict[str, Any], report: Path) -> None:
         print(fill(f"the gate refused {count}: {reason}", COLUMNS))
     files = list(result["files_refused"].items())
     if files:
-        more = f", the first {_MOST}" if len(files) > _MOST else ""
-        show_table(
-            ["file", "why"], files[:_MOST], title=f"{len(files)} files could not be used{more}:"
-        )
+        more = f", among them the first {_MOST}" if len(files) > _MOST else ""
+        title = f"files that could not be used: {len(files)}{more}"
+        show_table(["file", "why"], files[:_MOST], title=title)
     if "distance_before" in result:
         print(
             f"distance of the drawing to the edit: {result['distance_before']:.3f} before, "
