@@ -100,7 +100,7 @@ def export(name: str, out: Path, family: str = "") -> int:
         word = re.sub(r"[^a-z0-9]+", "-", title).strip("-")
         file = out / f"{number:05d}-{word[:40]}.png"
         files.append((file, _png(image, title, licence)))
-    return len(write_whole(files))
+    return len(write_whole(files, durable=False))
 
 
 def _png(image: Any, title: str, licence: str) -> bytes:

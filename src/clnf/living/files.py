@@ -15,14 +15,15 @@ def why(error: OSError) -> str:
     return "the disk is full" if error.errno in _FULL else f"{error.strerror or error}"
 
 
-def write_whole(files: Iterable[tuple[Path, bytes]]) -> list[Path]:
+def write_whole(files: Iterable[tuple[Path, bytes]], *, durable: bool = True) -> list[Path]:
     """Write files so that either all of them are there afterwards or everything is as before.
 
-    Each goes into a draft beside it and is forced to disk; when all drafts are whole they take
-    their names. Missing folders are made. Only a crash between two renames can separate them.
+    Each goes into a draft beside it; when all drafts are whole they take their names. Missing
+    folders are made. Only a crash between two renames can separate them.
 
     Args:
         files: path and content of each.
+        durable: force each to disk; what can be made again may leave that to the system.
 
     Returns:
         The paths, in order.
@@ -40,7 +41,8 @@ def write_whole(files: Iterable[tuple[Path, bytes]]) -> list[Path]:
                 with draft.open("wb") as file:
                     file.write(content)
                     file.flush()
-                    os.fsync(file.fileno())
+                    if durable:
+                        os.fsync(file.fileno())
             except OSError as error:
                 raise OSError(error.errno, error.strerror, str(path)) from error
         for draft, path in drafts:

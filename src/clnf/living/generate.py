@@ -164,7 +164,7 @@ def save(x: torch.Tensor, wish: Wish, snapshot: str, out: Path) -> list[Path]:
     made = {"software": f"clnf {__version__}", "ai_generated": True, "sampler": "heun",
             "snapshot_sha256": snapshot, **asdict(wish)}  # fmt: skip
     try:
-        return write_whole(_files(x, made, out))
+        return write_whole(_files(x, made, out), durable=False)
     except OSError as error:
         raise ExportError(f"cannot write {error.filename or out}: {why(error)}") from error
 
