@@ -16,52 +16,25 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from clnf.cli import main
 from clnf.core.errors import ClnfError
 from clnf.core.records import Batch, Experience
 from clnf.living.arm import Arm
 from clnf.living.lock import RunLock
-from clnf.living.recipe import load_recipe
 from clnf.living.run import Run
 from clnf.living.teach import learn_edit, learn_folder
 from clnf.streams.folder import read_folder
 from clnf.streams.gate import Gate
 
-TINY = """
-name = "tiny"
-seed = 3
-compare = false
-snapshot_steps = 2
-[learn]
-steps = 2
-batch = 4
-[probe]
-samples = 2
-steps = 1
-tolerance = 1.0
-mean_tolerance = 1.0
-kid_tolerance = 1e6
-[chip]
-pairs = 1
-[guards]
-fisher_samples = 1
-rehearsed = 2
-rehearsed_core = 2
-memory_per_family = 2
-"""
 Ends = Callable[..., str]
 
 
 @pytest.fixture
-def ends(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ends:
+def ends(clnf: Callable[..., tuple[int, str, str]]) -> Ends:
     """Run the program; give its one sentence of complaint."""
 
     def run(*arguments: object, code: int = 2) -> str:
-        monkeypatch.setattr(sys, "argv", ["clnf", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main.run()
-        out, err = capsys.readouterr()
-        assert end.value.code == code
+        ended, out, err = clnf(*arguments)
+        assert ended == code
         assert out == ""
         assert err.startswith("clnf: ")
         assert err.count("\n") == 1
@@ -69,18 +42,6 @@ def ends(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         return err.removeprefix("clnf: ").rstrip()
 
     return run
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run that nobody writes to."""
-    root = tmp_path_factory.mktemp("runs")
-    (root / "tiny.toml").write_text(TINY)
-    run = Run.create(root / "made", load_recipe(root / "tiny.toml"))
-    with run.writing(), run.arm() as arm:
-        for _ in arm.run():
-            pass
-    return run.folder
 
 
 @pytest.fixture(scope="module")
@@ -241,9 +202,7 @@ def test_a_missing_folder_is_made_and_a_file_in_the_way_is_named(
     assert not out.parent.exists()
 
 
-def test_a_damaged_snapshot_is_passed_over_and_said(
-    tmp_path: Path, made: Path, capsys: pytest.CaptureFixture[str], ends: Ends
-) -> None:
+def test_a_damaged_snapshot_is_passed_over_and_said(tmp_path: Path, made: Path, ends: Ends) -> None:
     folder = tmp_path / "run"
     shutil.copytree(made, folder)
     newest, wish = max((folder / "snapshots").iterdir()), ("--concept", "faces", "-n", 1)
@@ -328,9 +287,8 @@ def interrupted(root: Path, *arguments: str) -> str:
     return said.splitlines()[-1]
 
 
-def test_after_ctrl_c_a_run_says_how_it_goes_on(tmp_path: Path) -> None:
-    (tmp_path / "tiny.toml").write_text(TINY)
-    said = interrupted(tmp_path, "tiny.toml", "--name", "my run")
+def test_after_ctrl_c_a_run_says_how_it_goes_on(tmp_path: Path, tiny: Path) -> None:
+    said = interrupted(tmp_path, tiny.name, "--name", "my run")
     assert said == "clnf: stopped; go on with `clnf run --resume 'my run'`"
     done = subprocess.run(
         [*CLNF, "run", "--resume", "my run", "--json"], cwd=tmp_path, capture_output=True, text=True
