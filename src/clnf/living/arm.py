@@ -26,7 +26,6 @@ from clnf.living.pictures import save_strips
 from clnf.living.probes import DrawProbe, newness
 from clnf.living.recipe import Recipe
 from clnf.media.bundled import load_judge
-from clnf.streams.sources import from_levels
 
 __all__ = ["Arm", "Progress"]
 
@@ -108,9 +107,14 @@ class Arm:
         if self.cursor["lesson"] < 0:
             raise RunError("this run has not started yet; resume it first with clnf run --resume")
         self.lessons.add(lesson, pictures)
-        self.probe.remember(lesson.concept, from_levels(pictures))
+        self._remember()
         self.journal.append("lesson added", self.step, {**asdict(lesson), "count": len(pictures)})
         self._snapshot()
+
+    def _remember(self) -> None:
+        """Show the probe what the concepts that people added really look like."""
+        for concept, pictures in self.lessons.own().items():
+            self.probe.remember(concept, pictures)
 
     def run(self) -> Generator[Progress]:
         """Go on to the end of the stream, yielding progress; stop taking items to pause."""
@@ -190,7 +194,7 @@ class Arm:
                 "lesson": name,
                 "concept": concept,
                 "admitted": len(offered.index),
-                "quarantined": {away.check: len(away.samples) for away in turned_away},
+                "quarantined": {away.check: away.count for away in turned_away},
             },
         )
         if 2 * len(offered.index) < offered.total:
@@ -316,6 +320,7 @@ class Arm:
         self.journal.truncate_after(state["mark"])
         self.model.load_state_dict(found.parts)
         self.lessons.load_state_dict(state["lessons"])
+        self._remember()
         self.cursor, self.step = state["cursor"], state["step"]
         self.row, self.origin_row = Quality(state["row"]), Quality(state["origin_row"])
         self.before = found.parts["before"]

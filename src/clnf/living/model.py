@@ -20,6 +20,7 @@ from clnf.core.protocols import Guard
 from clnf.core.records import Experience, Kind
 from clnf.core.rng import fold
 from clnf.living.concepts import Concepts
+from clnf.living.edits import Edits
 from clnf.living.recipe import Recipe
 from clnf.living.rows import OwnRow
 from clnf.media.bundled import load_core
@@ -83,6 +84,7 @@ class LivingModel:
             params = FenceParams(fraction=guards.fence_fraction)
             chosen.append(Fence(fisher, params, optimizer=optimizer))
             chosen.append(OwnRow(self.engine.net.concept))
+        chosen.append(Edits(self.engine.net))
         learner = Learner(
             self.engine,
             optimizer,

@@ -11,6 +11,7 @@ from PIL import Image
 
 from clnf import __version__
 from clnf.core.toml import load_toml, recipe_hash
+from clnf.living.files import write_whole
 from clnf.living.journal import Journal
 from clnf.living.pictures import grid, safe_name
 from clnf.living.summary import ArmSummary, summarise
@@ -44,11 +45,7 @@ def write_report(folder: Path, plain: Path | None) -> Path:
     Returns:
         Path of the report.
     """
-    target = folder / "report.html"
-    draft = folder / ".report.html.new"
-    draft.write_text(render(folder, plain), encoding="utf-8")
-    draft.replace(target)
-    return target
+    return write_whole([(folder / "report.html", render(folder, plain).encode())])[0]
 
 
 def render(folder: Path, plain: Path | None) -> str:
@@ -152,12 +149,14 @@ def _chip(arm: ArmSummary) -> list[tuple[str, str]]:
         return []
     plane, column, row = wear["most_worn_cell"]
     where = f"plane {plane}, column {column}, row {row} of {wear['most_worn_tile']}"
+    # JSON has no infinity: where nothing was ever written, there is no rate.
+    left = "no end" if wear["life_lessons"] is None else f"{wear['life_lessons']:,.0f}"
     survives = f"{wear['endurance_pulses']:,.0f} ({wear['endurance_source']})"
     return [
         ("most worn cell", where),
         ("pulses on it", f"{wear['pulses_on_it']:,}"),
         ("pulses it should survive", survives),
-        ("lessons left at this rate", f"{wear['life_lessons']:,.0f}"),
+        ("lessons left at this rate", left),
         ("days simulated", f"{wear['simulated_clock_s'] / SECONDS_PER_DAY:.1f}"),
     ]
 

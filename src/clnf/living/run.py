@@ -5,6 +5,7 @@ runs/NAME/  recipe.toml  journal.db  snapshots/  media/  lessons/  report.html
 """
 
 import os
+import shutil
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from typing import Any, final
 from clnf.core.errors import ConfigError, RunError
 from clnf.core.toml import dump_toml
 from clnf.living.arm import Arm, Progress
+from clnf.living.files import why, write_whole
 from clnf.living.lock import RunLock
 from clnf.living.recipe import Recipe, load_recipe
 from clnf.living.report import write_report
@@ -60,13 +62,14 @@ class Run:
         """
         try:
             folder.mkdir(parents=True)
-            (folder / "recipe.toml").write_text(dump_toml(recipe.model_dump()), encoding="utf-8")
+            write_whole([(folder / "recipe.toml", dump_toml(recipe.model_dump()).encode())])
         except FileExistsError:
             raise RunError(
                 f"{folder} exists already; resume it with --resume or choose another --name"
             ) from None
         except OSError as error:
-            raise RunError(f"cannot make the run folder {folder}: {error.strerror}") from error
+            shutil.rmtree(folder, ignore_errors=True)
+            raise RunError(f"cannot make the run folder {folder}: {why(error)}") from error
         return Run(folder)
 
     @staticmethod
