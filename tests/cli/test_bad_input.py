@@ -259,7 +259,9 @@ def test_a_wrong_recipe_makes_no_run(
 
 def test_names_and_options_that_do_not_fit(tmp_path: Path, made: Path, ends: Ends) -> None:
     runs = tmp_path / "runs"
-    assert "a plain folder name, got 'a/b'" in ends("run", "--runs", runs, "--name", "a/b")
+    for name in ("a/b", "..", "."):
+        sentence = f"a plain folder name, got {name!r}"
+        assert sentence in ends("run", "--runs", runs, "--name", name)
     assert "no run in" in ends("run", "--runs", runs, "--resume", "none")
     assert not runs.exists()
     why = ends("run", "--runs", made.parent, "--name", made.name)

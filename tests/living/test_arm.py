@@ -103,6 +103,9 @@ def test_the_poison_is_quarantined_with_reasons(undisturbed: Path) -> None:
     with Journal(undisturbed / "journal.db", read_only=True) as journal:
         kept = list(journal.quarantine())
     assert sum(len(row.samples) for row in kept) == sum(line.quarantined.values())
+    labels = [row.reason for row in kept if row.reason.startswith("label")]
+    assert labels
+    assert all("taught as 'people'" in reason for reason in labels)
 
 
 def test_without_the_gate_the_poison_reaches_the_learner(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def run(
     place(device, threads)
     one = Run(runs / resume) if resume else Run.start(runs, name, recipe, quick=quick, seed=seed)
     with _writing(one, Bars(quiet=as_json)) as bars:
-        _watch(bars, one.go(threads=max(1, threads), device=device))
+        _watch(bars, one.go(threads=threads, device=device))
     emit(one.summary(), as_json, lambda: show_run(one))
 
 

@@ -1,5 +1,6 @@
 """Options that many commands share, declared once."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,12 +52,11 @@ def place(device: str, threads: int) -> "torch.device":
 
     if threads:
         torch.set_num_threads(threads)
-    try:
+    # What torch says of a device it cannot use is for its makers.
+    with suppress(RuntimeError, AssertionError, ImportError, TypeError):
         chosen = torch.device(device)
         if chosen.type == "cpu" or _draws_alike(chosen):
             return chosen
-    except (RuntimeError, AssertionError, ImportError, TypeError):
-        pass  # what torch says here is for its makers
     names = ["cpu"]
     if torch.accelerator.is_available():
         kind = torch.accelerator.current_accelerator()

@@ -20,7 +20,7 @@ from clnf.living.files import why, write_whole
 from clnf.living.recipe import Recipe
 from clnf.media.flow import noise_for
 from clnf.streams.bundled import CONCEPTS, CORE_FAMILIES, emoji32, family
-from clnf.streams.gate import Gate
+from clnf.streams.gate import Gate, standard_checks
 from clnf.streams.quarantine import Flaw
 from clnf.streams.sources import ArraySource, JoinSource, ShiftSource, SubsetSource, from_levels
 from clnf.streams.stream import Lesson, emoji_stream
@@ -112,7 +112,9 @@ class Lessons:
         self.added: list[Added] = []
         # Of each concept that people added: the lesson that taught it, and what of it.
         self._examples: dict[str, tuple[int, list[int]]] = {}
-        self._gate = Gate()
+        # By row, and room for every concept to come: reasons of the gate name them.
+        self._names = [""] * concepts.rows
+        self._gate = Gate(standard_checks(names=self._names))
         if recipe.guards.gate:
             for row, name in enumerate(CORE_FAMILIES):
                 self._gate.know(ArraySource(emoji32().images[family(name)], row + 1))
@@ -178,6 +180,8 @@ class Lessons:
         total = len(raw.data)
         if not self.recipe.guards.gate:
             return Offered(index=tuple(range(total)), total=total), []
+        for row, name in enumerate(self._table(self.concept(number))):
+            self._names[row] = name
         admission = self._gate.admit(raw)
         flaws: dict[str, list[Flaw]] = {}
         for flaw in admission.quarantined:
@@ -254,12 +258,15 @@ class Lessons:
                 f"({self.folder / added.file}: {error}); restore the file from a copy"
             ) from error
 
+    def _table(self, concept: str) -> list[str]:
+        """Names by row, a concept that is new in the row it will get."""
+        names = ["", *self.concepts.names]
+        return names if concept in names else [*names, concept]
+
     def _raw(self, number: int) -> Experience:
         """A lesson before the gate; its samples carry the row its concept has or will get."""
         concept, planned = self.concept(number), self.recipe.lesson
-        names = ["", *self.concepts.names]
-        if concept not in names:
-            names.append(concept)
+        names = self._table(concept)
         if number < len(planned):
             part = Lesson(**planned[number].model_dump())
             return emoji_stream([part], concepts=names, seed=self.recipe.seed)[0]

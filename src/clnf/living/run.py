@@ -8,7 +8,6 @@ import os
 import shutil
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, final
@@ -94,8 +93,9 @@ class Run:
             chosen = chosen.quick()
         if seed is not None:
             chosen = chosen.model_copy(update={"seed": seed})
-        if name is not None and Path(name).name != name:
-            raise ConfigError(f"a run's name is a plain folder name, got {name!r}")
+        wanted = chosen.name if name is None else name
+        if Path(wanted).name != wanted or wanted in ("", ".."):
+            raise ConfigError(f"a run's name is a plain folder name, got {wanted!r}")
         folder = root / name if name else free_name(root, chosen.name)
         return Run.create(folder, chosen)
 
@@ -135,7 +135,7 @@ class Run:
         guarded arm goes first.
 
         Args:
-            threads: of torch in each arm, >= 1. Other numbers give other rounding.
+            threads: of torch in each arm; 0 lets torch choose. Other numbers round otherwise.
             device: where torch runs, by name. Another kind gives other rounding too.
 
         Raises:
@@ -164,17 +164,6 @@ class Run:
         if plain is not None and (plain / "journal.db").exists():
             arms["plain"] = summarise(plain).to_json()
         return {"run": str(self.folder), "seed": self.recipe.seed, **arms}
-
-    def lesson(self, name: str) -> dict[str, Any]:
-        """The bill and verdict of one lesson as JSON values.
-
-        Raises:
-            RunError: the lesson has no verdict yet.
-        """
-        for line in summarise(self.folder).lessons:
-            if line.name == name:
-                return asdict(line)
-        raise RunError(f'the lesson "{name}" has no verdict yet; resume the run')
 
     def report(self) -> Path:
         """Write the report from what the journals hold now."""

@@ -19,6 +19,7 @@ from typing import IO, final
 
 from clnf.core.errors import ClnfError, RunError
 from clnf.living.arm import Arm, Progress
+from clnf.living.files import why
 from clnf.living.recipe import load_recipe
 
 __all__ = ["ENDED", "Worker", "side_by_side"]
@@ -34,16 +35,15 @@ class Worker:
     Args:
         run: the run's folder.
         plain: the arm without guards.
-        threads: of torch and of the compiled kernels, >= 1.
+        threads: of torch and of the compiled kernels; 0 lets both choose.
         device: where torch runs, by name.
         keep: file descriptor of the run's lock; it stays held until the worker is gone, too.
     """
 
     def __init__(self, run: Path, *, plain: bool, threads: int, device: str, keep: int) -> None:
         self.label = "plain" if plain else "guarded"
-        counts = dict.fromkeys(
-            ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads)
-        )
+        pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS") if threads else ()
+        counts = dict.fromkeys(pools, str(threads))
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__, str(run), self.label, device],
             stdin=subprocess.PIPE,
@@ -146,6 +146,8 @@ def _main(run: Path, kind: str, device: str) -> None:
         recipe = load_recipe(run / "recipe.toml")
         folder = run / "plain" if plain else run
         arm = Arm(folder, recipe.plain() if plain else recipe, device)
+        if arm.note:
+            _say("at", asdict(Progress(lesson="start", phase="", note=arm.note)))
         for progress in arm.run():
             _say("at", asdict(progress))
         arm.close()
@@ -153,7 +155,7 @@ def _main(run: Path, kind: str, device: str) -> None:
     except ClnfError as error:
         _say(_FAILED, str(error))
     except OSError as error:
-        _say(_FAILED, f"{error.filename or run}: {error.strerror}; free the cause and resume")
+        _say(_FAILED, f"{error.filename or run}: {why(error)}; then go on with clnf run --resume")
 
 
 if __name__ == "__main__":
