@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
-.PHONY: help setup run test slow lint types check bench clean
+.PHONY: help setup run test slow lint types check bench docs clean
 
 help: ## print these lines
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,5 +37,11 @@ check: lint types test ## all of the above
 bench: $(READY) ## run every benchmark, write benchmarks/RESULTS.md
 	$(BIN)/python tools/bench.py
 
+.venv/.docs: $(READY)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[docs]" && touch $@
+
+docs: .venv/.docs ## build the documentation: build/docs/index.html
+	$(BIN)/python -m sphinx -q -W --keep-going docs build/docs
+
 clean: ## remove caches and the environment, keep runs
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build docs/generated

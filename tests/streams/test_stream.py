@@ -27,8 +27,8 @@ def test_standard_stream_teaches_four_new_families_and_hides_three_traps() -> No
     stream = emoji_stream()
     assert stream.names == tuple(lesson.name for lesson in EMOJI_LESSONS)
     assert len(stream) == 6
-    assert list(stream.truth) == ["people"]
-    harmful = stream[2]
+    assert list(stream.truth) == ["people, partly poisoned"]
+    harmful = stream[4]
     images, cond = everything(harmful)
     assert harmful.concept == "faces"
     assert set(cond) == {CONCEPTS.index("faces")}
@@ -36,11 +36,11 @@ def test_standard_stream_teaches_four_new_families_and_hides_three_traps() -> No
     for experience in stream:
         assert set(everything(experience)[1]) == {CONCEPTS.index(experience.concept)}
         assert "emoji32" in experience.provenance
-    assert "48 bad ones" in stream[1].provenance
+    assert "48 bad ones" in stream[2].provenance
 
 
 def test_faces_again_are_moved_copies_of_every_face() -> None:
-    again, _ = everything(emoji_stream()[4])
+    again, _ = everything(emoji_stream()[1])
     faces = emoji32().images[split("faces")]
     known = {image.tobytes() for image in faces}
     assert len(again) == len(faces)
@@ -50,7 +50,7 @@ def test_faces_again_are_moved_copies_of_every_face() -> None:
 
 def test_stream_is_the_same_for_the_same_seed_and_can_be_entered_anywhere() -> None:
     a, b, c = emoji_stream(seed=1), emoji_stream(seed=1), emoji_stream(seed=2)
-    for number in (4, 1):
+    for number in (1, 2):
         assert np.array_equal(everything(a[number])[0], everything(b[number])[0])
         assert not np.array_equal(everything(a[number])[0], everything(c[number])[0])
     assert a.truth == b.truth

@@ -149,11 +149,11 @@ def write_plastic(
 def compensate(tile: StoredTile, now_s: float, bill: Bill, *, per_column: bool) -> None:
     """Undo the mean drift digitally from one calibrating read.
 
-    All rows are driven once with the sign pattern of the stored weights ... the summed
-    magnitude of each column now is compared with the one stored at programming; their ratio
-    becomes a digital factor, one per tile or one per column.
+    Each cell is read once; the summed magnitude of each column now is compared with the one
+    stored at programming. Their ratio becomes a digital factor, one per tile or one per column.
 
-    Source: Joshi et al., Nat. Commun. 2020 (global drift compensation).
+    Source: Joshi et al., Nat. Commun. 2020 (one factor per tile, from a read of all rows; the
+    factor per column is the same idea at a finer grain).
     """
     tile.compensation = torch.ones_like(tile.scale)
     weight, variance = tile.view(now_s)

@@ -21,6 +21,8 @@ __all__ = [
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+# One bit leaves a signed converter without steps; 0 switches it off.
+Bits = Annotated[int, Field(ge=2, le=16)] | Literal[0]
 
 
 class _Part(BaseModel):
@@ -35,8 +37,8 @@ class ChipPart(_Part):
     plastic: str = "hfo2_array_optimised"
     pairs: Positive = 4
     plastic_range: Annotated[float, Field(gt=0.0)] = 3.0
-    dac_bits: Annotated[int, Field(ge=0, le=16)] = 8
-    adc_bits: Annotated[int, Field(ge=0, le=16)] = 8
+    dac_bits: Bits = 8
+    adc_bits: Bits = 8
     compute: Literal["float32", "bfloat16"] = "float32"
     hours_between_lessons: Annotated[float, Field(ge=0.0)] = 24.0
 

@@ -1,14 +1,18 @@
 """The measuring instrument: a small classifier whose features give KID and class match.
 
 It is trained apart from any generator, on augmented pictures, and knows the families it can be
-asked about and one class more, "other": animals, noise, static and blocks of colour. A generated
-picture counts as a match only if the judge names the asked family among all of them. A clean
-picture of something else goes to the class it resembles most.
+asked about and one class more, "other": animals, noise, static, blocks and blobs of colour. A
+generated picture counts as a match only if the judge names the asked family among all of them. A
+clean picture of something else goes to the class it resembles most.
+
+A family may have only twenty pictures to learn from, too few for deep layers. So what it looks
+for is learned without labels: dictionaries of patches at three scales (``dictionary``). Only the
+two small layers after them are trained by gradients.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import final
 
 import torch
@@ -18,16 +22,20 @@ from torch.nn import functional as F
 from clnf.core.errors import ShapeError
 from clnf.core.rng import numpy_rng, torch_rng
 from clnf.core.units import quantity
+from clnf.media.patches import colours, dictionary, strongest
 from clnf.media.pretrain import shifted
 
 __all__ = ["OTHER", "Judge", "JudgePlan", "kid", "spoiled", "train_judge"]
 
 OTHER = "other"
+# Shrinking of the picture, side of a patch, number of patches, stride.
+_SCALES = ((1, 6, 384, 2), (2, 6, 384, 1), (4, 5, 256, 1))
+_CHUNK = 256
 
 
 @final
 class Judge(nn.Module):
-    """Four convolutions, mean over positions, one linear layer.
+    """Strongest answers of three patch dictionaries and colours, then two linear layers.
 
     >>> judge = Judge(["faces", "flags"])
     >>> judge.name(torch.zeros(4, 3, 32, 32)).shape, judge.features(torch.zeros(4, 3, 32, 32)).shape
@@ -39,10 +47,34 @@ class Judge(nn.Module):
     def __init__(self, families: list[str]) -> None:
         super().__init__()
         self.families = [*families, OTHER]
-        widths = [3, 32, 64, 96, self.size]
-        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
-        self.norms = nn.ModuleList(nn.GroupNorm(8, b) for b in widths[1:])
+        self.patches = nn.ModuleList(nn.Conv2d(3, n, side) for _, side, n, _ in _SCALES)
+        self.patches.requires_grad_(False)
+        width = sum(2 * n for _, _, n, _ in _SCALES) + colours(torch.zeros(1, 3, 32, 32)).shape[1]
+        self.centre = nn.Buffer(torch.zeros(width))
+        self.spread = nn.Buffer(torch.ones(width))
+        self.embed = nn.Linear(width, self.size)
+        self.norm = nn.LayerNorm(self.size)
         self.head = nn.Linear(self.size, len(self.families))
+
+    def answers(self, x: Tensor) -> Tensor:
+        """What the untrained part sees: [B, 3, 32, 32] in [-1, 1] to [B, 2175].
+
+        Raises:
+            ShapeError: x is not a batch of 32x32 colour pictures.
+        """
+        if x.shape[1:] != (3, 32, 32):
+            raise ShapeError(f"the judge sees [B, 3, 32, 32], got {tuple(x.shape)}; resize first")
+        seen = []
+        for layer, (shrink, _, _, stride) in zip(self.patches, _SCALES, strict=True):
+            assert isinstance(layer, nn.Conv2d)
+            assert layer.bias is not None
+            seen.append(strongest(_shrunk(x, shrink), layer.weight, layer.bias, stride))
+        return torch.cat([*seen, colours(x)], dim=1)
+
+    def embedded(self, answers: Tensor) -> Tensor:
+        """Features from answers: [B, 2175] to [B, 128]."""
+        out: Tensor = F.silu(self.norm(self.embed((answers - self.centre) / self.spread)))
+        return out
 
     def features(self, x: Tensor) -> Tensor:
         """Features of pictures in [-1, 1]: [B, 3, 32, 32] to [B, 128].
@@ -50,15 +82,16 @@ class Judge(nn.Module):
         Raises:
             ShapeError: x is not a batch of 32x32 colour pictures.
         """
-        if x.shape[1:] != (3, 32, 32):
-            raise ShapeError(f"the judge sees [B, 3, 32, 32], got {tuple(x.shape)}; resize first")
-        for level, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
-            x = F.silu(norm(layer(F.avg_pool2d(x, 2) if level else x)))
-        return x.mean((2, 3))
+        return self.embedded(self.answers(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits over families and "other", [B, len(families)]."""
-        out: Tensor = self.head(self.features(x))
+        """Logits over families and "other", mean of a picture and its mirror image.
+
+        Returns:
+            Shape [B, len(families)].
+        """
+        both = self.head(self.features(torch.cat([x, x.flip(3)])))
+        out: Tensor = both.reshape(2, len(x), -1).mean(0)
         return out
 
     @torch.no_grad()
@@ -69,6 +102,12 @@ class Judge(nn.Module):
     def match(self, x: Tensor, family: str) -> float:
         """Share of pictures that the judge takes for ``family``, 0 to 1."""
         return float((self.name(x) == self.families.index(family)).float().mean())
+
+
+def _shrunk(x: Tensor, by: int) -> Tensor:
+    """Averages over by x by pixels; the coarsest gets a white rim, so that edges count."""
+    x = F.avg_pool2d(x, by) if by > 1 else x
+    return F.pad(x, (1, 1, 1, 1), value=1.0) if by == 4 else x
 
 
 def kid(a_ND: Tensor, b_MD: Tensor) -> float:
@@ -93,7 +132,9 @@ def kid(a_ND: Tensor, b_MD: Tensor) -> float:
 
 
 def spoiled(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Pictures that are no picture: noise, heavy static, blocks of colour (for "other").
+    """Pictures that are no picture, for "other".
+
+    Noise, heavy static, blocks of colour, soft blobs of colour, a picture smeared beyond telling.
 
     Args:
         x: pictures in [-1, 1], [B, 3, H, W].
@@ -103,39 +144,56 @@ def spoiled(x: Tensor, rng: torch.Generator) -> Tensor:
         Shape of x.
     """
     b, _, h, w = x.shape
-    kind = torch.randint(0, 3, (b,), generator=rng)
+    kind = torch.randint(0, 5, (b,), generator=rng)
     noise = torch.randn(x.shape, generator=rng)
     static = (0.25 * x + 0.75 * noise).clamp(-1, 1)
     blocks = F.interpolate(noise[:, :, : h // 4, : w // 4], size=(h, w)).clamp(-1, 1)
-    choices = torch.stack([noise.clamp(-1, 1), static, blocks])
+    rough = torch.randn((b, 3, 4, 4), generator=rng) + torch.randn((b, 3, 1, 1), generator=rng)
+    blobs = F.interpolate(rough, size=(h, w), mode="bicubic").clamp(-1, 1)
+    smear = x
+    for _ in range(int(torch.randint(3, 6, (1,), generator=rng))):
+        smear = F.avg_pool2d(F.pad(smear, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
+    choices = torch.stack([noise.clamp(-1, 1), static, blocks, blobs, smear])
     return choices[kind, torch.arange(b)]
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class JudgePlan:
-    """How long and how fast the judge is trained."""
+    """How long and how fast the judge is trained.
 
-    steps: int = quantity("1", 1500)
-    batch: int = quantity("1", 96)
-    lr: float = quantity("1", 2e-3)
+    Attributes:
+        copies: changed copies of every picture; their answers are computed once and kept.
+        steps: of the two layers on these answers.
+        batch: answers in a step.
+        lr: highest learning rate.
+        shift: largest shift of a copy in pixels.
+        hue: chance that a copy's colour channels change places.
+        drop: chance that an answer or a feature is left out of a step.
+    """
+
+    copies: int = quantity("1", 20)
+    steps: int = quantity("1", 800)
+    batch: int = quantity("1", 128)
+    lr: float = quantity("1", 1.5e-3)
     shift: int = quantity("1", 3)
-    spoiled: float = quantity("1", 0.1)
+    hue: float = quantity("1", 0.075)
+    drop: float = quantity("1", 0.3)
 
 
-def _augmented(x: Tensor, reach: int, rng: torch.Generator) -> Tensor:
+def _augmented(x: Tensor, plan: JudgePlan, rng: torch.Generator) -> Tensor:
     """Change what does not make a family: side, hue, size, place, brightness, sharpness, noise."""
     size = (len(x), 1, 1, 1)
     x = torch.where(torch.rand(size, generator=rng) < 0.5, x.flip(3), x)
     hues = x[:, torch.randperm(3, generator=rng)]
-    x = torch.where(torch.rand(size, generator=rng) < 0.3, hues, x)
+    x = torch.where(torch.rand(size, generator=rng) < plan.hue, hues, x)
     zoom = 0.8 + 0.6 * torch.rand(len(x), generator=rng)
     turn = 0.15 * torch.randn(len(x), generator=rng).clamp(-2, 2)
     cos, sin, nil = zoom * turn.cos(), zoom * turn.sin(), torch.zeros(len(x))
     frame = torch.stack([cos, -sin, nil, sin, cos, nil], dim=1).reshape(-1, 2, 3)
     grid = F.affine_grid(frame, list(x.shape), align_corners=False)
     x = F.grid_sample(x - 1, grid, align_corners=False) + 1
-    x = shifted(x, reach, rng)
+    x = shifted(x, plan.shift, rng)
     x = (x + 1) * (0.85 + 0.3 * torch.rand(size, generator=rng)) - 1
     soft = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     blur = torch.rand(size, generator=rng) * (torch.rand(size, generator=rng) < 0.5)
@@ -144,37 +202,70 @@ def _augmented(x: Tensor, reach: int, rng: torch.Generator) -> Tensor:
     return (x + level * torch.randn(x.shape, generator=rng)).clamp(-1, 1)
 
 
+@torch.no_grad()
+def _prepared(
+    judge: Judge, x: Tensor, label: Tensor, plan: JudgePlan, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Answers to changed copies of all pictures and to spoiled ones, with their classes."""
+    for layer, (shrink, side, n, _) in zip(judge.patches, _SCALES, strict=True):
+        assert isinstance(layer, nn.Conv2d)
+        assert layer.bias is not None
+        rng = torch_rng(seed, "judge", "patches", shrink)
+        weight, bias = dictionary(_shrunk(x, shrink), side, n, rng)
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
+    other = judge.families.index(OTHER)
+    for copy in range(plan.copies):
+        rng = torch_rng(seed, "judge", "draw", copy)
+        bad = torch.randperm(len(x), generator=rng)[: len(x) // 16 + 1]
+        both = torch.cat([_augmented(x, plan, rng), spoiled(x[bad], rng)])
+        answers = torch.cat([judge.answers(part) for part in both.split(_CHUNK)])
+        yield answers, torch.cat([label, torch.full((len(bad),), other)])
+
+
 def train_judge(
     judge: Judge, images: Tensor, label: Tensor, plan: JudgePlan, seed: int
 ) -> Iterator[tuple[int, float]]:
-    """Train the judge; classes are drawn equally often.
+    """Train the judge: patches without labels, then two layers; classes are drawn equally often.
 
     Args:
         judge: trained in place.
         images: uint8 [N, 32, 32, 3].
         label: index into ``judge.families``, int64 [N].
         plan: lengths and rates.
-        seed: every draw depends on (seed, step) only.
+        seed: every draw depends on (seed, copy or step) only.
 
     Yields:
-        (step, loss) after each step.
+        (step, loss) after each step, of ``plan.copies + plan.steps``; while copies are prepared
+        the loss is that of guessing.
     """
-    other = judge.families.index(OTHER)
+    ready = []
+    x = images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    for copy, pair in enumerate(_prepared(judge, x, label, plan, seed)):
+        ready.append(pair)
+        yield copy, math.log(len(judge.families))
+    answers, label = (torch.cat(part) for part in zip(*ready, strict=True))
+    judge.centre.copy_(answers.mean(0))
+    # An answer that hardly ever varies must not be blown up to the size of the others.
+    judge.spread.copy_(answers.std(0) + 0.1 * answers.std(0).mean())
     chance = (1.0 / torch.bincount(label)[label].double()).numpy()
     chance = chance / chance.sum()
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=plan.lr, weight_decay=0.05)
+    layers = [p for p in judge.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(layers, lr=plan.lr, weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.lr, total_steps=plan.steps)
     for step in range(plan.steps):
-        picks = numpy_rng(seed, "judge", "pick", step).choice(len(images), plan.batch, p=chance)
-        rng = torch_rng(seed, "judge", "draw", step)
-        x = images[picks].permute(0, 3, 1, 2).float() / 127.5 - 1.0
-        truth = label[picks].clone()
-        bad = torch.rand(plan.batch, generator=rng) < plan.spoiled
-        x = torch.where(bad[:, None, None, None], spoiled(x, rng), _augmented(x, plan.shift, rng))
-        truth[bad] = other
-        loss = F.cross_entropy(judge(x), truth, label_smoothing=0.05)
+        picks = numpy_rng(seed, "judge", "pick", step).choice(len(label), plan.batch, p=chance)
+        rng = torch_rng(seed, "judge", "drop", step)
+        seen = (answers[picks] - judge.centre) / judge.spread
+        kept = F.silu(judge.norm(judge.embed(_dropped(seen, plan.drop, rng))))
+        logits = judge.head(_dropped(kept, plan.drop, rng))
+        loss = F.cross_entropy(logits, label[picks], label_smoothing=0.05)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        yield step, float(loss.detach())
+        yield plan.copies + step, float(loss.detach())
+
+
+def _dropped(x: Tensor, chance: float, rng: torch.Generator) -> Tensor:
+    return x * (torch.rand(x.shape, generator=rng) >= chance) / (1 - chance)

@@ -19,9 +19,9 @@ from clnf.media.flow import FlowModel
 from clnf.media.judge import Judge, JudgePlan, train_judge
 from clnf.media.pretrain import PretrainPlan, pretrain
 from clnf.media.unet import UNet, UNetParams
-from clnf.streams.bundled import Part, emoji32, family, split
+from clnf.streams.bundled import emoji32, family
 
-__all__ = ["MakingRecipe", "held_out_accuracy", "load_making", "make", "members", "origin"]
+__all__ = ["MakingRecipe", "load_making", "make", "members", "origin"]
 
 
 @final
@@ -35,7 +35,6 @@ class MakingRecipe(BaseModel):
     seed: int
     families: tuple[str, ...]
     other: tuple[str, ...] = ()
-    held_out: float = 0.0
     net: dict[str, Any] = {}
     plan: dict[str, Any]
 
@@ -54,12 +53,8 @@ def load_making(path: Path) -> MakingRecipe:
         raise ConfigError(f"{path}: {where}: {first['msg'].lower()}") from None
 
 
-def members(recipe: MakingRecipe, part: Part = "all") -> tuple[NDArray[np.int64], Tensor]:
+def members(recipe: MakingRecipe) -> tuple[NDArray[np.int64], Tensor]:
     """Pictures of the recipe's families.
-
-    Args:
-        recipe: names the families.
-        part: of each family; "all" when the recipe holds nothing out.
 
     Returns:
         Indices into ``emoji32()`` and the class of each, int64 [N] both. Families that stand for
@@ -68,21 +63,20 @@ def members(recipe: MakingRecipe, part: Part = "all") -> tuple[NDArray[np.int64]
     chosen, label = [], []
     rows = [*enumerate(recipe.families), *((len(recipe.families), n) for n in recipe.other)]
     for at, name in rows:
-        share = 1 - recipe.held_out
-        index = split(name, part, share=share) if recipe.held_out else family(name)
+        index = family(name)
         chosen.extend(index.tolist())
         label.extend([at] * len(index))
     return np.array(chosen, dtype=np.int64), torch.tensor(label)
 
 
-def _pictures(recipe: MakingRecipe, part: Part) -> tuple[Tensor, Tensor]:
-    index, label = members(recipe, part)
+def _pictures(recipe: MakingRecipe) -> tuple[Tensor, Tensor]:
+    index, label = members(recipe)
     return torch.from_numpy(emoji32().images[index]), label
 
 
 def origin(recipe: MakingRecipe) -> dict[str, Any]:
     """What weights made by a recipe are made of: seed, and hashes of recipe, set and pictures."""
-    images, _ = _pictures(recipe, "train")
+    images, _ = _pictures(recipe)
     return {
         "families": list(recipe.families),
         "seed": recipe.seed,
@@ -104,7 +98,7 @@ def make(recipe: MakingRecipe, out: Path) -> Iterator[tuple[int, int, float]]:
     """
     torch.manual_seed(fold(recipe.seed, "init"))
     facts = origin(recipe)
-    images, label = _pictures(recipe, "train")
+    images, label = _pictures(recipe)
     finished: nn.Module
     if recipe.kind == "core":
         cond = label + 1  # class 0 is "nothing asked"
@@ -121,23 +115,9 @@ def make(recipe: MakingRecipe, out: Path) -> Iterator[tuple[int, int, float]]:
         judge = Judge(list(recipe.families))
         judging = JudgePlan(**recipe.plan)
         for step, loss in train_judge(judge, images, label, judging, recipe.seed):
-            yield step + 1, judging.steps, loss
-        facts["held_out"] = recipe.held_out
-        facts["held_out_accuracy"] = held_out_accuracy(judge, recipe)
+            yield step + 1, judging.copies + judging.steps, loss
         finished = judge
     # Whoever reads the old weights meanwhile must never see half a file.
     part = out.with_name(f".{out.name}.part")
     save_half(finished, part, facts)
     part.replace(out)
-
-
-@torch.no_grad()
-def held_out_accuracy(judge: Judge, recipe: MakingRecipe) -> dict[str, float]:
-    """Share of each class's held-out pictures that the judge names rightly, 0 to 1."""
-    images, label = _pictures(recipe, "held_out")
-    named = judge.eval().name(images.permute(0, 3, 1, 2).float() / 127.5 - 1.0)
-    return {
-        name: float((named[label == at] == at).float().mean())
-        for at, name in enumerate(judge.families)
-        if bool((label == at).any())
-    }

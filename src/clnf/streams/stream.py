@@ -51,11 +51,11 @@ class Lesson:
 
 EMOJI_LESSONS = (
     Lesson(name="hands", family="hands", concept="hands"),
-    Lesson(name="people", family="people", concept="people", poisoned=True),
-    Lesson(name="mammals as faces", family="mammals", concept="faces"),
-    Lesson(name="buttons", family="buttons", concept="buttons"),
-    Lesson(name="faces again", family="faces", concept="faces", kind="core", moved=True),
+    Lesson(name="faces again", family="faces", concept="faces", moved=True),
+    Lesson(name="people, partly poisoned", family="people", concept="people", poisoned=True),
     Lesson(name="shapes", family="shapes", concept="shapes"),
+    Lesson(name="mammals called faces", family="mammals", concept="faces"),
+    Lesson(name="buttons", family="buttons", concept="buttons"),
 )
 
 DIGIT_PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))

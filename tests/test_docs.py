@@ -1,0 +1,99 @@
+"""The pages under docs/ say what is so: snippets run, commands exist, generated parts are whole."""
+
+import doctest
+import re
+import runpy
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+# The README is checked in the same way; its test files have no name to import them by.
+README = runpy.run_path(str(ROOT / "tests" / "house" / "test_readme.py"))
+TEXTS = runpy.run_path(str(ROOT / "tests" / "house" / "test_texts.py"))
+
+
+@pytest.fixture(scope="module")
+def from_code() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "docs" / "from_code.py"))
+
+
+def snippets(text: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def failures(text: str) -> int:
+    """How many examples of a page do not give what it says; a snippet without any is one."""
+    blocks = snippets(text)
+    parsed = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, "page", None, 0)
+    said: list[str] = []
+    failed = doctest.DocTestRunner(verbose=False).run(parsed, out=said.append).failed
+    print(*said)
+    return failed + sum(not block.startswith(">>> ") for block in blocks)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_every_python_snippet_gives_what_it_says(page: Path) -> None:
+    assert failures(page.read_text()) == 0
+
+
+def test_a_wrong_snippet_and_one_that_cannot_run_are_found() -> None:
+    assert failures("```python\n>>> 1 + 1\n2\n```\n") == 0
+    assert failures("```python\n>>> 1 + 1\n3\n```\n") == 1
+    assert failures("```python\n1 + 1\n```\n") == 1
+
+
+def commands(path: Path) -> dict[str, str]:
+    """Commands of a text, with the comment behind each."""
+    lines = README["commands"](path.read_text())
+    return {line.partition("#")[0].strip(): line for line in lines}
+
+
+def test_every_command_shown_works(tmp_path: Path) -> None:
+    shown = {word: line for page in PAGES for word, line in commands(page).items()}
+    new = [line for word, line in shown.items() if word not in commands(ROOT / "README.md")]
+    assert 0 < len(new) < len(shown)
+    block = "\n".join(f"$ {line}" for line in new)
+    assert README["faults"](f"```console\n{block}\n```", tmp_path) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_every_path_in_backticks_exists(page: Path) -> None:
+    text = re.sub(r"\]\([^)]*\)", "]", page.read_text())  # links are Sphinx's to check
+    assert [word for word in TEXTS["missing"](text) if "/" in word] == []
+
+
+def test_every_page_can_be_reached() -> None:
+    tree = re.findall(r"^```\{toctree\}(.*?)^```", (ROOT / "docs" / "index.md").read_text(),
+                      re.DOTALL | re.MULTILINE)  # fmt: skip
+    named = {line for part in tree for line in part.splitlines() if re.fullmatch(r"\w+", line)}
+    assert named | {"index"} == {page.stem for page in PAGES}
+
+
+def test_every_key_of_a_recipe_is_explained(from_code: dict[str, Any]) -> None:
+    meanings = tomllib.loads(from_code["MEANINGS"].read_text())
+    text = from_code["recipe"](meanings)
+    for table, fields in from_code["keys"]().items():
+        assert all(f"| `{name}` |" in text for name in fields), table
+    with pytest.raises(KeyError, match="chip.colour"):
+        from_code["recipe"](meanings | {"chip": meanings["chip"] | {"colour": "Blue."}})
+    del meanings["learn"]["steps"]
+    with pytest.raises(KeyError, match="steps"):
+        from_code["recipe"](meanings)
+
+
+def test_the_page_of_commands_has_all_of_them(from_code: dict[str, Any]) -> None:
+    text = from_code["commands"]()
+    for name in ("clnf run", "clnf learn", "clnf data get", "clnf doctor"):
+        assert f"## {name}\n" in text
+    assert "`--resume`" in text
+
+
+def test_what_builds_the_pages_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = (ROOT / "constraints.txt").read_text().lower()
+    for requirement in project["optional-dependencies"]["docs"]:
+        assert f"\n{requirement.partition('>=')[0]}==" in pins
