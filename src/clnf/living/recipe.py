@@ -143,7 +143,8 @@ class Recipe(_Part):
         tree["learn"]["steps"] = 16
         tree["learn"]["batch"] = 16
         tree["guards"] |= {"rehearsed": 12, "rehearsed_core": 5, "fisher_samples": 8}
-        tree["probe"] |= {"samples": 6, "steps": 4}
+        # The distance of six pictures is noisy; their match still shows what a lesson broke.
+        tree["probe"] |= {"samples": 6, "steps": 4, "kid_tolerance": 0.7}
         tree["snapshot_steps"] = 4
         return Recipe.model_validate(tree)
 
