@@ -28,4 +28,4 @@ def test_titles_become_plain_file_names(tmp_path: Path) -> None:
     assert safe_name("") == "unnamed"
     save_strips(tmp_path, "a/b", {"x": torch.zeros(9, 3, 4, 4)})
     with Image.open(tmp_path / "a_b" / "x.png") as strip:
-        assert strip.size == (8 * 6 - 2, 4)
+        assert strip.size == (4 * 6 - 2, 2 * 6 - 2)

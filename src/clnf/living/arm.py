@@ -141,6 +141,7 @@ class Arm:
         self._measure("start")
         self.origin_row = self.row
         self.cursor = {"lesson": 0, "at": 0, "offered": None}
+        self._settle()
         self._snapshot()
         seen = f"first pictures, of what it knows already: {self.folder / 'media' / 'start'}"
         yield Progress(lesson="start", phase="", note=seen, share=self._share())
@@ -277,12 +278,16 @@ class Arm:
         )
         self.cursor = {"lesson": number + 1, "at": 0, "offered": None}
         self.before = {}
-        if self.finished:
-            self.journal.append("ledger", self.step, {"rows": chip.ledger.state()})
+        self._settle()
         self._snapshot()
         yield Progress(
             lesson=name, phase="verdict", done=1, note=f"{verdict.action}: {verdict.reason}"
         )
+
+    def _settle(self) -> None:
+        """Write down the whole bill when there is nothing more to teach."""
+        if self.finished:
+            self.journal.append("ledger", self.step, {"rows": self.model.chip.ledger.state()})
 
     def _measure(self, after: str) -> None:
         """Draw every known concept, judge it, and keep the pictures."""

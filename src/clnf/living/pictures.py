@@ -44,11 +44,11 @@ def grid(images: NDArray[np.uint8], across: int, *, gap: int = 2, scale: int = 1
 
 
 def save_strips(folder: Path, after: str, pictures: dict[str, Tensor], *, most: int = 8) -> None:
-    """Save the first pictures of each concept as one strip: ``after/concept.png``."""
+    """Save the first pictures of each concept in rows of four: ``after/concept.png``."""
     target = folder / safe_name(after)
     target.mkdir(parents=True, exist_ok=True)
     for concept, x in pictures.items():
-        grid(to_bytes(x[:most]), most).save(target / f"{safe_name(concept)}.png")
+        grid(to_bytes(x[:most]), 4).save(target / f"{safe_name(concept)}.png")
 
 
 def safe_name(text: str) -> str:

@@ -70,7 +70,7 @@ def render(folder: Path, plain: Path | None) -> str:
         concepts=guarded.concepts,
         facts=_facts(guarded, other),
         strips=[
-            (title, _strips(where, arm))
+            (title, [row["after"] for row in arm.rows], _strips(where, arm))
             for (title, arm), where in zip(arms, (folder, plain), strict=False)
             if where is not None
         ],
@@ -105,14 +105,14 @@ def _shade(match: float) -> str:
     return f"rgb({red},{green},{blue})"
 
 
-def _strips(folder: Path, arm: ArmSummary) -> list[tuple[str, list[tuple[str, str]]]]:
+def _strips(folder: Path, arm: ArmSummary) -> list[tuple[str, list[str]]]:
     table = []
     for concept in arm.concepts:
         cells = []
         for row in arm.rows:
             file = folder / "media" / safe_name(row["after"]) / f"{safe_name(concept)}.png"
             # An empty cell keeps the columns in step where the concept was not taught yet.
-            cells.append((row["after"], _uri(file.read_bytes()) if file.exists() else ""))
+            cells.append(_uri(file.read_bytes()) if file.exists() else "")
         table.append((concept, cells))
     return table
 
