@@ -34,6 +34,7 @@ def test_a_resolved_recipe_reads_back_as_itself(tmp_path: Path) -> None:
         ("name = 'x'\nspeed = 3", "speed"),
         ("name = 'x'\n[learn]\nsteps = 0", "learn.steps is 0"),
         ("name = 'x'\n[probe]\ntolerance = 2.0", "probe.tolerance is 2.0"),
+        ("name = 'x'\n[chip]\nadc_bits = 1", "chip.adc_bits is 1: one bit leaves"),
         ("name = ", "not valid TOML"),
     ],
 )

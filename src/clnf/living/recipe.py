@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from clnf.core.errors import ConfigError
 from clnf.core.toml import load_toml
@@ -21,8 +21,15 @@ __all__ = [
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-# One bit leaves a signed converter without steps; 0 switches it off.
-Bits = Annotated[int, Field(ge=2, le=16)] | Literal[0]
+
+
+def _not_one(bits: int) -> int:
+    if bits == 1:
+        raise ValueError("one bit leaves a signed converter no steps; take 0 for none, or 2 to 16")
+    return bits
+
+
+Bits = Annotated[int, Field(ge=0, le=16), AfterValidator(_not_one)]
 
 
 class _Part(BaseModel):
@@ -161,7 +168,7 @@ def _parse_recipe(values: dict[str, Any], where: str) -> Recipe:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(
-            f"{where}: {key} is {first.get('input')!r}: {first['msg'].lower()}"
+            f"{where}: {key} is {first.get('input')!r}: {first['msg'].removeprefix('Value error, ').lower()}"
         ) from None
 
 
