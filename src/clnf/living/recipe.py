@@ -167,9 +167,8 @@ def _parse_recipe(values: dict[str, Any], where: str) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(
-            f"{where}: {key} is {first.get('input')!r}: {first['msg'].removeprefix('Value error, ').lower()}"
-        ) from None
+        rule = first["msg"].removeprefix("Value error, ").lower()
+        raise ConfigError(f"{where}: {key} is {first.get('input')!r}: {rule}") from None
 
 
 def load_recipe(path: Path) -> Recipe:
