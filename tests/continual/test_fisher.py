@@ -242,11 +242,20 @@ def test_bad_requests_are_named(classifier, lesson):
         FisherParams(samples=0)
     with pytest.raises(DataError, match="positive weight"):
         diagonal_fisher(model, Batch.of(torch.zeros(2, 5), 0, 0.0), {}, torch.Generator())
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(DataError, match="no finite sample"):
         Fisher(model, seed=0).measure(lesson(x=torch.full((4, 5), torch.nan)))
     model.requires_grad_(False)
     with pytest.raises(ConfigError, match="frozen"):
         diagonal_fisher(model, batch_of(2), dict(model.named_parameters()), torch.Generator())
+
+
+def test_broken_samples_have_no_say(classifier, lesson):
+    x = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    broken = torch.cat([x, torch.full((3, 5), torch.nan)])
+    model = classifier()
+    few, all_ = (Fisher(model, seed=0).measure(lesson(x=part)) for part in (x, broken))
+    for name, value in few.items():
+        torch.testing.assert_close(all_[name], value)
 
 
 def test_large_models_go_sample_by_sample():

@@ -247,7 +247,10 @@ class Fisher:
         """Diagonal Fisher of a lesson's data at the present weights.
 
         Asked again about the same lesson with unchanged weights it gives the same tensors
-        without computing; do not change them in place.
+        without computing; do not change them in place. Samples that are not finite are left out.
+
+        Raises:
+            DataError: no finite sample was drawn.
         """
         key = self._key(experience)
         if self._last is None or self._last[0] != key:
@@ -258,6 +261,12 @@ class Fisher:
         rng = torch_rng(self._seed, "fisher", experience.name)
         index = torch.randperm(len(experience.data), generator=rng)[: self._params.samples]
         batch = experience.data.take(index)
+        # The learner refuses steps on broken samples; they have no say in what matters either.
+        whole = torch.nonzero(batch.x.flatten(1).isfinite().all(1)).flatten()
+        if not len(whole):
+            raise DataError(f"lesson {experience.name!r} gave no finite sample to measure")
+        if len(whole) < len(index):
+            batch = batch.select(whole)
         if self.parameters:
             batch = batch.to(next(iter(self.parameters.values())).device)
         if self._relabel is not None:
