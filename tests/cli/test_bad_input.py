@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from clnf.streams.folder import read_folder
 from clnf.streams.gate import Gate
 
 Ends = Callable[..., str]
+Said = tuple[int, str, str]
 
 
 @pytest.fixture
@@ -161,7 +163,8 @@ def test_feedback_that_cannot_be_measured_is_refused(tmp_path: Path, arm: Arm) -
         (good, large, "faces", "large.png cannot be used: 64x64, it must have 32x32 pixels"),
         (good, same, "faces", "nothing to learn"),
         (drawn(tmp_path / "b.png", index="x"), fixed, "faces", "its making is damaged"),
-        (drawn(tmp_path / "c.png", steps=0), fixed, "faces", "steps must be 1 to 1000, got 0"),
+        (drawn(tmp_path / "c.png", steps=0), fixed, "faces", "steps is 0: should be greater than"),
+        (drawn(tmp_path / "f.png", index=1.5), fixed, "faces", "damaged: index is 1.5"),
         (drawn(tmp_path / "d.png", text="{half"), fixed, "faces", "its making is damaged"),
         (drawn(tmp_path / "e.png", text="[1]"), fixed, "faces", "its making is damaged"),
     ]
@@ -237,14 +240,26 @@ def test_a_second_writer_is_told_who_writes(made: Path, tmp_path: Path, ends: En
             assert "is being written by process" in ends(*command)
 
 
+LESSON = 'name = "a"\n[[lesson]]\nname = "{}"\nfamily = "{}"\nconcept = "{}"\n'
+SECOND = '[[lesson]]\nname = "x_y"\nfamily = "people"\nconcept = "people"\n'
+
+
 @pytest.mark.parametrize(
     ("recipe", "sentence"),
     [
         (None, "no recipe at .*; give the path of a .toml file"),
         ("name = ", "is not valid TOML"),
         ('name = "a"\nsped = 3', "sped is 3"),
-        ('name = "a"\n[learn]\nlr = -1.0', "learn.lr is -1.0: input should be greater than 0"),
-        ("seed = 1", "name"),
+        ('name = "a"\n[learn]\nlr = -1.0', "learn.lr is -1.0: should be greater than 0"),
+        ("seed = 1", "name is missing"),
+        ('name = "a"\n[learn]\nlr = inf', "learn.lr is inf: should be a finite number"),
+        ('name = "a"\n[chip]\ncore = "foo"', "chip.core is 'foo': no material 'foo'"),
+        ('name = "a"\n[adapter]\nrank = 100000000', "adapter.rank is 100000000"),
+        ('name = "a"\n[probe]\nsamples = 1', "probe.samples is 1"),
+        (LESSON.format("x", "zzz", "zzz"), "lesson.0.family is 'zzz': no emoji family 'zzz'"),
+        (LESSON.format("x", "hands", "Faces"), '"faces" is too like the known concept "faces"'),
+        (LESSON.format("start", "hands", "hands"), "'start' needs a name that no other row has"),
+        (LESSON.format("x y", "hands", "hands") + SECOND, "'x_y' needs a name that no other"),
     ],
 )
 def test_a_wrong_recipe_makes_no_run(
@@ -259,16 +274,44 @@ def test_a_wrong_recipe_makes_no_run(
 
 def test_names_and_options_that_do_not_fit(tmp_path: Path, made: Path, ends: Ends) -> None:
     runs = tmp_path / "runs"
-    for name in ("a/b", "..", "."):
+    for name in ("a/b", "..", ".", "a\nb"):
         sentence = f"a plain folder name, got {name!r}"
         assert sentence in ends("run", "--runs", runs, "--name", name)
     assert "no run in" in ends("run", "--runs", runs, "--resume", "none")
+    assert "a plain folder name, got ''" in ends("run", "--runs", runs, "--resume", "")
     assert not runs.exists()
     why = ends("run", "--runs", made.parent, "--name", made.name)
     assert "exists already; resume it with --resume or choose another --name" in why
     why = ends("run", "--runs", made.parent, "--resume", made.name, "--seed", 4)
     assert "--resume goes on with the run's own recipe" in why
     assert "no run in" in ends("report", tmp_path)
+    assert f"give one of them, such as {made}" in ends("report", made.parent)
+
+
+def test_a_run_that_lost_its_snapshots_keeps_its_journal(
+    tmp_path: Path, tiny: Path, clnf: Callable[..., Said], ends: Ends
+) -> None:
+    tiny.write_text(tiny.read_text() + '[[lesson]]\nname="h"\nfamily="hands"\nconcept="hands"\n')
+    assert clnf("run", tiny, "--runs", tmp_path)[0] == 0
+    folder = tmp_path / "tiny"
+    kept = (folder / "journal.db").read_bytes()
+    shutil.rmtree(folder / "snapshots")
+    for command in (
+        ("learn", folder, tmp_path, "--concept", "cats"),
+        ("run", "--runs", tmp_path, "--resume", "tiny"),
+    ):
+        assert "lessons in its journal but no snapshots; put the folder" in ends(*command)
+    assert (folder / "journal.db").read_bytes() == kept
+
+
+def test_a_journal_that_was_changed_makes_no_report(tmp_path: Path, made: Path, ends: Ends) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(made, folder)
+    with sqlite3.connect(folder / "journal.db") as db:
+        db.execute("UPDATE measures SET value = 1 WHERE row = 1")
+    assert "row 1 of its measures does not match its hash" in ends("report", folder)
+    (folder / "journal.db").write_bytes(b"")
+    assert "is empty or not a journal" in ends("report", folder)
 
 
 # Ctrl-C

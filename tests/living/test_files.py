@@ -55,3 +55,15 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="a/b") as error:
         write_whole([(tmp_path / "a" / "b", b"new")])
     assert why(error.value) != "the disk is full"
+
+
+def test_a_folder_in_the_way_of_one_leaves_the_others_as_they_were(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"old")
+    (tmp_path / "b").mkdir()
+    with pytest.raises(IsADirectoryError, match="a folder has that name") as error:
+        write_whole([(tmp_path / "a", b"new"), (tmp_path / "b", b"new")])
+    assert error.value.filename == str(tmp_path / "b")
+    assert names(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"old"
+    with pytest.raises(OSError, match="too long"):
+        write_whole([(tmp_path / ("x" * 300), b"new")])

@@ -54,6 +54,13 @@ def test_a_concept_learned_earlier_is_held_against_the_lesson_before() -> None:
     assert "hands" in verdict.reason
 
 
+def test_what_a_commit_allowed_to_be_lost_is_named() -> None:
+    before = after(faces=0.9, flags=1.0, hands=0.8, people=0.6)
+    verdict = MONITOR.judge(before, after(faces=0.9, flags=1.0, hands=0.5, people=0.6))
+    assert verdict.reason == "core held; learned since held (largest fall: hands, 30%)"
+    assert MONITOR.judge(ORIGIN, ORIGIN).reason == "core held"
+
+
 def test_a_concept_that_still_matches_but_looks_strange_is_rolled_back() -> None:
     origin = Quality({"match": {"faces": 1.0, "flags": 1.0}, "kid": {"faces": 0.02, "flags": 0.0}})
     monitor = KeepKnowledge(core=("faces", "flags"), origin=origin)

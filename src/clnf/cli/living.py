@@ -36,19 +36,25 @@ def run(
     runs: Root = Path("runs"),
     resume: Annotated[str | None, typer.Option(help="Go on with this run.")] = None,
     quick: Annotated[bool, typer.Option(help="The same path with short lessons.")] = False,
-    seed: Annotated[int | None, typer.Option(help="Another seed than the recipe's.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**63 - 1, help="Another seed than the recipe's.")
+    ] = None,
     device: DeviceName = "cpu",
     threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
     """Teach the model a stream of lessons on its chip, beside plain fine-tuning."""
     from clnf.cli.screen import show_run
-    from clnf.living.run import Run
+    from clnf.living.run import Run, plain_name
 
-    if resume and (recipe or name or quick or seed is not None):
+    if resume is None:
+        place(device, threads)
+        one = Run.start(runs, name, recipe, quick=quick, seed=seed)
+    elif recipe or name or quick or seed is not None:
         raise ConfigError("--resume goes on with the run's own recipe; leave out all but --runs")
-    place(device, threads)
-    one = Run(runs / resume) if resume else Run.start(runs, name, recipe, quick=quick, seed=seed)
+    else:
+        place(device, threads)
+        one = Run(runs / plain_name(resume))
     with _writing(one, Bars(quiet=as_json)) as bars:
         _watch(bars, one.go(threads=threads, device=device))
     emit(one.summary(), as_json, lambda: show_run(one))

@@ -29,6 +29,9 @@ def show_run(run: Run) -> None:
             print(f"core lost: {guarded.core_drop():.1f} points with guards, "
                   f"{other.core_drop():.1f} without")  # fmt: skip
     wear = guarded.wear
+    learned = guarded.learned_mean() if guarded.rows else None
+    if learned is not None:
+        print(f"learned: {100 * learned:.0f} % of what it learned is drawn right at the end")
     if wear:
         print(f"bill: {si(guarded.total_j(), 'J')}, {si(guarded.total_s(), 's')} of tile time")
         print(f"most worn cell: {wear['pulses_on_it']} pulses, {_life(wear['life_lessons'])}")
@@ -96,11 +99,14 @@ def _verdicts(lines: "list[LessonLine] | tuple[LessonLine, ...]") -> None:
 
 
 def _matrix(title: str, arm: ArmSummary) -> None:
-    rows = [
-        (
-            row["after"],
-            *(f"{100 * row['match'][c]:.0f}" if c in row["match"] else "-" for c in arm.concepts),
-        )
-        for row in arm.rows
-    ]
+    rows = [(row["after"], *(_known(row, c) for c in arm.concepts)) for row in arm.rows]
+    if any("KID" in cell for row in rows for cell in row[1:]):
+        title += "; of your own concepts, which the judge does not know, the KID"
     show_table(["after", *arm.concepts], rows, title=title)
+
+
+def _known(row: dict[str, Any], concept: str) -> str:
+    if concept in row["match"]:
+        return f"{100 * row['match'][concept]:.0f}"
+    kid = row["kid"].get(concept)
+    return "-" if kid is None else f"KID {kid:.2f}"

@@ -4,11 +4,24 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clnf.core.errors import ConfigError
 
-__all__ = ["dump_toml", "load_toml", "recipe_hash"]
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+__all__ = ["broken_rule", "dump_toml", "load_toml", "recipe_hash"]
+
+
+def broken_rule(error: "ValidationError") -> str:
+    """The first broken rule of a table of values as half a sentence: key, value, rule."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    rule = first["msg"].removeprefix("Value error, ").removeprefix("Input ").lower()
+    if first["type"] == "missing":
+        return f"{key} is missing"
+    return f"{key} is {first['input']!r}: {rule}" if key else rule
 
 
 def load_toml(path: Path) -> dict[str, Any]:

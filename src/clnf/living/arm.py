@@ -73,9 +73,7 @@ class Arm:
         self.recipe = recipe
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "snapshots").exists():
-            # Killed before its first snapshot: what it wrote is written anew.
-            for file in folder.glob("journal.db*"):
-                file.unlink()
+            _begin_anew(folder)
         self.journal = Journal(folder / "journal.db")
         self.model = LivingModel(recipe, device)
         self.lessons = Lessons(recipe, folder / "lessons", self.model.concepts)
@@ -346,3 +344,23 @@ def _wear(chip: Chip) -> dict[str, Any]:
         "life_lessons": min(wear.life_lessons for wear in tiles.values()),
         "simulated_clock_s": chip.clock_s,
     }
+
+
+def _begin_anew(folder: Path) -> None:
+    """Clear away what an arm wrote that was killed before its first snapshot.
+
+    Raises:
+        RunError: the journal speaks of lessons, so the snapshots were taken away.
+    """
+    file = folder / "journal.db"
+    if not file.exists():
+        return
+    with Journal(file) as journal:
+        taught = journal.events("gate")
+    if taught:
+        raise RunError(
+            f"{folder} has lessons in its journal but no snapshots; put the folder "
+            f"{folder / 'snapshots'} back, or start a new run"
+        )
+    for part in folder.glob("journal.db*"):
+        part.unlink()

@@ -4,6 +4,7 @@ from typing import Any, final
 
 from clnf.core.errors import ConfigError
 from clnf.living.pictures import safe_name
+from clnf.media.judge import OTHER
 
 __all__ = ["Concepts"]
 
@@ -44,6 +45,8 @@ class Concepts:
                 f"a concept's name has 1 to {_LONGEST} printable characters and no space at its "
                 f"ends, got {name[: _LONGEST + 1]!r}"
             )
+        if name.casefold() == OTHER:
+            raise ConfigError(f'"{OTHER}" is what the judge calls a picture of nothing; rename it')
         if name in self.names:
             return
         if len(self.names) + 1 >= self.rows:

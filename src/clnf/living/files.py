@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["why", "write_whole"]
@@ -36,6 +37,8 @@ def write_whole(files: Iterable[tuple[Path, bytes]], *, durable: bool = True) ->
         for path, content in files:
             draft = path.with_name(f".{path.name}.new")
             drafts.append((draft, path))
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "a folder has that name", str(path))
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with draft.open("wb") as file:
@@ -49,6 +52,7 @@ def write_whole(files: Iterable[tuple[Path, bytes]], *, durable: bool = True) ->
             draft.replace(path)
     finally:
         for draft, _ in drafts:
-            if draft.parent.is_dir():
-                draft.unlink(missing_ok=True)
+            # What cannot be removed was never there: its name is too long, or its folder missing.
+            with suppress(OSError):
+                draft.unlink()
     return [path for _, path in drafts]

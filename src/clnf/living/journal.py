@@ -245,9 +245,13 @@ class Journal:
                 "WHERE row > ? AND (? IS NULL OR event = ?) ORDER BY row",
                 (after, event, event),
             ).fetchall()
-        return [
-            Event(row=r, step=s, event=e, payload=json.loads(p), hash=h) for r, s, e, p, h in rows
-        ]
+        try:
+            return [
+                Event(row=r, step=s, event=e, payload=json.loads(p), hash=h)
+                for r, s, e, p, h in rows
+            ]
+        except ValueError as error:
+            raise RunError(f"{self.path} was changed: an event is no JSON ({error})") from None
 
     def measures(self, measure: str | None = None) -> list[Measure]:
         """Measured values in order, all or those of one measure."""
@@ -334,6 +338,8 @@ def _sentence(path: Path, error: sqlite3.Error) -> str:
         return f"{path} has been locked by another process for {BUSY_S:.0f} s; try again later"
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return f"{path} is damaged or not a journal; restore it from a copy"
+    if "no such table" in str(error):
+        return f"{path} is empty or not a journal; restore it from a copy, or start a new run"
     return f"{path} could not be used: {error}"
 
 

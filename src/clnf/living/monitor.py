@@ -59,9 +59,15 @@ class KeepKnowledge:
         broken = self._broken(before, after)
         if broken:
             return Verdict(action="rollback", reason="; ".join(broken), before=before, after=after)
-        falls = {c: self.origin.get("match", c) - after.get("match", c) for c in self.core}
-        worst = max(falls, key=lambda c: falls[c])
-        reason = f"core held: largest fall {max(falls[worst], 0.0):.0%} ({worst})"
+        core = {c: self.origin.get("match", c) - after.get("match", c) for c in self.core}
+        since = {
+            c: was - after.get("match", c)
+            for c, was in before.measures["match"].items()
+            if c not in self.core
+        }
+        reason = f"core held{_worst(core)}"
+        if since:
+            reason += f"; learned since held{_worst(since)}"
         return Verdict(action="commit", reason=reason, before=before, after=after)
 
     def _broken(self, before: Quality, after: Quality) -> list[str]:
@@ -86,6 +92,12 @@ class KeepKnowledge:
             if concept not in self.core and not fall <= params.learned_tolerance:
                 broken.append(_sentence(concept, fall, params.learned_tolerance))
         return broken
+
+
+def _worst(falls: dict[str, float]) -> str:
+    """The largest fall that a verdict allowed."""
+    worst = max(falls, key=lambda c: falls[c])
+    return f" (largest fall: {worst}, {falls[worst]:.0%})" if falls[worst] > 0 else ""
 
 
 def _sentence(what: str, fall: float, allowed: float) -> str:

@@ -22,15 +22,27 @@ SECONDS_PER_DAY = 86400.0
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"),
              (1e-9, "n"), (1e-12, "p"), (1e-15, "f"))  # fmt: skip
 
+_WORK = {
+    "read": "products in the arrays",
+    "dac": "input converters",
+    "adc": "output converters",
+    "shift_add": "adding up partial sums",
+    "buffer": "moving numbers",
+    "pulse": "write pulses",
+    "verify": "reads that check a write",
+    "digital": "digital logic",
+}
+
 
 def si(value: float, unit: str) -> str:
     """A quantity with an SI prefix and three digits.
 
-    >>> si(0.00123, "J"), si(0.0, "s")
-    ('1.23 mJ', '0 s')
+    >>> si(0.00123, "J"), si(999.9, "J"), si(0.0, "s")
+    ('1.23 mJ', '1 kJ', '0 s')
     """
     for factor, prefix in _PREFIXES:
-        if abs(value) >= factor:
+        # 999.9 rounds to 1000 and belongs to the next prefix.
+        if abs(value) >= 0.9995 * factor:
             return f"{value / factor:.3g} {prefix}{unit}"
     return f"0 {unit}" if value == 0 else f"{value:.2g} {unit}"
 
@@ -49,7 +61,15 @@ def write_report(folder: Path, plain: Path | None) -> Path:
 
 
 def render(folder: Path, plain: Path | None) -> str:
-    """The report's HTML text."""
+    """The report's HTML text.
+
+    Raises:
+        RunError: a journal is missing, damaged or was changed: its hashes do not match.
+    """
+    for arm in (folder, plain):
+        if arm is not None and (arm / "journal.db").exists():
+            with Journal(arm / "journal.db", read_only=True) as journal:
+                journal.verify()
     guarded = summarise(folder)
     other = summarise(plain) if plain is not None and (plain / "journal.db").exists() else None
     arms = [("With guards, gate and monitor", guarded)]
@@ -86,14 +106,18 @@ def _facts(guarded: ArmSummary, plain: ArmSummary | None) -> list[tuple[str, str
     facts = [(f"{max(guarded.core_drop(), 0):.1f} points", "lost of what it knew at first")]
     if plain is not None and plain.rows:
         facts.append((f"{max(plain.core_drop(), 0):.1f} points", "lost without the guards"))
+    for arm, words in ((guarded, "of what it learned"), (plain, "of the same without the guards")):
+        learned = arm.learned_mean() if arm is not None and arm.rows else None
+        if learned is not None:
+            facts.append((f"{100 * learned:.0f} %", f"{words} is drawn right at the end"))
     actions = [lesson.action for lesson in guarded.lessons]
     away = sum(sum(lesson.quarantined.values()) for lesson in guarded.lessons)
     return [
         *facts,
         (str(actions.count("commit")), "lessons kept"),
-        (str(actions.count("rollback")), "harmful lessons undone"),
+        (str(actions.count("rollback")), "lessons undone"),
         (str(away), "bad samples turned away"),
-        (si(guarded.total_j(), "J"), "used by the chip"),
+        (si(guarded.total_j(), "J"), "used by the chip for the lessons"),
         (si(guarded.total_s(), "s"), "of chip time"),
     ]
 
@@ -140,7 +164,7 @@ def _thumbnails(samples: np.ndarray[Any, Any]) -> str:
 def _bars(arm: ArmSummary) -> list[tuple[str, float, float]]:
     spent = sorted(arm.energy_by_op_j.items(), key=lambda item: -item[1])
     most = max((joules for _, joules in spent), default=0.0)
-    return [(op, joules, joules / most) for op, joules in spent if joules > 0]
+    return [(_WORK.get(op, op), joules, joules / most) for op, joules in spent if joules > 0]
 
 
 def _chip(arm: ArmSummary) -> list[tuple[str, str]]:

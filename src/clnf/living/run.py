@@ -22,7 +22,7 @@ from clnf.living.report import write_report
 from clnf.living.summary import summarise
 from clnf.living.worker import ENDED, Worker, side_by_side
 
-__all__ = ["Run", "free_name"]
+__all__ = ["Run", "free_name", "plain_name"]
 
 
 def free_name(root: Path, name: str) -> Path:
@@ -32,6 +32,19 @@ def free_name(root: Path, name: str) -> Path:
         number += 1
         folder = root / f"{name}-{number}"
     return folder
+
+
+def plain_name(name: str) -> str:
+    """The name of a run, if it can be one.
+
+    Raises:
+        ConfigError: it is empty, or no plain folder name.
+    """
+    if Path(name).name != name or name in ("", "..") or not name.isprintable():
+        raise ConfigError(
+            f"a run's name is a plain folder name, got {name!r}; take letters, digits and dashes"
+        )
+    return name
 
 
 @final
@@ -47,6 +60,11 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         if not (folder / "recipe.toml").is_file():
+            runs = sorted(path.parent.name for path in folder.glob("*/recipe.toml"))
+            if (folder.parent / "recipe.toml").is_file():
+                raise RunError(f"{folder} is an arm of a run; give the run itself, {folder.parent}")
+            if runs:
+                raise RunError(f"{folder} holds runs; give one of them, such as {folder / runs[0]}")
             raise RunError(f"no run in {folder}; `clnf run` makes one")
         self.folder = folder
         self.recipe = load_recipe(folder / "recipe.toml")
@@ -93,9 +111,7 @@ class Run:
             chosen = chosen.quick()
         if seed is not None:
             chosen = chosen.model_copy(update={"seed": seed})
-        wanted = chosen.name if name is None else name
-        if Path(wanted).name != wanted or wanted in ("", ".."):
-            raise ConfigError(f"a run's name is a plain folder name, got {wanted!r}")
+        plain_name(chosen.name if name is None else name)
         folder = root / name if name else free_name(root, chosen.name)
         return Run.create(folder, chosen)
 

@@ -65,6 +65,12 @@ class ArmSummary:
         """Fall of the core's mean match from the first row to the last, in points (0 to 100)."""
         return 100.0 * (self.core_mean(0) - self.core_mean(-1))
 
+    def learned_mean(self) -> float | None:
+        """Mean match at the end over what the judge knows and the core does not (0 to 1)."""
+        match = self.rows[-1]["match"]
+        found = [value for name, value in match.items() if name not in self.core]
+        return sum(found) / len(found) if found else None
+
     def total_j(self) -> float:
         """Joules of all lessons together."""
         return sum(lesson.energy_j for lesson in self.lessons)

@@ -6,14 +6,16 @@ import shlex
 from collections.abc import Callable, Generator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clnf.core.errors import ConfigError, DataError, RunError
 from clnf.core.records import Quality
+from clnf.core.toml import broken_rule
 from clnf.living.arm import Arm, Progress
 from clnf.living.generate import Wish, draw_one, noise_seed
 from clnf.living.lessons import Added
@@ -23,6 +25,18 @@ from clnf.streams.folder import FolderParams, read_folder, read_picture
 from clnf.streams.sources import from_levels
 
 __all__ = ["add_folder", "learn_edit", "learn_folder", "making_of", "resume_command"]
+
+
+class _Making(BaseModel):
+    """What a drawn picture says of itself, as far as it is needed to draw it again."""
+
+    model_config = ConfigDict(strict=True)
+
+    concept: str
+    index: Annotated[int, Field(ge=0, lt=4096)]
+    seed: int
+    steps: Annotated[int, Field(ge=1, le=1000)]
+    guidance: Annotated[float, Field(gt=0.0, lt=100.0)]
 
 
 def add_folder(
@@ -105,13 +119,13 @@ def making_of(picture: Path) -> dict[str, Any]:
             "`clnf generate` wrote (NAME-000.png), not edited or re-saved by another program"
         )
     try:
-        made: dict[str, Any] = json.loads(text)
-        _wish({"index": 0, **made})
-    except (ValueError, TypeError, KeyError, ConfigError) as error:
-        raise DataError(f"what {picture} says of its making is damaged: {error!r}") from None
-    if "index" not in made:
-        raise DataError(f"{picture} is a grid; give one of its single pictures (NAME-000.png)")
-    return made
+        made = json.loads(text)
+        if isinstance(made, dict) and "index" not in made:
+            raise DataError(f"{picture} is a grid; give one of its single pictures (NAME-000.png)")
+        return _Making.model_validate(made).model_dump()
+    except ValueError as error:
+        what = broken_rule(error) if isinstance(error, ValidationError) else str(error)
+        raise DataError(f"what {picture} says of its making is damaged: {what}") from None
 
 
 def learn_edit(
@@ -226,11 +240,11 @@ def _outcome(arm: Arm, name: str, before: Quality) -> dict[str, Any]:
 def _wish(made: dict[str, Any]) -> Wish:
     """The wish that a picture answered."""
     return Wish(
-        concept=str(made["concept"]),
-        n=int(made["index"]) + 1,
-        seed=int(made["seed"]),
-        steps=int(made["steps"]),
-        guidance=float(made["guidance"]),
+        concept=made["concept"],
+        n=made["index"] + 1,
+        seed=made["seed"],
+        steps=made["steps"],
+        guidance=made["guidance"],
     )
 
 

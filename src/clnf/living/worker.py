@@ -71,8 +71,8 @@ class Worker:
             yield Progress(**{**value, "arm": self.label})
         code = self._process.wait()
         raise RunError(
-            f"the {self.label} arm's process ended early (code {code}); "
-            "go on with clnf run --resume"
+            f"the {self.label} arm's process ended early (code {code}); its own words stand above. "
+            "Where that was no fault of the recipe, the run can be resumed"
         )
 
     def close(self) -> None:
