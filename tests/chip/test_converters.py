@@ -47,3 +47,11 @@ def test_calibration_is_wanted_once() -> None:
     assert adc.wants(calibrating=True)
     with pytest.raises(ConfigError, match="got -1"):
         adc.load_state(-1.0)
+
+
+def test_what_is_not_finite_sets_no_range() -> None:
+    adc = Converter(8, 8.0, tracking=True)
+    adc.observe(torch.tensor([torch.inf, torch.nan]))
+    assert adc.range == 0.0
+    adc.observe(torch.tensor([1.0, -torch.inf, torch.nan]))
+    assert adc.range == 1.0

@@ -85,6 +85,19 @@ def test_drive_equals_its_twin(top: float) -> None:
         assert torch.equal(out, y[:, 5:25])
 
 
+@pytest.mark.parametrize("module", [kernels, reference])
+def test_an_input_that_is_not_finite_asks_for_no_wider_range(module: Any) -> None:
+    x = torch.zeros(4, 3)
+    x[0, 0] = 1.0
+    peaks = []
+    for value in (0.0, torch.inf, -torch.inf, torch.nan, 100.0):
+        x[2, 1] = value
+        dac = torch.tensor([50.0, 1 / 50.0, 127.0])
+        args = (x, torch.ones(3), dac, torch.empty(4, 3), torch.empty(4))
+        peaks.append(module.drive(*(arrays(*args) if module is kernels else args), 0))
+    assert peaks == [50, 50, 50, 50, 8 * 127]
+
+
 def test_plane_sums_equal_their_twin() -> None:
     rng = torch.Generator().manual_seed(1)
     seen, noise = torch.randn(8, 300, generator=rng), torch.tensor([0.7, 0.01, 1.6])

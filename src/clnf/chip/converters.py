@@ -43,7 +43,10 @@ class Converter:
         return bool(self.bits) and (calibrating or self.range == 0.0)
 
     def observe(self, values: Tensor) -> None:
-        """Widen the range to values about to be converted."""
+        """Widen the range to values about to be converted; what is not finite does not count."""
+        values = values[values.isfinite()]
+        if not values.numel():
+            return
         low, high = torch.aminmax(values)
         peak = max(-float(low), float(high))
         if peak > self.range:

@@ -48,7 +48,8 @@ def drive(
         first: the first of the C channels in ``x``.
 
     Returns:
-        Largest code asked for before clipping, itself cut at eight times full scale.
+        Largest code asked for before clipping, itself cut at eight times full scale. An input
+        that is not finite asks for none: a broken sample must not widen a range for good.
     """
     gain, step, top = dac[0], dac[1], dac[2]
     far = _F(8.0) * top
@@ -57,8 +58,10 @@ def drive(
         total = _F(0.0)
         if top > _F(0.0):
             for c in range(out.shape[1]):
-                code = min(max(np.rint(x[p, first + c] * gain), -far), far)
-                peak = max(peak, abs(np.int32(code)))
+                asked = np.rint(x[p, first + c] * gain)
+                code = min(max(asked, -far), far)
+                if abs(asked) < _F(np.inf):
+                    peak = max(peak, abs(np.int32(code)))
                 volt = min(max(code, -top), top) * step
                 out[p, c] = volt
                 total += power[c] * (volt * volt)

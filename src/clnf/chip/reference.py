@@ -13,10 +13,11 @@ def drive(x: Tensor, power: Tensor, dac: Tensor, out: Tensor, energy: Tensor, fi
     """Convert inputs to row voltages; see :func:`clnf.chip.kernels.drive`."""
     gain, step, top = (float(v) for v in dac)
     x = x[:, first : first + out.shape[1]]
-    code = (x * gain).round().clamp(-8 * top, 8 * top)
+    asked = x * gain
+    code = asked.round().clamp(-8 * top, 8 * top)
     out.copy_(code.clamp(-top, top) * step if top > 0 else x)
     energy.copy_((power * (out * out)).sum(1))
-    return int(code.abs().max()) if top > 0 else 0
+    return int(code.abs().masked_fill(~asked.isfinite(), 0.0).max()) if top > 0 else 0
 
 
 def sense(
@@ -32,7 +33,7 @@ def sense(
     peak = 0
     if top > 0:
         z = z.round().clamp(-8 * top, 8 * top)
-        peak = int(z.abs().max()) if watch else 0
+        peak = int(z.abs().nan_to_num(0.0).max()) if watch else 0
         z = z.clamp(-top, top)
     value = z * (unit * columns.scale) + bias * columns.bias
     out.copy_(out + value if carry else value)
