@@ -77,10 +77,11 @@ def held_out() -> None:
     among = logits[:, :-1].argmax(1)  # the question without "none of these" as an answer
     for c, name in enumerate(classes):
         mine = torch.nonzero(label == c).flatten().tolist()
-        missed = {
-            pictures.names[index[i]]: classes[int(named[i])] for i in mine if int(named[i]) != c
-        }
-        hits = len(mine) - len(missed)
+        # Pairs, as names repeat: two pictures are called "man in tuxedo".
+        missed = [
+            [pictures.names[index[i]], classes[int(named[i])]] for i in mine if int(named[i]) != c
+        ]
+        hits = int((named[mine] == c).sum())
         row = {"accuracy": round(hits / len(mine), 3), "right": hits, "of": len(mine)}
         row["interval_95"] = wilson(hits, len(mine))
         if name != "other":

@@ -29,12 +29,12 @@ chip = host(model, assign=lambda *_: "plastic", seed=7, spec=ChipSpec())
 old = Rehearsal(Balanced(300, seed=7), RehearsalParams(samples=64, coefficient=1.0))
 guards = [old, EWC(Fisher(model, seed=7), EWCParams(strength=1.0))]
 learner = Learner(model, chip.optimizer(model.parameters(), lr=4e-3), guards=guards, seed=7)
-exams, rows = [e.data.take(torch.arange(len(e.data))) for e in digits_stream(part="held_out")], []
+exams, acc = [e.data.take(torch.arange(len(e.data))) for e in digits_stream(part="held_out")], []
+si = "{0.energy_j:.1e} J {0.time_s:.1e} s".format
 for lesson in digits_stream():
     chip.ledger.lesson = lesson.name
     list(learner.lesson(lesson, steps=100, batch_size=32))
     learner.consolidate(lesson)
-    rows.append([(model(e.x).argmax(1) == e.cond).float().mean().item() for e in exams])
-    bill = chip.ledger.total(lesson=lesson.name)
-    print(lesson.name, [f"{a:.0%}" for a in rows[-1]], f"{bill.energy_j:.1e} J {bill.time_s:.1e} s")
-print(f"ACC {average_accuracy(rows):.2f} BWT {backward_transfer(rows):+.2f} {chip.ledger.total()}")
+    acc.append([(model(e.x).argmax(1) == e.cond).float().mean().item() for e in exams])
+    print(lesson.name, [f"{a:.0%}" for a in acc[-1]], si(chip.ledger.total(lesson=lesson.name)))
+print(f"ACC {average_accuracy(acc):.0%} BWT {backward_transfer(acc):+.0%}", si(chip.ledger.total()))

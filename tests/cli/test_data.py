@@ -26,6 +26,8 @@ def test_list_prints_json_and_lines_that_fit() -> None:
     assert json.loads(done.stdout) == sets()
     done = CliRunner().invoke(app, ["data", "list"])
     assert "hands" in done.stdout
+    named = sum(sets()[0]["families"].values())
+    assert f"These families hold {named} of the {len(emoji32().images)} pictures" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 

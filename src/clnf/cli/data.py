@@ -35,6 +35,12 @@ def list_(as_json: Json = False) -> None:
                 list(row["families"].items()),
                 title=f"{row['name']}: {row['pictures']} {row['what']}. {row['licence']}.",
             )
+            if (named := sum(row["families"].values())) < row["pictures"]:
+                print(
+                    f"These families hold {named} of the {row['pictures']} pictures. `clnf data "
+                    "get` takes the others by\nUnicode subcategory, such as face-costume, or all "
+                    "at once.\n"
+                )
 
     emit(found, as_json, show)
 

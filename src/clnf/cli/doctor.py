@@ -97,8 +97,8 @@ def _processor() -> str:
         text = ""
     have = {word for line in text.splitlines() if line.startswith("flags") for word in line.split()}
     flags = " ".join(flag for flag in FLAGS if flag in have) or "flags unknown"
-    threads = f"torch uses {torch.get_num_threads()} threads"
-    return f"{os.cpu_count()} cores, {threads}; {flags}"
+    threads = f"an arm of a run uses 1 thread, torch would choose {torch.get_num_threads()}"
+    return f"{os.cpu_count()} cores; {threads} (--threads); {flags}"
 
 
 def _devices() -> str:
@@ -132,7 +132,8 @@ def _kernels() -> str:
                 cached += any(Path(path).glob(f"{stem}*.nbi"))
     if not os.access(folder, os.W_OK):
         return f"one ready after {took:.1f} s; {folder} cannot be written, so each start compiles"
-    return f"one ready after {took:.1f} s; {cached} of {everything} compiled and kept on disk"
+    rest = "" if cached == everything else "; each of the others compiles once, at its first use"
+    return f"one ready after {took:.1f} s; {cached} of {everything} compiled and kept on disk{rest}"
 
 
 def _disk() -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from clnf.cli.options import DeviceName, Json, RunFolder, Threads, place
+from clnf.cli.options import ArmThreads, DeviceName, Json, RunFolder, Threads, place
 from clnf.cli.show import Bars, Stopped, emit
 from clnf.core.errors import ConfigError
 
@@ -40,7 +40,7 @@ def run(
         int | None, typer.Option(min=0, max=2**63 - 1, help="Another seed than the recipe's.")
     ] = None,
     device: DeviceName = "cpu",
-    threads: Threads = 1,
+    threads: ArmThreads = 1,
     as_json: Json = False,
 ) -> None:
     """Teach the model a stream of lessons on its chip, beside plain fine-tuning."""

@@ -11,7 +11,7 @@ from clnf.core.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DeviceName", "Json", "RunFolder", "Threads", "place"]
+__all__ = ["ArmThreads", "DeviceName", "Json", "RunFolder", "Threads", "place"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder: runs/NAME.")]
@@ -25,12 +25,12 @@ DeviceName = Annotated[
     ),
 ]
 Threads = Annotated[
+    int, typer.Option("--threads", min=0, help="Threads of torch; 0: torch chooses.")
+]
+# A run has two processes, the guarded arm and the plain one.
+ArmThreads = Annotated[
     int,
-    typer.Option(
-        "--threads",
-        min=0,
-        help="Threads of torch, in each arm of a run; 0: torch chooses.",
-    ),
+    typer.Option("--threads", min=0, help="Threads of torch in each arm; 0: torch chooses."),
 ]
 
 

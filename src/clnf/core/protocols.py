@@ -6,9 +6,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from clnf.core.records import Batch, Experience, Quality, Verdict
+from clnf.core.records import Batch, Experience
 
-__all__ = ["Engine", "Guard", "Learnable", "Memory", "Monitor", "Probe"]
+__all__ = ["Engine", "Guard", "Learnable", "Memory"]
 
 
 @runtime_checkable
@@ -86,20 +86,4 @@ class Engine(Learnable, Protocol):
         self, cond: Tensor, *, noise: Tensor, steps: int, guidance: float
     ) -> Iterator[Tensor]:
         """Yield the estimate of the finished sample after each step, last one final."""
-        ...
-
-
-class Probe(Protocol):
-    """Measures one aspect of a model."""
-
-    def measure(self, model: Any) -> Quality:
-        """Measure the model as it is now."""
-        ...
-
-
-class Monitor(Protocol):
-    """Turns measurements before and after a lesson into a verdict."""
-
-    def judge(self, before: Quality, after: Quality) -> Verdict:
-        """Commit, roll back, skip, recalibrate or reject."""
         ...

@@ -13,7 +13,7 @@ from clnf.core.units import quantity
 __all__ = ["Action", "Batch", "Experience", "Kind", "Quality", "Source", "Verdict"]
 
 Kind = Literal["core", "new", "feedback"]
-Action = Literal["commit", "rollback", "skip", "recalibrate", "reject"]
+Action = Literal["commit", "rollback", "skip", "reject"]
 
 
 @final
@@ -120,7 +120,7 @@ class Verdict:
     """What the monitor decided about a lesson, why, and what it saw.
 
     Attributes:
-        action: commit, rollback, skip, recalibrate or reject.
+        action: commit, rollback, skip or reject.
         reason: one sentence for people.
         before: quality before the lesson.
         after: quality after it; None where it was not taught.

@@ -1,9 +1,10 @@
 """The measuring instrument: a small classifier whose features give KID and class match.
 
 It is trained apart from any generator, on augmented pictures, and knows the families it can be
-asked about and one class more, "other": animals, noise, static, blocks and blobs of colour. A
-generated picture counts as a match only if the judge names the asked family among all of them. A
-clean picture of something else goes to the class it resembles most.
+asked about and one class more, "other": noise, static, blocks and blobs of colour, and pictures
+of families that nobody asks for; for the bundled judge these are mammals, birds, sea animals and
+insects. A generated picture counts as a match only if the judge names the asked family among all
+of them. A clean picture of something else goes to the class it resembles most.
 
 A family may have only twenty pictures to learn from, too few for deep layers. So what it looks
 for is learned without labels: dictionaries of patches at three scales (``dictionary``). Only the
@@ -11,26 +12,45 @@ two small layers after them are trained by gradients.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import final
+from functools import partial
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clnf.core.errors import ShapeError
+from clnf.core.errors import ConfigError, ShapeError
 from clnf.core.rng import numpy_rng, torch_rng
 from clnf.core.units import quantity
 from clnf.media.patches import colours, dictionary, strongest
-from clnf.media.pretrain import shifted
+from clnf.media.pretrain import above_zero, shifted
 
 __all__ = ["OTHER", "Judge", "JudgePlan", "kid", "spoiled", "train_judge"]
 
 OTHER = "other"
-# Shrinking of the picture, side of a patch, number of patches, stride.
-_SCALES = ((1, 6, 384, 2), (2, 6, 384, 1), (4, 5, 256, 1))
-_CHUNK = 256
+_CHUNK = 256  # pictures whose answers are computed together, for memory's sake
+# Not in the plan: a new key would change the hash of the recipe that the bundled judge names.
+_WEIGHT_DECAY = 0.1  # of the two layers, which have many more weights than there are pictures
+_SMOOTHING = 0.05  # of labels, as a few pictures could pass for another family
+_GOOD_TO_SPOILED = 16  # pictures for each spoiled one, which join the families of "other"
+
+
+class _Scale(NamedTuple):
+    """One dictionary: how far pictures are shrunk, its patches' side and number, their stride."""
+
+    shrink: int
+    side: int
+    patches: int
+    stride: int
+
+
+_SCALES = (_Scale(1, 6, 384, 2), _Scale(2, 6, 384, 1), _Scale(4, 5, 256, 1))
+
+
+def _all(x: Tensor) -> Tensor:
+    return x
 
 
 @final
@@ -47,37 +67,49 @@ class Judge(nn.Module):
     def __init__(self, families: list[str]) -> None:
         super().__init__()
         self.families = [*families, OTHER]
-        self.patches = nn.ModuleList(nn.Conv2d(3, n, side) for _, side, n, _ in _SCALES)
+        self.patches = nn.ModuleList(nn.Conv2d(3, s.patches, s.side) for s in _SCALES)
         self.patches.requires_grad_(False)
-        width = sum(2 * n for _, _, n, _ in _SCALES) + colours(torch.zeros(1, 3, 32, 32)).shape[1]
+        width = sum(2 * s.patches for s in _SCALES) + colours(torch.zeros(1, 3, 32, 32)).shape[1]
         self.centre = nn.Buffer(torch.zeros(width))
         self.spread = nn.Buffer(torch.ones(width))
         self.embed = nn.Linear(width, self.size)
         self.norm = nn.LayerNorm(self.size)
         self.head = nn.Linear(self.size, len(self.families))
 
+    def dictionaries(self) -> Iterator[tuple[_Scale, Tensor, Tensor]]:
+        """Scale, filters and offsets of each dictionary of patches."""
+        for layer, scale in zip(self.patches, _SCALES, strict=True):
+            assert isinstance(layer, nn.Conv2d)
+            assert layer.bias is not None
+            yield scale, layer.weight, layer.bias
+
     def answers(self, x: Tensor) -> Tensor:
-        """What the untrained part sees: [B, 3, 32, 32] in [-1, 1] to [B, 2175].
+        """What the untrained part sees: [B, 3, 32, 32] in [-1, 1] to [B, answers].
 
         Raises:
             ShapeError: x is not a batch of 32x32 colour pictures.
         """
         if x.shape[1:] != (3, 32, 32):
             raise ShapeError(f"the judge sees [B, 3, 32, 32], got {tuple(x.shape)}; resize first")
-        seen = []
-        for layer, (shrink, _, _, stride) in zip(self.patches, _SCALES, strict=True):
-            assert isinstance(layer, nn.Conv2d)
-            assert layer.bias is not None
-            seen.append(strongest(_shrunk(x, shrink), layer.weight, layer.bias, stride))
+        seen = [
+            strongest(_shrunk(x, scale.shrink), filters, offset, scale.stride)
+            for scale, filters, offset in self.dictionaries()
+        ]
         return torch.cat([*seen, colours(x)], dim=1)
 
-    def embedded(self, answers: Tensor) -> Tensor:
-        """Features from answers: [B, 2175] to [B, 128]."""
-        out: Tensor = F.silu(self.norm(self.embed((answers - self.centre) / self.spread)))
+    def embedded(self, answers: Tensor, left: Callable[[Tensor], Tensor] = _all) -> Tensor:
+        """Features from answers: [B, answers] to [B, size].
+
+        Args:
+            answers: of the untrained part.
+            left: what a step of training leaves of the scaled answers; all of them by default.
+        """
+        seen = left((answers - self.centre) / self.spread)
+        out: Tensor = F.silu(self.norm(self.embed(seen)))
         return out
 
     def features(self, x: Tensor) -> Tensor:
-        """Features of pictures in [-1, 1]: [B, 3, 32, 32] to [B, 128].
+        """Features of pictures in [-1, 1]: [B, 3, 32, 32] to [B, size].
 
         Raises:
             ShapeError: x is not a batch of 32x32 colour pictures.
@@ -88,7 +120,7 @@ class Judge(nn.Module):
         """Logits over families and "other", mean of a picture and its mirror image.
 
         Returns:
-            Shape [B, len(families)].
+            Shape [B, C]; C counts ``families``, of which "other" is the last.
         """
         both = self.head(self.features(torch.cat([x, x.flip(3)])))
         out: Tensor = both.reshape(2, len(x), -1).mean(0)
@@ -180,6 +212,15 @@ class JudgePlan:
     hue: float = quantity("1", 0.075)
     drop: float = quantity("1", 0.3)
 
+    def __post_init__(self) -> None:
+        above_zero(self, "copies", "steps", "batch", "lr")
+        if not 0 <= self.shift <= 32:
+            raise ConfigError(f"shift must be 0 to 32 pixels, got {self.shift}")
+        if not 0.0 <= self.hue <= 1.0:
+            raise ConfigError(f"hue must be 0 to 1, got {self.hue}")
+        if not 0.0 <= self.drop < 1.0:
+            raise ConfigError(f"drop must be at least 0 and below 1, got {self.drop}")
+
 
 def _augmented(x: Tensor, plan: JudgePlan, rng: torch.Generator) -> Tensor:
     """Change what does not make a family: side, hue, size, place, brightness, sharpness, noise."""
@@ -207,17 +248,15 @@ def _prepared(
     judge: Judge, x: Tensor, label: Tensor, plan: JudgePlan, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Answers to changed copies of all pictures and to spoiled ones, with their classes."""
-    for layer, (shrink, side, n, _) in zip(judge.patches, _SCALES, strict=True):
-        assert isinstance(layer, nn.Conv2d)
-        assert layer.bias is not None
-        rng = torch_rng(seed, "judge", "patches", shrink)
-        weight, bias = dictionary(_shrunk(x, shrink), side, n, rng)
-        layer.weight.copy_(weight)
-        layer.bias.copy_(bias)
+    for scale, filters, offset in judge.dictionaries():
+        rng = torch_rng(seed, "judge", "patches", scale.shrink)
+        learned = dictionary(_shrunk(x, scale.shrink), scale.side, scale.patches, rng)
+        filters.copy_(learned[0])
+        offset.copy_(learned[1])
     other = judge.families.index(OTHER)
     for copy in range(plan.copies):
         rng = torch_rng(seed, "judge", "draw", copy)
-        bad = torch.randperm(len(x), generator=rng)[: len(x) // 16 + 1]
+        bad = torch.randperm(len(x), generator=rng)[: len(x) // _GOOD_TO_SPOILED + 1]
         both = torch.cat([_augmented(x, plan, rng), spoiled(x[bad], rng)])
         answers = torch.cat([judge.answers(part) for part in both.split(_CHUNK)])
         yield answers, torch.cat([label, torch.full((len(bad),), other)])
@@ -238,6 +277,9 @@ def train_judge(
     Yields:
         (step, loss) after each step, of ``plan.copies + plan.steps``; while copies are prepared
         the loss is that of guessing.
+
+    Raises:
+        DataError: the pictures are too few or too flat to learn patches from.
     """
     ready = []
     x = images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
@@ -251,15 +293,14 @@ def train_judge(
     chance = (1.0 / torch.bincount(label)[label].double()).numpy()
     chance = chance / chance.sum()
     layers = [p for p in judge.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(layers, lr=plan.lr, weight_decay=0.1)
+    optimizer = torch.optim.AdamW(layers, lr=plan.lr, weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.lr, total_steps=plan.steps)
     for step in range(plan.steps):
         picks = numpy_rng(seed, "judge", "pick", step).choice(len(label), plan.batch, p=chance)
         rng = torch_rng(seed, "judge", "drop", step)
-        seen = (answers[picks] - judge.centre) / judge.spread
-        kept = F.silu(judge.norm(judge.embed(_dropped(seen, plan.drop, rng))))
-        logits = judge.head(_dropped(kept, plan.drop, rng))
-        loss = F.cross_entropy(logits, label[picks], label_smoothing=0.05)
+        left = partial(_dropped, chance=plan.drop, rng=rng)
+        logits = judge.head(left(judge.embedded(answers[picks], left)))
+        loss = F.cross_entropy(logits, label[picks], label_smoothing=_SMOOTHING)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

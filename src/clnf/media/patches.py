@@ -11,10 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from clnf.core.errors import DataError
+
 __all__ = ["colours", "dictionary", "strongest"]
 
 _CONTRAST = 0.05  # added to a patch's variance, as flat patches hold only noise
-_DRAWN, _KEPT, _ROUNDS = 60_000, 30_000, 8
+_DRAWN = 60_000  # patches looked at, with repeats
+_KEPT = 30_000  # patches clustered, at most; what is left of the drawn ones without flat ones
+_ROUNDS = 8  # of clustering
+_FLAT = 0.05  # standard deviation of a patch up to which it shows nothing; white has 0
+_RIDGE = 0.1  # added to each eigenvalue, so that weak directions are not blown up to noise
 
 
 def dictionary(x: Tensor, side: int, size: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -28,16 +34,30 @@ def dictionary(x: Tensor, side: int, size: int, rng: torch.Generator) -> tuple[T
 
     Returns:
         Filters [size, 3, side, side] and offsets [size], decorrelation included.
+
+    Raises:
+        DataError: there are no pictures, they are smaller than a patch, or too flat for as many
+            patches as wanted.
     """
+    if not len(x) or min(x.shape[2:]) < side:
+        raise DataError(
+            f"no patch of {side}x{side} pixels fits into pictures of shape {tuple(x.shape)}; "
+            "give more or larger pictures"
+        )
     p = x.unfold(2, side, 1).unfold(3, side, 1).permute(0, 2, 3, 1, 4, 5)
     p = p.reshape(-1, 3 * side * side)
     p = p[torch.randint(len(p), (_DRAWN,), generator=rng)]
-    p = p[p.std(1) > 0.05][:_KEPT]
+    p = p[p.std(1) > _FLAT][:_KEPT]
+    if len(p) < size:
+        raise DataError(
+            f"only {len(p)} of {_DRAWN} patches drawn from {len(x)} pictures are not flat, "
+            f"{size} are needed; give pictures that show more"
+        )
     p = p - p.mean(1, keepdim=True)
     p = p / (p.var(1, keepdim=True) + _CONTRAST).sqrt()
     centre = p.mean(0)
     value, vector = torch.linalg.eigh(torch.cov((p - centre).T))
-    decorrelate = (vector * (value.clamp(min=0) + 0.1).rsqrt()) @ vector.T
+    decorrelate = (vector * (value.clamp(min=0) + _RIDGE).rsqrt()) @ vector.T
     z = F.normalize((p - centre) @ decorrelate, dim=1)
     atoms = z[torch.randperm(len(z), generator=rng)[:size]]
     for _ in range(_ROUNDS):
@@ -61,8 +81,8 @@ def strongest(x: Tensor, filters: Tensor, offset: Tensor, stride: int) -> Tensor
     Returns:
         Largest max(0, z - 1) and largest max(0, -z - 1) of each filter, [B, 2 K].
     """
-    mean = F.conv2d(x, torch.full_like(filters[:1], 1 / filters[0].numel()), stride=stride)
-    square = F.conv2d(x * x, torch.full_like(filters[:1], 1 / filters[0].numel()), stride=stride)
+    evenly = torch.full_like(filters[:1], 1 / filters[0].numel())
+    mean, square = (F.conv2d(y, evenly, stride=stride) for y in (x, x * x))
     contrast = ((square - mean * mean).clamp(min=0) + _CONTRAST).sqrt()
     whole = filters.sum((1, 2, 3))[:, None, None]
     z = (F.conv2d(x, filters, stride=stride) - mean * whole) / contrast + offset[:, None, None]
@@ -70,7 +90,7 @@ def strongest(x: Tensor, filters: Tensor, offset: Tensor, stride: int) -> Tensor
 
 
 def colours(x: Tensor) -> Tensor:
-    """Which colours a picture has and roughly where: [B, 3, H, W] to [B, 127].
+    """Which colours a picture has and roughly where: [B, 3, H, W] to [B, colours].
 
     Means of a 4x4 grid, soft histograms of each channel over five levels, and the square root of
     a joint histogram of 4x4x4 colours.

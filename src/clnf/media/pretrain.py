@@ -2,17 +2,30 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
+from clnf.core.errors import ConfigError
 from clnf.core.protocols import Learnable
 from clnf.core.records import Batch
 from clnf.core.rng import numpy_rng, torch_rng
 from clnf.core.units import quantity
 
-__all__ = ["PretrainPlan", "pretrain", "shifted"]
+__all__ = ["PretrainPlan", "above_zero", "pretrain", "shifted"]
+
+
+def above_zero(record: Any, *names: str) -> None:
+    """Refuse fields of a record that are not above 0 and finite.
+
+    Raises:
+        ConfigError: names the first such field and its value.
+    """
+    for name in names:
+        value = getattr(record, name)
+        if not 0 < value < float("inf"):
+            raise ConfigError(f"{name} must be above 0, got {value}")
 
 
 @final
@@ -28,6 +41,15 @@ class PretrainPlan:
     ema: float = quantity("1", 0.999)
     shift: int = quantity("1", 2)
     bf16: bool = True
+
+    def __post_init__(self) -> None:
+        above_zero(self, "steps", "batch", "lr", "warmup")
+        if not 0.0 <= self.weight_decay < float("inf"):
+            raise ConfigError(f"weight_decay must be at least 0, got {self.weight_decay}")
+        if not 0.0 <= self.ema < 1.0:
+            raise ConfigError(f"ema must be at least 0 and below 1, got {self.ema}")
+        if not 0 <= self.shift <= 32:
+            raise ConfigError(f"shift must be 0 to 32 pixels, got {self.shift}")
 
     def lr_at(self, step: int) -> float:
         """Learning rate at a step: linear warm-up, then a half cosine down to 2 %."""

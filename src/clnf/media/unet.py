@@ -36,6 +36,11 @@ class UNetParams:
     def __post_init__(self) -> None:
         if self.width % 8:
             raise ConfigError(f"width must be a multiple of 8, got {self.width}")
+        for name in ("picture_channels", "fold", "width", "embedding", "concepts"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.multipliers or min(self.multipliers) < 1:
+            raise ConfigError(f"multipliers must be 1 or more each, got {self.multipliers}")
 
 
 def time_features(t_B: Tensor, size: int) -> Tensor:
