@@ -48,8 +48,8 @@ def differences(a: Path, b: Path) -> list[str]:
     out: list[str] = []
     parts = [leaves(snapshots.load_latest(arm / "snapshots").parts) for arm in (a, b)]
     out += sorted(parts[0].keys() ^ parts[1].keys())
-    for name, value in parts[0].items():
-        other = parts[1].get(name)
+    for name in sorted(parts[0].keys() & parts[1].keys()):
+        value, other = parts[0][name], parts[1][name]
         if isinstance(value, torch.Tensor) and isinstance(other, torch.Tensor):
             if not torch.equal(value.nan_to_num(), other.nan_to_num()):
                 out.append(name)
