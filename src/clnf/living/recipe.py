@@ -1,5 +1,6 @@
 """What a run is made of, as a TOML file with every choice in it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, final
 
@@ -41,25 +42,22 @@ def _not_one(bits: int) -> int:
     return bits
 
 
-def _known_material(name: str) -> str:
-    try:
-        material(name)
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-    return name
+def _known(look_up: Callable[[str], object]) -> AfterValidator:
+    """A rule: the name is one that ``look_up`` finds."""
 
+    def rule(name: str) -> str:
+        try:
+            look_up(name)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return name
 
-def _known_family(name: str) -> str:
-    try:
-        family(name)
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-    return name
+    return AfterValidator(rule)
 
 
 Bits = Annotated[int, Field(ge=0, le=16), AfterValidator(_not_one)]
-MaterialName = Annotated[str, AfterValidator(_known_material)]
-FamilyName = Annotated[str, AfterValidator(_known_family)]
+MaterialName = Annotated[str, _known(material)]
+FamilyName = Annotated[str, _known(family)]
 
 
 class _Part(BaseModel):
