@@ -36,9 +36,7 @@ def run(
     runs: Root = Path("runs"),
     resume: Annotated[str | None, typer.Option(help="Go on with this run.")] = None,
     quick: Annotated[bool, typer.Option(help="The same path with short lessons.")] = False,
-    seed: Annotated[
-        int | None, typer.Option(min=0, max=2**63 - 1, help="Another seed than the recipe's.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed than the recipe's.")] = None,
     device: DeviceName = "cpu",
     threads: ArmThreads = 1,
     as_json: Json = False,

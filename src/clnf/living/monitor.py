@@ -67,7 +67,7 @@ class KeepKnowledge:
         }
         reason = f"core held{_worst(core)}"
         if since:
-            reason += f"; learned since held{_worst(since)}"
+            reason += f"; later lessons held{_worst(since)}"
         return Verdict(action="commit", reason=reason, before=before, after=after)
 
     def _broken(self, before: Quality, after: Quality) -> list[str]:

@@ -110,6 +110,8 @@ class Run:
         if quick:
             chosen = chosen.quick()
         if seed is not None:
+            if not 0 <= seed < 2**63:
+                raise ConfigError(f"a seed is a whole number from 0 to 2^63 - 1, got {seed}")
             chosen = chosen.model_copy(update={"seed": seed})
         plain_name(chosen.name if name is None else name)
         folder = root / name if name else free_name(root, chosen.name)
