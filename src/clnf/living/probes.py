@@ -66,8 +66,7 @@ class DrawProbe:
             if name in self._judge.families:
                 match[name] = self._judge.match(x, name)
             if name in self._real:
-                # Rounded far below what matters: a library may sum in another order now and then.
-                distance[name] = round(kid(self._judge.features(x), self._real[name]), 4)
+                distance[name] = kid(self._judge.features(x), self._real[name])
         return Quality({"match": match, "kid": distance})
 
     def draw(self, engine: Engine, concepts: Sequence[str], table: _Named) -> dict[str, Tensor]:
