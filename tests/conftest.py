@@ -108,6 +108,17 @@ def _far(out: Any) -> Any:
     return out
 
 
+@pytest.fixture(autouse=True)
+def threads_as_found() -> Iterator[None]:
+    """Give back the number of torch's threads: another number rounds otherwise in later tests.
+
+    It is changed by commands with ``--threads``, and by Numba, whose pool of threads is the same.
+    """
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def far() -> Iterator[torch.device]:
     """A device that is not the CPU, for the time of one test."""

@@ -3,7 +3,6 @@
 import json
 from typing import Any, Literal
 
-import numba
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -211,16 +210,6 @@ def test_a_shut_fence_keeps_conductances_bit_for_bit() -> None:
     assert not all(
         torch.equal(t.seen, b) for t, b in zip(chip.layers["2"].tiles, free, strict=True)
     )
-
-
-def test_results_do_not_depend_on_the_number_of_numba_threads() -> None:
-    outcomes = []
-    for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
-        numba.set_num_threads(threads)
-        net, chip, _ = trained(3)
-        outcomes.append((net[4].weight.detach().clone(), chip.ledger.state()))
-    assert torch.equal(outcomes[0][0], outcomes[1][0])
-    assert outcomes[0][1] == outcomes[1][1]
 
 
 def test_the_torch_path_learns_alike() -> None:

@@ -64,13 +64,14 @@ def test_read_noise_has_the_variance_asked_for() -> None:
 
 
 @pytest.mark.parametrize("top", [0.0, 127.0])
-def test_drive_equals_its_twin(top: float) -> None:
+@pytest.mark.parametrize("count", [3, 16, 20, 32])
+def test_drive_equals_its_twin(top: float, count: int) -> None:
     y, _, columns = data()
     dac = torch.tensor([50.0, 1 / 50.0, top])
-    power = columns.sigma[5:25]
+    power = columns.sigma[5 : 5 + count]
     results = []
     for module in (kernels, reference):
-        out, energy = torch.empty(P, 20), torch.empty(P)
+        out, energy = torch.empty(P, count), torch.empty(P)
         args = (y, power, dac, out, energy)
         peak = module.drive(*(arrays(*args) if module is kernels else args), 5)
         results.append((out, energy, peak))
@@ -82,7 +83,22 @@ def test_drive_equals_its_twin(top: float) -> None:
         assert float(out.abs().max()) == pytest.approx(127 / 50)
         assert peak > 127
     else:
-        assert torch.equal(out, y[:, 5:25])
+        assert torch.equal(out, y[:, 5 : 5 + count])
+
+
+def test_a_vector_drives_alike_wherever_it_lies() -> None:
+    y, _, columns = data()
+    x, dac = y.numpy(), np.array([50.0, 1 / 50.0, 127.0], np.float32)
+    energies = []
+    for offset in range(17):
+        moved = np.empty(x.size + 17, np.float32)[offset : offset + x.size].reshape(x.shape)
+        moved[:] = x
+        out, energy = np.empty_like(x), np.empty(P, np.float32)
+        kernels.drive(moved, columns.sigma.numpy(), dac, out, energy, 0)
+        energies.append(energy)
+    assert all(np.array_equal(energy, energies[0]) for energy in energies)
+    # Another order rounds otherwise, so equal bits do say something.
+    assert not np.array_equal(energies[0], (columns.sigma.numpy() * out * out).sum(1))
 
 
 @pytest.mark.parametrize("module", [kernels, reference])

@@ -38,12 +38,8 @@ def test_features_do_not_depend_on_the_batch_or_threads() -> None:
     x = faces()
     single = np.concatenate([describe(one) for one in x.split(1)])
     assert np.array_equal(describe(x), single)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2 if threads == 1 else 1)
-    try:
-        assert np.array_equal(describe(x), single)
-    finally:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(2 if torch.get_num_threads() == 1 else 1)
+    assert np.array_equal(describe(x), single)
 
 
 def test_grey_pictures_and_plain_vectors_have_features_too() -> None:

@@ -90,8 +90,8 @@ class AdapterPart(_Part):
 class LearnPart(_Part):
     """How a lesson is taught."""
 
-    steps: Positive = 120
-    batch: Positive = 24
+    steps: Positive = 100
+    batch: Positive = 20
     lr: Annotated[float, Field(gt=0.0)] = 1e-2
     digital_lr: Annotated[float, Field(gt=0.0)] = 3e-2
     final_lr: Share = 0.1
@@ -105,8 +105,8 @@ class GuardPart(_Part):
 
     rehearsal: bool = True
     memory_per_family: Positive = 24
-    rehearsed: Positive = 24
-    rehearsed_core: Positive = 12
+    rehearsed: Positive = 20
+    rehearsed_core: Positive = 8
     coefficient: Annotated[float, Field(ge=0.0)] = 1.0
     ewc: bool = True
     ewc_strength: Annotated[float, Field(ge=0.0)] = 50.0
@@ -122,7 +122,7 @@ class ProbePart(_Part):
     """What is measured before and after each lesson, and what may not be lost."""
 
     samples: Annotated[int, Field(ge=2)] = 16  # a distance needs two
-    steps: Positive = 6
+    steps: Positive = 4
     guidance: Annotated[float, Field(gt=0.0)] = 2.0
     tolerance: Share = 0.2
     mean_tolerance: Share = 0.08
@@ -196,7 +196,7 @@ class Recipe(_Part):
         tree["guards"] |= {"rehearsed": 12, "rehearsed_core": 5, "fisher_samples": 8}
         # Six pictures of something learned in a few steps: distance and match are both noisy.
         tree["probe"] |= {
-            "samples": 6, "steps": 4, "kid_tolerance": 0.7, "learned_tolerance": 0.9
+            "samples": 6, "kid_tolerance": 0.7, "learned_tolerance": 0.9
         }  # fmt: skip
         tree["snapshot_steps"] = 4
         return Recipe.model_validate(tree)
