@@ -25,7 +25,7 @@ class MonitorParams:
     tolerance: float = quantity("1", 0.2)
     mean_tolerance: float = quantity("1", 0.08)
     learned_tolerance: float = quantity("1", 0.6)
-    kid_tolerance: float = quantity("1", 0.35)
+    kid_tolerance: float = quantity("1", 0.7)
 
 
 @final
