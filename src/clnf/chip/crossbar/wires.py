@@ -1,0 +1,262 @@
+"""Exact currents of a crossbar whose wires have resistance.
+
+Every crossing is two nodes, one on its word line and one on its bit line, joined by the cell; each
+line is cut into equal segments. Two methods solve the same equations. :func:`line_currents` is for
+vectors: conjugate gradients on the bit-line nodes, compiled. :func:`effective_conductance` is for
+many vectors on the same cells: it eliminates row after row once, in plain torch, and leaves a
+matrix to multiply with.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clnf.chip.crossbar import wire_kernels as kernels
+from clnf.chip.crossbar.elimination import eliminated
+from clnf.core.errors import ConfigError, DeviceLimitError, ShapeError
+from clnf.core.units import quantity
+
+__all__ = ["Wires", "effective_conductance", "line_currents", "node_voltages"]
+
+_TOLERANCE = 1e-13  # of the root of energy; leaves currents right to about 1e-12
+_MOST_STEPS = 2000
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Wires:
+    """Resistances around the cells of a crossbar, and where it is fed.
+
+    Attributes:
+        word_ohm: a segment of a word line (row), > 0.
+        bit_ohm: a segment of a bit line (column), > 0.
+        source_ohm: of a row's driver, on top of its first segment, >= 0.
+        sink_ohm: of a column's read-out, on top of its last segment, >= 0.
+        rows_from: the side at which rows are driven.
+        columns_to: the side at which columns are held at ground and read.
+
+    Raises:
+        DeviceLimitError: a resistance is out of its range.
+        ConfigError: a side is not one of the two.
+    """
+
+    word_ohm: float = quantity("ohm")
+    bit_ohm: float = quantity("ohm")
+    source_ohm: float = quantity("ohm", 0.0)
+    sink_ohm: float = quantity("ohm", 0.0)
+    rows_from: Literal["left", "right"] = "left"
+    columns_to: Literal["bottom", "top"] = "bottom"
+
+    def __post_init__(self) -> None:
+        for name in ("word_ohm", "bit_ohm"):
+            if not 0.0 < getattr(self, name) < float("inf"):
+                raise DeviceLimitError(
+                    f"{name} must be above 0 and finite, got {getattr(self, name)}; for wires "
+                    "without resistance the currents are voltage_v @ conductance_s"
+                )
+        for name in ("source_ohm", "sink_ohm"):
+            if not 0.0 <= getattr(self, name) < float("inf"):
+                raise DeviceLimitError(
+                    f"{name} must be at least 0 and finite, got {getattr(self, name)}"
+                )
+        if self.rows_from not in ("left", "right") or self.columns_to not in ("bottom", "top"):
+            raise ConfigError(
+                f"rows are fed from left or right and columns end at bottom or top, got "
+                f"{self.rows_from!r} and {self.columns_to!r}"
+            )
+
+    @property
+    def conductances(self) -> tuple[float, float, float, float]:
+        """Of a word segment, of a row's way in, of a bit segment, of a column's way out, in S."""
+        word, bit = self.word_ohm, self.bit_ohm
+        return 1 / word, 1 / (word + self.source_ohm), 1 / bit, 1 / (bit + self.sink_ohm)
+
+    @property
+    def flipped(self) -> list[int]:
+        """Dimensions to turn round for rows fed at column 0 and columns that end at row 0."""
+        return [0] * (self.columns_to == "bottom") + [1] * (self.rows_from == "right")
+
+
+def line_currents(conductance_s: Tensor, voltage_v: Tensor, wire_ohm: float | Wires) -> Tensor:
+    """Currents that leave the columns of a crossbar with resistive wires.
+
+    Each row is driven through one segment and each column held at ground through one, with one
+    segment between neighbours. Differentiable with respect to cells and voltages (adjoint
+    solve: dL/dG = -(lambda_u - lambda_v) (u - v) at each cell). Work is done in float64.
+
+    Args:
+        conductance_s: cells, >= 0, [rows, cols].
+        voltage_v: of the row drivers, [batch, rows] or [rows].
+        wire_ohm: resistance of every segment, > 0, with rows driven from the left and columns
+            ending at the bottom; or :class:`Wires` to say more. 0 leaves out the wires.
+
+    Returns:
+        Currents in A, [batch, cols] or [cols], in the wider type of the two inputs.
+
+    Raises:
+        ShapeError: shapes do not fit.
+        DeviceLimitError: a conductance or resistance is out of range, or the wires resist so
+            much that no solution is found to 12 digits.
+
+    >>> i_a = line_currents(torch.full((1, 1), 1e-4), torch.ones(1, 1), 5.0)  # 1 / (1e4 + 2 * 5)
+    >>> round(float(i_a) * 1e6, 4)
+    99.9001
+    """
+    conductance_s, voltage_v = torch.as_tensor(conductance_s), torch.as_tensor(voltage_v)
+    wires = _checked(conductance_s, wire_ohm)
+    rows = _rows(conductance_s, voltage_v)
+    kind = torch.promote_types(conductance_s.dtype, voltage_v.dtype)
+    cells, drive = conductance_s.double(), voltage_v.double().reshape(-1, rows)
+    if wires is None or not cells.is_cpu:
+        current = drive @ effective_conductance(cells, wire_ohm)
+    else:
+        upside_down, mirrored = wires.columns_to == "bottom", wires.rows_from == "right"
+        straight = cells.flip(wires.flipped), drive.flip(1) if upside_down else drive
+        current = _Exact.apply(*straight, wires.conductances)  # type: ignore[no-untyped-call]
+        current = current.flip(1) if mirrored else current
+    return current.reshape(*voltage_v.shape[:-1], -1).to(kind)
+
+
+def effective_conductance(conductance_s: Tensor, wire_ohm: float | Wires) -> Tensor:
+    """The matrix that a crossbar with resistive wires multiplies with.
+
+    The network is linear: currents = voltages @ result, exactly. Rows are eliminated one by one,
+    from the far end of the columns. Differentiable, at the price of memory for every row.
+
+    Args:
+        conductance_s: cells, >= 0, [rows, cols].
+        wire_ohm: as in :func:`line_currents`.
+
+    Returns:
+        Shape and type of ``conductance_s``.
+
+    Raises:
+        ShapeError: not a matrix.
+        DeviceLimitError: a conductance or resistance is out of range.
+
+    >>> cells = torch.full((2, 3), 1e-4, dtype=torch.float64)
+    >>> ideal = effective_conductance(cells, 0.0)
+    >>> bool((effective_conductance(cells, 10.0) < ideal).all())
+    True
+    """
+    conductance_s = torch.as_tensor(conductance_s)
+    wires = _checked(conductance_s, wire_ohm)
+    if wires is None:
+        return conductance_s.clone()
+    cells = conductance_s.double().flip(wires.flipped)
+    word, feed, bit, ground = wires.conductances
+    if cells.shape[0] < cells.shape[1]:
+        # Reciprocity: exchange drivers and grounds, so that the dense steps are the smaller ones.
+        effective = eliminated(cells.T, bit, ground, word, feed).T
+    else:
+        effective = eliminated(cells, word, feed, bit, ground)
+    return effective.flip(wires.flipped).to(conductance_s.dtype)
+
+
+@torch.no_grad()
+def node_voltages(
+    conductance_s: Tensor, voltage_v: Tensor, wire_ohm: float | Wires
+) -> tuple[Tensor, Tensor]:
+    """Voltages at both ends of every cell: where a crossbar loses its drive.
+
+    Args:
+        conductance_s: cells, >= 0, [rows, cols], on the CPU.
+        voltage_v: of the row drivers, [rows].
+        wire_ohm: as in :func:`line_currents`, but not 0.
+
+    Returns:
+        Voltages on the word lines and on the bit lines, float64 [rows, cols] each.
+
+    Raises:
+        ShapeError: shapes do not fit.
+        DeviceLimitError: as :func:`line_currents`.
+
+    >>> word_v, bit_v = node_voltages(torch.full((2, 2), 1e-3), torch.ones(2), 10.0)
+    >>> bool((word_v[:, 0] > word_v[:, 1]).all() & (bit_v[0] > bit_v[1]).all())
+    True
+    """
+    wires = _checked(conductance_s, wire_ohm)
+    if wires is None:
+        raise DeviceLimitError("wires of 0 ohm have the voltages of their ends; give more than 0")
+    rows = _rows(conductance_s, voltage_v)
+    if voltage_v.dim() != 1:
+        raise ShapeError(f"give one vector of {rows} voltages, got {tuple(voltage_v.shape)}")
+    cells = conductance_s.double().flip(wires.flipped)
+    drive = voltage_v.double().flip([0] * (wires.columns_to == "bottom"))
+    word, bit = torch.empty_like(cells), torch.empty_like(cells)
+    args = drive.contiguous().numpy(), _TOLERANCE, _MOST_STEPS, word.numpy(), bit.numpy()
+    _settled(kernels.voltages(_ladders(cells, wires.conductances), *args))
+    return word.flip(wires.flipped), bit.flip(wires.flipped)
+
+
+def _rows(cells: Tensor, voltage_v: Tensor) -> int:
+    rows = cells.shape[0]
+    if voltage_v.dim() not in (1, 2) or voltage_v.shape[-1] != rows:
+        raise ShapeError(
+            f"voltages of a crossbar with {rows} rows are [batch, {rows}], got "
+            f"{tuple(voltage_v.shape)}"
+        )
+    return rows
+
+
+def _checked(cells: Tensor, wire_ohm: float | Wires) -> Wires | None:
+    if cells.dim() != 2 or not cells.numel() or not cells.is_floating_point():
+        raise ShapeError(
+            f"conductances are a matrix of floats [rows, cols], got {cells.dtype} "
+            f"{tuple(cells.shape)}"
+        )
+    # The negated form also catches what is not a number.
+    if not bool((cells >= 0).all()) or not bool(cells.isfinite().all()):
+        raise DeviceLimitError(
+            "conductances must be finite and at least 0 S, got values from "
+            f"{float(cells.min())} to {float(cells.max())}"
+        )
+    if isinstance(wire_ohm, Wires):
+        return wire_ohm
+    return Wires(word_ohm=float(wire_ohm), bit_ohm=float(wire_ohm)) if wire_ohm != 0 else None
+
+
+@final
+class _Exact(torch.autograd.Function):
+    """Currents of rows fed at column 0 and columns that end at row 0, and the way back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, cells: Tensor, drive: Tensor, conductances: tuple[float, float, float, float]
+    ) -> Tensor:
+        ctx.save_for_backward(cells, drive)
+        ctx.conductances = conductances
+        out = torch.empty(len(drive), cells.shape[1], dtype=torch.float64)
+        args = _ladders(cells, conductances), drive.contiguous().numpy(), _TOLERANCE, _MOST_STEPS
+        _settled(kernels.currents(*args, out.numpy()))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        cells, drive = ctx.saved_tensors
+        by_cell = torch.zeros(cells.shape, dtype=torch.float64)
+        by_volt = torch.empty(drive.shape, dtype=torch.float64)
+        given = drive.contiguous().numpy(), grad.contiguous().numpy(), (_TOLERANCE, _MOST_STEPS)
+        net = _ladders(cells, ctx.conductances)
+        _settled(kernels.gradients(net, *given, by_cell.numpy(), by_volt.numpy()))
+        return by_cell, by_volt, None
+
+
+def _ladders(cells: Tensor, conductances: tuple[float, float, float, float]) -> kernels.Ladders:
+    word, feed, bit, ground = conductances
+    straight, turned = cells.contiguous().numpy(), cells.T.contiguous().numpy()
+    across, down = np.empty_like(turned), np.empty_like(straight)
+    kernels.pivots(turned, word, feed, across)
+    kernels.pivots(straight, bit, ground, down)
+    return kernels.Ladders(turned, across, down, word, feed, bit, ground)
+
+
+def _settled(steps: int) -> None:
+    if steps > _MOST_STEPS:
+        raise DeviceLimitError(
+            f"no solution after {_MOST_STEPS} steps: the wires resist far more than the cells; "
+            "take smaller wire resistances or conductances"
+        )

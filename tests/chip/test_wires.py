@@ -1,0 +1,222 @@
+"""Exact wires: against a sparse direct solve, ngspice, and the laws of circuits."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.linalg import splu
+from torch import Tensor
+
+from clnf.chip import Wires, effective_conductance, line_currents, node_voltages
+from clnf.core.errors import ClnfError, ConfigError, DeviceLimitError, ShapeError
+
+SIDES = [(row, column) for row in ("left", "right") for column in ("bottom", "top")]
+
+
+def crossbar(rows: int, cols: int, largest_s: float = 1e-4) -> tuple[Tensor, Tensor]:
+    rng = torch.Generator().manual_seed(rows * 1000 + cols)
+    cells = (0.01 + 0.99 * torch.rand(rows, cols, generator=rng, dtype=torch.float64)) * largest_s
+    return cells, torch.randn(rows, generator=rng, dtype=torch.float64)
+
+
+def uneven(rows_from: Any = "left", columns_to: Any = "bottom") -> Wires:
+    return Wires(
+        word_ohm=2.0,
+        bit_ohm=3.5,
+        source_ohm=50.0,
+        sink_ohm=20.0,
+        rows_from=rows_from,
+        columns_to=columns_to,
+    )
+
+
+def branches(cells: Tensor, wires: Wires) -> tuple[Any, Any, Any]:
+    """Every resistor as node, node, conductance; node -1 is ground, -2 - i the driver of row i."""
+    rows, cols = cells.shape
+    word = np.arange(rows * cols).reshape(rows, cols)
+    bit = word + rows * cols
+    first = 0 if wires.rows_from == "left" else cols - 1
+    last = rows - 1 if wires.columns_to == "bottom" else 0
+    g_word, g_feed, g_bit, g_ground = wires.conductances
+    found = [
+        (word, bit, cells.numpy()),
+        (word[:, :-1], word[:, 1:], g_word),
+        (bit[:-1], bit[1:], g_bit),
+        (word[:, first], -2 - np.arange(rows), g_feed),
+        (bit[last], np.full(cols, -1), g_ground),
+    ]
+    found = [(a, b, np.broadcast_to(g, a.shape)) for a, b, g in found]
+    a, b, g = (
+        np.concatenate([part.ravel() for part in parts]) for parts in zip(*found, strict=True)
+    )
+    return a, b, g
+
+
+def direct(cells: Tensor, volts: Tensor, wires: Wires) -> tuple[Tensor, Tensor]:
+    """Node voltages [2, rows, cols] and column currents by a sparse direct solve."""
+    rows, cols = cells.shape
+    count = 2 * rows * cols
+    a, b, g = branches(cells, wires)
+    inner, driven = b >= 0, b < -1
+    i = np.concatenate([a, b[inner], a[inner], b[inner]])
+    j = np.concatenate([a, b[inner], b[inner], a[inner]])
+    value = np.concatenate([g, g[inner], -g[inner], -g[inner]])
+    right = np.zeros(count)
+    np.add.at(right, a[driven], g[driven] * volts.numpy()[-2 - b[driven]])
+    matrix = coo_matrix((value, (i, j)), (count, count)).tocsc()
+    nodes = torch.from_numpy(splu(matrix).solve(right).reshape(2, rows, cols))
+    end = nodes[1, -1 if wires.columns_to == "bottom" else 0]
+    return nodes, end * wires.conductances[3]
+
+
+def off(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().max() / b.abs().max())
+
+
+@pytest.mark.parametrize("sides", SIDES)
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (5, 3), (3, 5), (64, 64), (48, 128)])
+def test_currents_equal_a_direct_solve(size: tuple[int, int], sides: tuple[str, str]) -> None:
+    cells, volts = crossbar(*size)
+    wires = uneven(*sides)
+    _, exact = direct(cells, volts, wires)
+    assert off(line_currents(cells, volts, wires), exact) < 1e-11
+    assert off(volts @ effective_conductance(cells, wires), exact) < 1e-11
+    # The same wires fed from another side give other currents, where there is another side.
+    if min(size) > 1:
+        other = uneven("right" if sides[0] == "left" else "left", sides[1])
+        assert off(line_currents(cells, volts, other), exact) > 1e-6
+
+
+@pytest.mark.parametrize("size", [(128, 128), (256, 256)])
+def test_large_crossbars_equal_a_direct_solve(size: tuple[int, int]) -> None:
+    cells, volts = crossbar(*size)
+    _, exact = direct(cells, volts, Wires(word_ohm=2.0, bit_ohm=2.0))
+    assert off(line_currents(cells, volts, 2.0), exact) < 1e-9
+
+
+@pytest.mark.parametrize("ohm", [1e-9, 1e-3, 1.0, 30.0])
+def test_resistances_of_any_size_keep_their_digits(ohm: float) -> None:
+    cells, volts = crossbar(40, 30, largest_s=1e-3)
+    iterated = line_currents(cells, volts, ohm)
+    assert off(volts @ effective_conductance(cells, ohm), iterated) < 1e-11
+    ideal = volts @ cells
+    assert off(line_currents(cells, volts, 0.0), ideal) < 1e-15
+    lost = off(iterated, ideal)
+    assert 0.0 < lost < 1e-7 if ohm < 1e-6 else lost > 1e-5
+
+
+def test_one_cell_is_ohms_law() -> None:
+    current = line_currents(torch.tensor([[1e-3]]), torch.tensor([2.0]), 10.0)
+    assert current.dtype == torch.float32
+    assert float(current) == pytest.approx(2.0 / (1000.0 + 20.0), rel=1e-6)
+
+
+def test_currents_add_up_and_batches_do_not_meet() -> None:
+    cells, _ = crossbar(33, 17)
+    volts = torch.randn(5, 33, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    both = line_currents(cells, volts, uneven())
+    assert off(line_currents(cells, volts.sum(0), uneven()), both.sum(0)) < 1e-11
+    assert torch.equal(line_currents(cells, volts[3], uneven()), both[3])
+
+
+@pytest.mark.parametrize("sides", SIDES)
+def test_every_node_keeps_kirchhoffs_laws(sides: tuple[str, str]) -> None:
+    cells, volts = crossbar(31, 45)
+    wires = uneven(*sides)
+    word, bit = node_voltages(cells, volts, wires)
+    a, b, g = branches(cells, wires)
+    # Behind the nodes stand the drivers, the last row's first, and ground.
+    known = np.concatenate([word.flatten(), bit.flatten(), volts.flip(0), [0.0]])
+    current = g * (known[a] - known[b])
+    into = np.bincount(b % len(known), current, len(known)) - np.bincount(a, current, len(known))
+    nodes, drivers = into[: 2 * word.numel()], into[2 * word.numel() : -1]
+    largest = np.abs(current).max()
+    assert np.abs(nodes).max() < 1e-10 * largest
+    # All power that the drivers give is spent in resistors.
+    given = -(drivers * volts.flip(0).numpy()).sum()
+    assert given == pytest.approx((current * (known[a] - known[b])).sum(), rel=1e-10)
+    assert off(torch.stack([word, bit]), direct(cells, volts, wires)[0]) < 1e-10
+    # Without the resistance of the drivers the same voltages break the law.
+    other = Wires(word_ohm=2.0, bit_ohm=3.5, sink_ohm=20.0, rows_from=wires.rows_from,
+                  columns_to=wires.columns_to)  # fmt: skip
+    wrong = branches(cells, other)[2] * (known[a] - known[b])
+    into = np.bincount(b % len(known), wrong, len(known)) - np.bincount(a, wrong, len(known))
+    assert np.abs(into[: 2 * word.numel()]).max() > 1e-3 * largest
+
+
+@pytest.mark.parametrize("sides", SIDES)
+def test_gradients_equal_finite_differences(sides: tuple[str, str]) -> None:
+    cells, _ = crossbar(5, 4)
+    volts = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    wires = uneven(*sides)
+    inputs = (cells * 1e4).requires_grad_(), volts.requires_grad_()
+
+    def scaled(ten_kilo: Tensor, v: Tensor) -> Tensor:
+        return line_currents(ten_kilo * 1e-3, v, wires) * 1e3
+
+    assert torch.autograd.gradcheck(scaled, inputs)
+
+
+def test_reciprocity_exchanges_drivers_and_grounds() -> None:
+    cells, _ = crossbar(6, 9)
+    turned = Wires(word_ohm=3.5, bit_ohm=2.0, source_ohm=20.0, sink_ohm=50.0,
+                   rows_from="right", columns_to="top")  # fmt: skip
+    assert (
+        off(effective_conductance(cells.T, turned).T, effective_conductance(cells, uneven()))
+        < 1e-12
+    )
+
+
+@pytest.mark.skipif(shutil.which("ngspice") is None, reason="ngspice is not installed")
+def test_ngspice_finds_the_same_currents(tmp_path: Path) -> None:
+    cells, volts = crossbar(8, 8)
+    wires = uneven()
+    lines = ["crossbar", *(f"V{i} d{i} 0 {float(v):.17g}" for i, v in enumerate(volts))]
+    for k, (a, b, g) in enumerate(zip(*branches(cells, wires), strict=True)):
+        other = f"n{b}" if b >= 0 else "0" if b == -1 else f"d{-2 - b}"
+        lines.append(f"R{k} n{a} {other} {1 / g:.17g}")
+    ends = [64 + 7 * 8 + j for j in range(8)]
+    asked = " ".join(f"v(n{node})" for node in ends)
+    lines += [".options reltol=1e-14 vntol=1e-20 abstol=1e-20 gmin=1e-30",
+              ".control", "set numdgt=15", "op", f"print {asked}", ".endc", ".end"]  # fmt: skip
+    file = tmp_path / "crossbar.cir"
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    done = subprocess.run(
+        ["ngspice", "-b", file.name], cwd=tmp_path, capture_output=True, text=True
+    )
+    said = [line for line in done.stdout.splitlines() if line.startswith("v(n")]
+    ngspice = torch.tensor([float(line.split("=")[1]) for line in said], dtype=torch.float64)
+    assert off(line_currents(cells, volts, wires), ngspice * wires.conductances[3]) < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [
+        (ShapeError, lambda: line_currents(torch.ones(3), torch.ones(3), 1.0)),
+        (ShapeError, lambda: line_currents(torch.ones(3, 2), torch.ones(2), 1.0)),
+        (
+            ShapeError,
+            lambda: line_currents(torch.ones(3, 2, dtype=torch.int64), torch.ones(3), 1.0),
+        ),
+        (ShapeError, lambda: effective_conductance(torch.ones(0, 2), 1.0)),
+        (ShapeError, lambda: node_voltages(torch.ones(3, 2), torch.ones(2, 3), 1.0)),
+        (DeviceLimitError, lambda: line_currents(-torch.ones(3, 2), torch.ones(3), 1.0)),
+        (
+            DeviceLimitError,
+            lambda: line_currents(torch.full((1, 1), torch.nan), torch.ones(1), 1.0),
+        ),
+        (DeviceLimitError, lambda: line_currents(torch.ones(3, 2), torch.ones(3), -1.0)),
+        (DeviceLimitError, lambda: line_currents(torch.ones(3, 2), torch.ones(3), float("nan"))),
+        (DeviceLimitError, lambda: node_voltages(torch.ones(3, 2), torch.ones(3), 0.0)),
+        (DeviceLimitError, lambda: Wires(word_ohm=1.0, bit_ohm=1.0, source_ohm=-1.0)),
+        (ConfigError, lambda: uneven("top")),
+    ],
+)
+def test_what_is_no_crossbar_is_refused(kind: type[ClnfError], make: Any) -> None:
+    with pytest.raises(kind):
+        make()
