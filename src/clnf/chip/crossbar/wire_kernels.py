@@ -106,15 +106,16 @@ def _turn(x: Matrix, out: Matrix) -> None:
 def _through_words(net: Ladders, x: Matrix, turned: Matrix, out: Matrix) -> None:
     """From bit-line voltages through the word lines back to currents: out = G A^-1 G x."""
     _turn(x, turned)
-    turned *= net.cells
+    _multiply(turned, net.cells)
     _solve_ladders(net.across, net.word, turned)
-    turned *= net.cells
+    _multiply(turned, net.cells)
     _turn(turned, out)
 
 
 @njit(nogil=True, cache=True)
 def _dot(x: Matrix, y: Matrix, lanes: NDArray[np.float64]) -> float:
-    lanes[:] = 0.0
+    for j in range(len(lanes)):
+        lanes[j] = 0.0
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
             lanes[j] += x[i, j] * y[i, j]
@@ -122,6 +123,30 @@ def _dot(x: Matrix, y: Matrix, lanes: NDArray[np.float64]) -> float:
     for lane in lanes:
         total += lane
     return total
+
+
+# Loops, as assigning whole arrays would take Numba many seconds to compile.
+@njit(nogil=True, cache=True)
+def _copy(x: Matrix, out: Matrix) -> None:
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            out[i, j] = x[i, j]
+
+
+@njit(nogil=True, cache=True)
+def _add(x: Matrix, factor: float, y: Matrix, out: Matrix) -> None:
+    """Add a multiple: out = x + factor y; any two may be the same array."""
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            out[i, j] = x[i, j] + factor * y[i, j]
+
+
+@njit(nogil=True, cache=True)
+def _multiply(x: Matrix, y: Matrix) -> None:
+    """Multiply x by y, element by element."""
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            x[i, j] *= y[i, j]
 
 
 @njit(nogil=True, cache=True)
@@ -140,28 +165,28 @@ def _bit_voltages(net: Ladders, tolerance: float, most: int, space: _Space, v: M
     """
     turned, current, rest, lifted, step, drawn, image = space
     lanes = np.empty(v.shape[1])
-    v[:] = current
+    _copy(current, v)
     _solve_ladders(net.down, net.bit, v)
     _through_words(net, v, turned, rest)
-    lifted[:] = rest
+    _copy(rest, lifted)
     _solve_ladders(net.down, net.bit, lifted)
-    step[:] = lifted
-    drawn[:] = rest
+    _copy(lifted, step)
+    _copy(rest, drawn)
     goal = tolerance * tolerance * _dot(current, v, lanes)
     left = _dot(rest, lifted, lanes)
     for count in range(most):
         if left <= goal:
             return count
         _through_words(net, step, turned, image)
-        image[:] = drawn - image
+        _add(drawn, -1.0, image, image)
         length = left / _dot(step, image, lanes)
-        v += length * step
-        rest -= length * image
-        lifted[:] = rest
+        _add(v, length, step, v)
+        _add(rest, -length, image, rest)
+        _copy(rest, lifted)
         _solve_ladders(net.down, net.bit, lifted)
         before, left = left, _dot(rest, lifted, lanes)
-        step[:] = lifted + (left / before) * step
-        drawn[:] = rest + (left / before) * drawn
+        _add(lifted, left / before, step, step)
+        _add(rest, left / before, drawn, drawn)
     return most if left <= goal else most + 1
 
 
@@ -169,10 +194,11 @@ def _bit_voltages(net: Ladders, tolerance: float, most: int, space: _Space, v: M
 def _drive(net: Ladders, volts: NDArray[np.float64], space: _Space) -> None:
     """Currents into the bit lines at rest, from the row drivers alone."""
     turned = space.turned
-    turned[:] = 0.0
-    turned[0] = net.feed * volts
+    for j in range(turned.shape[0]):
+        for i in range(turned.shape[1]):
+            turned[j, i] = 0.0 if j else net.feed * volts[i]
     _solve_ladders(net.across, net.word, turned)
-    turned *= net.cells
+    _multiply(turned, net.cells)
     _turn(turned, space.current)
 
 
@@ -196,7 +222,8 @@ def currents(net: Ladders, drive: Matrix, tolerance: float, most: int, out: Matr
     for b in range(len(drive)):
         _drive(net, drive[b], space)
         worst = max(worst, _bit_voltages(net, tolerance, most, space, v))
-        out[b] = net.ground * v[0]
+        for j in range(out.shape[1]):
+            out[b, j] = net.ground * v[0, j]
     return worst
 
 
@@ -220,7 +247,7 @@ def voltages(
     space = _space_for(net)
     _drive(net, volts, space)
     steps = _bit_voltages(net, tolerance, most, space, bit)
-    _word_voltages(net, bit, net.feed * volts, space.turned, word)
+    _word_voltages(net, bit, net.feed, volts, space.turned, word)
     return steps
 
 
@@ -246,24 +273,29 @@ def gradients(
     for b in range(len(drive)):
         _drive(net, drive[b], space)
         worst = max(worst, _bit_voltages(net, goal[0], goal[1], space, v))
-        _word_voltages(net, v, net.feed * drive[b], space.turned, across)
-        across -= v
-        space.current[:] = 0.0
-        space.current[0] = net.ground * grad[b]
+        _word_voltages(net, v, net.feed, drive[b], space.turned, across)
+        _add(across, -1.0, v, across)
+        for i in range(v.shape[0]):
+            for j in range(v.shape[1]):
+                space.current[i, j] = 0.0 if i else net.ground * grad[b, j]
         worst = max(worst, _bit_voltages(net, goal[0], goal[1], space, w))
-        _word_voltages(net, w, np.zeros(len(volts[b])), space.turned, v)
-        volts[b] = net.feed * v[:, 0]
-        cells += (w - v) * across
+        _word_voltages(net, w, 0.0, drive[b], space.turned, v)
+        for i in range(volts.shape[1]):
+            volts[b, i] = net.feed * v[i, 0]
+        _add(w, -1.0, v, v)
+        _multiply(v, across)
+        _add(cells, 1.0, v, cells)
     return worst
 
 
 @njit(nogil=True, cache=True)
 def _word_voltages(
-    net: Ladders, v: Matrix, fed: NDArray[np.float64], turned: Matrix, out: Matrix
+    net: Ladders, v: Matrix, feed: float, volts: NDArray[np.float64], turned: Matrix, out: Matrix
 ) -> None:
-    """Word-line nodes from bit-line nodes and the currents of the drivers: A u = G v + fed."""
+    """Word-line nodes from bit-line nodes and drivers: A u = G v + feed volts at column 0."""
     _turn(v, turned)
-    turned *= net.cells
-    turned[0] += fed
+    _multiply(turned, net.cells)
+    for i in range(turned.shape[1]):
+        turned[0, i] += feed * volts[i]
     _solve_ladders(net.across, net.word, turned)
     _turn(turned, out)
