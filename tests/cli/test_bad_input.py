@@ -310,6 +310,7 @@ def test_a_journal_that_was_changed_makes_no_report(tmp_path: Path, made: Path, 
     shutil.copytree(made, folder)
     with sqlite3.connect(folder / "journal.db") as db:
         db.execute("UPDATE measures SET value = 1 WHERE row = 1")
+    db.close()
     assert "row 1 of its measures does not match its hash" in ends("report", folder)
     (folder / "journal.db").write_bytes(b"")
     assert "is empty or not a journal" in ends("report", folder)

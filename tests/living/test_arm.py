@@ -160,10 +160,10 @@ def test_a_folder_becomes_a_lesson_and_a_bad_file_does_not(tmp_path: Path) -> No
         pass
     assert "mine" in arm.model.concepts.names
     assert [e.payload["file"] for e in arm.journal.events("file refused")] == ["fake.png"]
+    with pytest.raises(DataError, match="no folder"):
+        add_folder(arm, tmp_path / "no", "x")
     arm.close()
     assert summarise(folder).lessons[-1].name == name
-    with pytest.raises(DataError, match="no folder"):
-        add_folder(Arm(folder, tiny().model_copy(update={"lesson": ()})), tmp_path / "no", "x")
 
 
 def test_a_grid_or_a_strange_picture_is_no_base_for_feedback(tmp_path: Path) -> None:

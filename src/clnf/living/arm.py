@@ -74,7 +74,6 @@ class Arm:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "snapshots").exists():
             _begin_anew(folder)
-        self.journal = Journal(folder / "journal.db")
         self.model = LivingModel(recipe, device)
         self.lessons = Lessons(recipe, folder / "lessons", self.model.concepts)
         judge, _ = load_judge()
@@ -85,7 +84,12 @@ class Arm:
         self.cursor: dict[str, Any] = {"lesson": -1, "at": 0, "offered": None}
         self.before: dict[str, Any] = {}
         self.note = ""
-        self._load()
+        self.journal = Journal(folder / "journal.db")
+        try:
+            self._load()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def finished(self) -> bool:
