@@ -99,11 +99,12 @@ def test_large_crossbars_equal_a_direct_solve(size: tuple[int, int]) -> None:
     assert off(line_currents(cells, volts, 2.0), exact) < 1e-9
 
 
-@pytest.mark.parametrize("ohm", [1e-9, 1e-3, 1.0, 30.0])
-def test_resistances_of_any_size_keep_their_digits(ohm: float) -> None:
+@pytest.mark.parametrize("ohm", [1e-9, 1e-3, 1.0, 30.0, 1e3, 1e6])
+def test_resistances_of_any_allowed_size_keep_their_digits(ohm: float) -> None:
     cells, volts = crossbar(40, 30, largest_s=1e-3)
     iterated = line_currents(cells, volts, ohm)
     assert off(volts @ effective_conductance(cells, ohm), iterated) < 1e-11
+    assert off(iterated, direct(cells, volts, Wires(word_ohm=ohm, bit_ohm=ohm))[1]) < 1e-9
     ideal = volts @ cells
     assert off(line_currents(cells, volts, 0.0), ideal) < 1e-15
     lost = off(iterated, ideal)
@@ -162,6 +163,26 @@ def test_gradients_equal_finite_differences(sides: tuple[str, str]) -> None:
     assert torch.autograd.gradcheck(scaled, inputs)
 
 
+def test_the_matrix_has_gradients_too() -> None:
+    cells, _ = crossbar(4, 3)
+
+    def scaled(ten_kilo: Tensor) -> Tensor:
+        return effective_conductance(ten_kilo * 1e-3, uneven()) * 1e3
+
+    assert torch.autograd.gradcheck(scaled, ((cells * 1e4).requires_grad_(),))
+
+
+def test_arrays_and_empty_batches_are_taken() -> None:
+    cells, volts = crossbar(3, 2)
+    assert torch.equal(
+        line_currents(cells.numpy(), volts.numpy(), 1.0), line_currents(cells, volts, 1.0)
+    )
+    word, _ = node_voltages(cells.numpy(), volts.numpy(), 1.0)
+    assert word.shape == (3, 2)
+    for ohm in (0.0, 1.0):
+        assert line_currents(cells, torch.ones(0, 3), ohm).shape == (0, 2)
+
+
 def test_reciprocity_exchanges_drivers_and_grounds() -> None:
     cells, _ = crossbar(6, 9)
     turned = Wires(word_ohm=3.5, bit_ohm=2.0, source_ohm=20.0, sink_ohm=50.0,
@@ -212,6 +233,14 @@ def test_ngspice_finds_the_same_currents(tmp_path: Path) -> None:
         ),
         (DeviceLimitError, lambda: line_currents(torch.ones(3, 2), torch.ones(3), -1.0)),
         (DeviceLimitError, lambda: line_currents(torch.ones(3, 2), torch.ones(3), float("nan"))),
+        (DeviceLimitError, lambda: line_currents(torch.ones(3, 2), torch.ones(3), 1e5)),
+        (DeviceLimitError, lambda: effective_conductance(torch.ones(3, 2), 1e5)),
+        (DeviceLimitError, lambda: line_currents(torch.ones(3, 2), torch.ones(3), None)),
+        (
+            DeviceLimitError,
+            lambda: line_currents(torch.ones(3, 2), torch.full((3,), torch.nan), 1.0),
+        ),
+        (DeviceLimitError, lambda: line_currents(torch.ones(1, 2), torch.tensor([1j]), 1.0)),
         (DeviceLimitError, lambda: node_voltages(torch.ones(3, 2), torch.ones(3), 0.0)),
         (DeviceLimitError, lambda: Wires(word_ohm=1.0, bit_ohm=1.0, source_ohm=-1.0)),
         (ConfigError, lambda: uneven("top")),

@@ -278,6 +278,8 @@ def test_names_and_options_that_do_not_fit(tmp_path: Path, made: Path, ends: End
         sentence = f"a plain folder name, got {name!r}"
         assert sentence in ends("run", "--runs", runs, "--name", name)
     assert "2^63 - 1, got -1" in ends("run", "--runs", runs, "--seed", -1)
+    wish = ("generate", runs / "none", "--concept", "faces", "-o", runs / "faces.png")
+    assert "2^63 - 1, got -1" in ends(*wish, "--seed", -1)
     assert "no run in" in ends("run", "--runs", runs, "--resume", "none")
     assert "a plain folder name, got ''" in ends("run", "--runs", runs, "--resume", "")
     assert not runs.exists()

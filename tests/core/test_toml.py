@@ -31,12 +31,17 @@ def test_none_is_left_out_and_tuples_become_lists(tmp_path: Path) -> None:
     assert load_toml(path) == {"b": {"d": [1, 2]}}
 
 
-@pytest.mark.parametrize("content", [b"a = ", b"\xff\xfe", b"a = 1\na = 2"])
+@pytest.mark.parametrize("content", [b"a = ", b"a = b", b"a = 1\na = 2"])
 def test_a_bad_file_is_one_sentence(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "recipe.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match="not valid TOML"):
         load_toml(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="is not a text file; give a .toml file"):
+        load_toml(path)
+    with pytest.raises(ConfigError, match="no recipe at"):
+        load_toml(tmp_path)
     with pytest.raises(ConfigError, match="no recipe at"):
         load_toml(tmp_path / "none.toml")
 

@@ -32,7 +32,7 @@ class Wish:
     Attributes:
         concept: name of a concept the model knows.
         n: number of pictures, 1 to 4096.
-        seed: the noise from which picture i starts depends on (seed, i) alone. What comes of it
+        seed: 0 to 2^63 - 1. Where picture i starts depends on (seed, i) alone. What comes of it
             also depends a little on how many are drawn, as each is read through the chip's noise.
         steps: Heun steps, 1 to 1000.
         guidance: strength of the concept, > 0; 1 means none beyond the condition itself.
@@ -47,6 +47,8 @@ class Wish:
     def __post_init__(self) -> None:
         if not 1 <= self.n <= 4096:
             raise ConfigError(f"n must be 1 to 4096, got {self.n}")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"a seed is a whole number from 0 to 2^63 - 1, got {self.seed}")
         if not 1 <= self.steps <= 1000:
             raise ConfigError(f"steps must be 1 to 1000, got {self.steps}")
         if not 0 < self.guidance < 100:

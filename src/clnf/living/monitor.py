@@ -67,7 +67,7 @@ class KeepKnowledge:
         }
         reason = f"core held{_worst(core)}"
         if since:
-            reason += f"; later lessons held{_worst(since)}"
+            reason += f"; of later lessons {_most(since, self.params.learned_tolerance)}"
         return Verdict(action="commit", reason=reason, before=before, after=after)
 
     def _broken(self, before: Quality, after: Quality) -> list[str]:
@@ -98,6 +98,14 @@ def _worst(falls: dict[str, float]) -> str:
     """The largest fall that a verdict allowed."""
     worst = max(falls, key=lambda c: falls[c])
     return f" (largest fall: {worst}, {falls[worst]:.0%})" if falls[worst] > 0 else ""
+
+
+def _most(falls: dict[str, float], allowed: float) -> str:
+    """What fell most, and what was allowed: a fall within tolerance may still be a large one."""
+    worst = max(falls, key=lambda c: falls[c])
+    if falls[worst] <= 0:
+        return "none fell"
+    return f"{worst} fell most, by {falls[worst]:.0%} of at most {allowed:.0%}"
 
 
 def _sentence(what: str, fall: float, allowed: float) -> str:

@@ -11,7 +11,8 @@ def eliminated(cells: Tensor, word: float, feed: float, bit: float, ground: floa
 
     With the word line of row i at rest, its cells are the network N_i = G - G A_i^-1 G between
     the columns. The columns below add theirs in series with a segment: K_i = N_i + series(K_{i+1}).
-    Every step is a sum or a product of conductances, so small resistances lose no digits.
+    Ladders and series are sums and products of conductances, so small resistances lose no digits;
+    N_i is a difference, and loses them where wires resist far more than cells.
 
     Args:
         cells: conductances, float64 [rows, cols].
