@@ -26,7 +26,8 @@ _TOLERANCE = 1e-13  # of the root of energy; leaves currents right to 1e-12 of t
 # A segment against the best cell: beyond it double precision cannot keep 12 digits. On chips the
 # product is below 0.01.
 _MOST_RESISTING = 1e4
-_RANGE_OHM = 1e-15, 1e15
+_LEAST_OHM = {"word_ohm": 1e-15, "bit_ohm": 1e-15, "source_ohm": 0.0, "sink_ohm": 0.0}
+_MOST_OHM = 1e15
 _MOST_STEPS = 2000
 
 
@@ -56,14 +57,11 @@ class Wires:
     columns_to: Literal["bottom", "top"] = "bottom"
 
     def __post_init__(self) -> None:
-        for name, least in zip(
-            ("word_ohm", "bit_ohm", "source_ohm", "sink_ohm"), (*[_RANGE_OHM[0]] * 2, 0.0, 0.0),
-            strict=True,
-        ):  # fmt: skip
+        for name, least in _LEAST_OHM.items():
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not least <= value <= _RANGE_OHM[1]:
+            if not isinstance(value, (int, float)) or not least <= value <= _MOST_OHM:
                 raise DeviceLimitError(
-                    f"{name} is a number from {least:g} to {_RANGE_OHM[1]:g}, got {value!r}; for "
+                    f"{name} is a number from {least:g} to {_MOST_OHM:g}, got {value!r}; for "
                     "wires without resistance give wire_ohm = 0"
                 )
         if self.rows_from not in ("left", "right") or self.columns_to not in ("bottom", "top"):
