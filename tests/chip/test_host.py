@@ -212,6 +212,17 @@ def test_a_shut_fence_keeps_conductances_bit_for_bit() -> None:
     )
 
 
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    """Draws are counted, not taken in turn; products this small round alike on any number."""
+    outcomes = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        net, chip, _ = trained(3)
+        outcomes.append((net[4].weight.detach().clone(), chip.ledger.state()))
+    assert torch.equal(outcomes[0][0], outcomes[1][0])
+    assert outcomes[0][1] == outcomes[1][1]
+
+
 def test_the_torch_path_learns_alike() -> None:
     """Same draws; only products and sums round differently, so weights agree statistically."""
     weights, counts = [], []

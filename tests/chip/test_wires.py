@@ -13,6 +13,7 @@ from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from clnf.chip import Wires, effective_conductance, line_currents, node_voltages
+from clnf.chip.crossbar import wires as wires_module
 from clnf.core.errors import ClnfError, ConfigError, DeviceLimitError, ShapeError
 
 SIDES = [(row, column) for row in ("left", "right") for column in ("bottom", "top")]
@@ -181,6 +182,22 @@ def test_arrays_and_empty_batches_are_taken() -> None:
     assert word.shape == (3, 2)
     for ohm in (0.0, 1.0):
         assert line_currents(cells, torch.ones(0, 3), ohm).shape == (0, 2)
+
+
+def test_on_another_device_elimination_takes_over(far: torch.device) -> None:
+    cells, volts = crossbar(6, 4)
+    there = line_currents(cells.to(far), volts.to(far), uneven())
+    assert there.device == far
+    assert off(there.cpu(), line_currents(cells, volts, uneven())) < 1e-12
+    there, _ = node_voltages(cells.to(far), volts.to(far), uneven())
+    assert torch.equal(there, node_voltages(cells, volts, uneven())[0])
+
+
+def test_a_solution_that_is_not_reached_is_no_solution(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wires_module, "_MOST_STEPS", 1)
+    cells, volts = crossbar(40, 40, largest_s=1e-3)
+    with pytest.raises(DeviceLimitError, match="no solution after 1 steps"):
+        line_currents(cells, volts, 30.0)
 
 
 def test_reciprocity_exchanges_drivers_and_grounds() -> None:

@@ -327,8 +327,9 @@ def interrupted(root: Path, *arguments: str) -> str:
     """Press Ctrl-C as soon as a run says what it does; give what it says then."""
     command = [*CLNF, "run", *arguments]
     # A suite that runs in the background ignores the signal, and children would inherit that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) as process:
+        signal.signal(signal.SIGINT, before)
         assert process.stderr is not None
         assert "start" in process.stderr.readline()
         process.send_signal(signal.SIGINT)

@@ -16,7 +16,7 @@ __all__ = ["Columns", "drive", "plane_sums", "sense"]
 
 _F = np.float32
 _U = np.uint32
-_LANES = 16  # float32 numbers in the widest vector
+_LANES = 16  # float32 numbers in the widest vector; the sum below is written for this many
 
 
 class Columns(NamedTuple):

@@ -65,9 +65,10 @@ class KeepKnowledge:
             for c, was in before.measures["match"].items()
             if c not in self.core
         }
-        reason = f"core held{_worst(core)}"
+        reason = f"core held{_worst(core, self.params.tolerance)}"
         if since:
-            reason += f"; of later lessons {_most(since, self.params.learned_tolerance)}"
+            later = _worst(since, self.params.learned_tolerance)
+            reason += f"; later lessons within tolerance{later}"
         return Verdict(action="commit", reason=reason, before=before, after=after)
 
     def _broken(self, before: Quality, after: Quality) -> list[str]:
@@ -94,18 +95,12 @@ class KeepKnowledge:
         return broken
 
 
-def _worst(falls: dict[str, float]) -> str:
-    """The largest fall that a verdict allowed."""
-    worst = max(falls, key=lambda c: falls[c])
-    return f" (largest fall: {worst}, {falls[worst]:.0%})" if falls[worst] > 0 else ""
-
-
-def _most(falls: dict[str, float], allowed: float) -> str:
-    """What fell most, and what was allowed: a fall within tolerance may still be a large one."""
+def _worst(falls: dict[str, float], allowed: float) -> str:
+    """The largest fall of a commit and what was allowed: within tolerance may still be much."""
     worst = max(falls, key=lambda c: falls[c])
     if falls[worst] <= 0:
-        return "none fell"
-    return f"{worst} fell most, by {falls[worst]:.0%} of at most {allowed:.0%}"
+        return ""
+    return f" (largest fall: {worst}, {falls[worst]:.0%} of at most {allowed:.0%})"
 
 
 def _sentence(what: str, fall: float, allowed: float) -> str:

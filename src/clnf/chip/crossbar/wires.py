@@ -166,12 +166,12 @@ def node_voltages(
     """Voltages at both ends of every cell: where a crossbar loses its drive.
 
     Args:
-        conductance_s: cells, >= 0, [rows, cols], on the CPU.
+        conductance_s: cells, >= 0, [rows, cols].
         voltage_v: of the row drivers, [rows].
         wire_ohm: as in :func:`line_currents`, but not 0.
 
     Returns:
-        Voltages on the word lines and on the bit lines, float64 [rows, cols] each.
+        Voltages on the word lines and on the bit lines, float64 [rows, cols] each, on the CPU.
 
     Raises:
         ShapeError: shapes do not fit.
@@ -181,7 +181,7 @@ def node_voltages(
     >>> bool((word_v[:, 0] > word_v[:, 1]).all() & (bit_v[0] > bit_v[1]).all())
     True
     """
-    conductance_s, voltage_v = torch.as_tensor(conductance_s), torch.as_tensor(voltage_v)
+    conductance_s, voltage_v = (torch.as_tensor(x).cpu() for x in (conductance_s, voltage_v))
     wires = _checked(conductance_s, wire_ohm)
     if wires is None:
         raise DeviceLimitError("wires of 0 ohm have the voltages of their ends; give more than 0")
