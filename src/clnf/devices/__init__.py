@@ -1,1 +1,15 @@
-"""One cell: its parameters, how a pulse, a read and time change it, and where values come from."""
+"""One cell: its parameters, how a pulse, a read and time change it, and where values come from.
+
+The names of the catalogue load with the package, which stays free of torch:
+
+>>> from clnf import devices
+>>> devices.material("hfo2_array").family
+'soft_bounds'
+"""
+
+# Loaded at once and not when first used: a package binds a module that it loads under the module's
+# name, so ``select`` the function has to be bound after ``select`` the module.
+from clnf.devices.materials import Material, Value, lookup, material, materials
+from clnf.devices.select import Need, select
+
+__all__ = ["Material", "Need", "Value", "lookup", "material", "materials", "select"]

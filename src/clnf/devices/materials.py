@@ -1,15 +1,34 @@
 """The materials catalogue: published values, each with its source, and no invented ones."""
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from typing import final
+from typing import Any, final
 
-from clnf.core.errors import ConfigError, DeviceLimitError
+from clnf.core.errors import ClnfError, ConfigError, DeviceLimitError
 from clnf.core.units import quantity
+from clnf.devices.keys import KEYS, checked, known_key
 
-__all__ = ["Material", "Value", "lookup", "material", "materials"]
+__all__ = [
+    "FAMILIES",
+    "SUPPLIED",
+    "Fact",
+    "Material",
+    "Value",
+    "lookup",
+    "material",
+    "materials",
+    "read_catalogue",
+]
+
+SUPPLIED = "supplied by the user"
+FAMILIES = (
+    "soft_bounds", "exponential", "pcm", "reram", "ecram", "fefet", "cbram", "mos2", "sonos",
+    "capacitor",
+)  # fmt: skip
+LIMITS = ("", "at_least", "at_most")
 
 
 @final
@@ -18,16 +37,20 @@ class Value:
     """One published value.
 
     Attributes:
-        value: the number, or the coefficients of the named law.
+        value: the number, or the coefficients of the named law, ascending powers.
         unit: SI symbol, ``"1"`` for a pure number.
         source: where it was published.
         material: the catalogue row it comes from.
+        note: how it was read, converted or meant; empty where there is nothing to add.
+        limit: ``"at_least"`` or ``"at_most"`` where only a bound was published, else empty.
     """
 
     value: float | tuple[float, ...] = quantity("1")
     unit: str
     source: str
     material: str
+    note: str = ""
+    limit: str = ""
 
     @property
     def number(self) -> float:
@@ -44,12 +67,33 @@ class Value:
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class Fact:
+    """Something published about a material without a number."""
+
+    text: str
+    source: str
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class Material:
-    """One row of the catalogue: what is known about a material, nothing else."""
+    """One row of the catalogue: what is known about a material, nothing else.
+
+    Attributes:
+        name: the row.
+        title: what the material is, for people.
+        values: what is known, by key.
+        family: which physics describes the cell, one of ``FAMILIES``; empty where none does.
+        facts: what was published without a number.
+        missing: keys that a user of the row will need and nobody published.
+    """
 
     name: str
     title: str
-    values: dict[str, Value]
+    values: Mapping[str, Value]
+    family: str = ""
+    facts: tuple[Fact, ...] = ()
+    missing: tuple[str, ...] = ()
 
     def get(self, key: str) -> Value:
         """A published value.
@@ -59,28 +103,125 @@ class Material:
         """
         if key not in self.values:
             raise DeviceLimitError(
-                f"no published value of {key!r} is known for {self.name} ({self.title}); "
-                f"supply {key} yourself or name a material to borrow it from"
+                f"no published value of {key!r} is known for {self.name} ({self.title}); give your "
+                f"own, as in material({self.name!r}).supply({key}=...), or name a material to "
+                "borrow it from"
             )
         return self.values[key]
+
+    def supply(self, **values: float | tuple[float, ...]) -> "Material":
+        """The material with values of your own, in SI units, added or put in place of others.
+
+        Args:
+            values: one number or a tuple of coefficients by catalogue key.
+
+        Returns:
+            A new row; ``source`` of these values says that they are yours.
+
+        Raises:
+            ConfigError: no such key, or a list where one number belongs.
+            DeviceLimitError: a number is not finite or out of its range.
+
+        >>> cell = material("hfo2_array").supply(endurance_cycles=1e6)
+        >>> cell.get("endurance_cycles").source
+        'supplied by the user'
+        """
+        own = {
+            key: Value(
+                value=checked(key, value),
+                unit=known_key(key).unit,
+                source=SUPPLIED,
+                material=self.name,
+            )
+            for key, value in values.items()
+        }
+        missing = tuple(key for key in self.missing if key not in own)
+        return replace(self, values={**self.values, **own}, missing=missing)
+
+
+def read_catalogue(text: str) -> dict[str, Material]:
+    """Read and check rows in the form of ``materials.toml``, whose first lines explain it.
+
+    Args:
+        text: TOML.
+
+    Returns:
+        The rows by name.
+
+    Raises:
+        ConfigError: not TOML, or a row without title or known family, an unknown key, a unit that
+            is not the key's, a value out of its range, or one without a source.
+
+    >>> states = '{ value = 8, unit = "1", source = "my own wafer" }'
+    >>> mine = f'mine = {{ title = "Mine", family = "reram", states = {states} }}'
+    >>> read_catalogue(mine)["mine"].get("states").number
+    8.0
+    """
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"the catalogue is not valid TOML: {error}") from None
+    return {name: _row(name, table) for name, table in tables.items()}
+
+
+def _row(name: str, table: dict[str, Any]) -> Material:
+    _must(isinstance(table, dict), name, "is no table; write [NAME] and its items below")
+    items = dict(table)
+    title, family = items.pop("title", ""), items.pop("family", "")
+    facts, missing = items.pop("facts", []), items.pop("missing", [])
+    _must(bool(title), name, "has no title; say what the material is")
+    _must(family in FAMILIES, name, f"has family {family!r}; take one of {', '.join(FAMILIES)}")
+    values = {key: _value(name, key, item) for key, item in items.items()}
+    for key in missing:
+        _must(key in KEYS, name, f"misses {key!r}, which is no key; see clnf.devices.keys.KEYS")
+        _must(key not in values, name, f"misses {key!r} and has it; drop one of the two")
+    for fact in facts:
+        whole = set(fact) == {"text", "source"} and all(fact.values())
+        _must(whole, name, f"has a fact {fact}; give text and source")
+    return Material(
+        name=name,
+        title=title,
+        family=family,
+        values=values,
+        facts=tuple(Fact(**fact) for fact in facts),
+        missing=tuple(missing),
+    )
+
+
+def _value(name: str, key: str, item: Any) -> Value:
+    place = f"{name}.{key}"
+    whole = isinstance(item, dict) and {"value", "unit", "source"} <= set(item)
+    _must(whole, place, f"is {item!r}; give value, unit and source")
+    extra = set(item) - {"value", "unit", "source", "note", "limit"}
+    _must(not extra, place, f"has {', '.join(sorted(extra))}; only note and limit may be added")
+    _must(bool(item["source"].strip()), place, "has no source; say where it was published")
+    _must(item.get("limit", "") in LIMITS, place, f"has limit {item.get('limit')!r}; "
+          "take at_least or at_most")  # fmt: skip
+    try:
+        unit = known_key(key).unit
+        value = checked(key, item["value"])
+    except ClnfError as error:
+        raise ConfigError(f"catalogue row {name}: {error}") from None
+    _must(item["unit"] == unit, place, f"is in {item['unit']!r}; this key is in {unit!r}")
+    return Value(
+        value=value,
+        unit=unit,
+        source=item["source"],
+        material=name,
+        note=item.get("note", ""),
+        limit=item.get("limit", ""),
+    )
+
+
+def _must(good: bool, place: str, fault: str) -> None:
+    if not good:
+        raise ConfigError(f"catalogue row {place} {fault}")
 
 
 @cache
 def _catalogue() -> dict[str, Material]:
     text = files("clnf.devices").joinpath("materials.toml").read_text(encoding="utf-8")
-    rows: dict[str, Material] = {}
-    for name, row in tomllib.loads(text).items():
-        values: dict[str, Value] = {}
-        for key, item in row.items():
-            if key == "title":
-                continue
-            raw = item["value"]
-            value = tuple(map(float, raw)) if isinstance(raw, list) else float(raw)
-            values[key] = Value(
-                value=value, unit=item["unit"], source=item["source"], material=name
-            )
-        rows[name] = Material(name=name, title=row["title"], values=values)
-    return rows
+    return read_catalogue(text)
 
 
 def materials() -> tuple[str, ...]:

@@ -1,0 +1,143 @@
+"""``clnf chip``: the materials a chip can be made of."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clnf.cli.options import Json
+from clnf.cli.show import emit
+from clnf.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from clnf.devices.materials import Material
+
+__all__ = ["app", "supplied"]
+
+YEAR_S = 365.25 * 86400.0
+ZERO_C_K = 273.15
+
+app = typer.Typer(
+    help="Materials of memory cells: what is published of each, and which fits a need.",
+    no_args_is_help=True,
+    epilog="Example: clnf chip materials",
+)
+
+
+@app.command(epilog="Example: clnf chip materials hfo2_array")
+def materials(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="One material in full; all in short without.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Show the materials catalogue: every published value with its source, and the gaps."""
+    from clnf.cli.catalogue import show_material, show_materials
+    from clnf.devices.materials import material, materials
+
+    if name:
+        row = material(name)
+        emit(asdict(row), as_json, lambda: show_material(row))
+    else:
+        rows = [material(each) for each in materials()]
+        emit([asdict(row) for row in rows], as_json, lambda: show_materials(rows))
+
+
+@app.command(
+    epilog="Example: clnf chip select --states 32 --lessons-per-day 100 --years 5 "
+    "--retention-years 10 --temperature-c 85"
+)
+def select(
+    states: Annotated[
+        float | None, typer.Option("--states", help="States a cell must tell apart.")
+    ] = None,
+    on_off: Annotated[
+        float | None, typer.Option("--on-off", help="Largest over smallest conductance.")
+    ] = None,
+    lessons_per_day: Annotated[
+        float | None, typer.Option("--lessons-per-day", help="Lessons a day; give --years too.")
+    ] = None,
+    years: Annotated[float | None, typer.Option("--years", help="Years of teaching.")] = None,
+    pulses_per_lesson: Annotated[
+        float,
+        typer.Option(
+            "--pulses-per-lesson",
+            help="Writes of the busiest cell in a lesson; 100 is one at each step of the default "
+            "recipe's lesson, a cautious count.",
+        ),
+    ] = 100.0,
+    retention_years: Annotated[
+        float | None, typer.Option("--retention-years", help="Years a state must be kept.")
+    ] = None,
+    temperature_c: Annotated[
+        float | None,
+        typer.Option("--temperature-c", help="Temperature at which it is kept, in °C."),
+    ] = None,
+    write_energy_pj: Annotated[
+        float | None, typer.Option("--write-energy-pj", help="Energy of a write pulse, at most.")
+    ] = None,
+    write_time_ns: Annotated[
+        float | None, typer.Option("--write-time-ns", help="Width of a write pulse, at most.")
+    ] = None,
+    write_voltage_v: Annotated[
+        float | None, typer.Option("--write-voltage-v", help="Amplitude of a pulse, at most.")
+    ] = None,
+    supply: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--supply",
+            metavar="NAME.KEY=VALUE",
+            help="A value of your own in SI units; may be given often.",
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=0, help="How many to list; 0: all.")] = 8,
+    as_json: Json = False,
+) -> None:
+    """Choose a substrate: rank materials for a need, with reasons and the missing facts."""
+    from clnf.cli.catalogue import choice_values, show_choices
+    from clnf.devices.select import Need, select
+
+    need = Need(
+        states=states, on_off=on_off, lessons_per_day=lessons_per_day, years=years,
+        pulses_per_lesson=pulses_per_lesson, retention_s=_si(retention_years, YEAR_S),
+        temperature_k=None if temperature_c is None else temperature_c + ZERO_C_K,
+        write_energy_j=_si(write_energy_pj, 1e-12), write_time_s=_si(write_time_ns, 1e-9),
+        write_voltage_v=write_voltage_v,
+    )  # fmt: skip
+    choices = select(need, supplied(supply or []))
+    emit([choice_values(one) for one in choices], as_json, lambda: show_choices(need, choices, top))
+
+
+def _si(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def supplied(words: list[str]) -> "list[Material]":
+    """The catalogue with values from the command line.
+
+    Args:
+        words: ``NAME.KEY=VALUE`` in SI units, coefficients with commas between them.
+
+    Returns:
+        All rows.
+
+    Raises:
+        ConfigError: a word has another form, or an unknown name or key.
+    """
+    from clnf.devices.materials import material, materials
+
+    rows = {name: material(name) for name in materials()}
+    for word in words:
+        place, _, number = word.partition("=")
+        name, _, key = place.partition(".")
+        try:
+            parts = [float(part) for part in number.split(",")]
+        except ValueError:
+            raise ConfigError(
+                f"--supply {word!r} is not NAME.KEY=VALUE; write for example "
+                "hfo2_array.endurance_cycles=1e6"
+            ) from None
+        rows[name] = rows.get(name, material(name)).supply(
+            **{key: parts[0] if len(parts) == 1 else tuple(parts)}
+        )
+    return list(rows.values())
