@@ -1,19 +1,57 @@
 """The catalogue says where each value comes from, and says so when it has none."""
 
+import math
+from collections.abc import Callable
+
 import pytest
 
+from clnf import devices
 from clnf.core.errors import ConfigError, DeviceLimitError
-from clnf.devices.materials import lookup, material, materials
+from clnf.devices.keys import KEYS
+from clnf.devices.materials import (
+    FAMILIES,
+    SUPPLIED,
+    lookup,
+    material,
+    materials,
+    read_catalogue,
+)
+
+ROWS = {
+    "gst_pcm", "pcm_hermes", "pcm_hermes_pair", "gst_pcm_training", "hfo2_array",
+    "hfo2_array_optimised", "hfo2_single", "hfox_generic", "hfo2_1t1r", "reram_130nm", "cmo_hfox",
+    "taox_cmos", "ag_si", "ecram_li", "ecram_metal_oxide", "ecram_wo3", "ecram_ysz", "fefet_hzo",
+    "fefet_28nm", "fefet_simulator", "hzo_wox", "hzo_synapse", "mos2_wafer", "mos2_few_layer",
+    "sonos_40nm", "capacitor_3t1c",
+}  # fmt: skip
+
+
+def test_every_row_of_the_literature_list_is_there_and_every_family_has_one() -> None:
+    assert set(materials()) == ROWS
+    assert {material(name).family for name in materials()} == set(FAMILIES)
 
 
 def test_every_value_names_unit_and_source() -> None:
     for name in materials():
         row = material(name)
         assert row.title
-        for value in row.values.values():
-            assert value.unit
+        for key, value in row.values.items():
+            assert value.unit == KEYS[key].unit
             assert len(value.source) > 8
             assert value.material == name
+
+
+def test_gaps_are_told_and_each_is_an_error_that_names_what_to_supply() -> None:
+    always = {"retention_activation", "conductance_temperature_coefficient", "write_energy_j"}
+    for name in materials():
+        row = material(name)
+        left = always - {"retention_activation"} if row.family == "capacitor" else always
+        assert left <= set(row.missing)
+        for key in row.missing:
+            with pytest.raises(DeviceLimitError, match=rf"'{key}'.*supply\({key}=\.\.\.\)"):
+                row.get(key)
+        for key in ("endurance_cycles", "retention_s", "write_time_s", "write_voltage_v"):
+            assert (key in row.values) != (key in row.missing), (name, key)
 
 
 def test_published_values_are_what_the_papers_say() -> None:
@@ -22,6 +60,77 @@ def test_published_values_are_what_the_papers_say() -> None:
     assert material("gst_pcm").get("programming_noise_s").coefficients == pytest.approx(
         (0.26348e-6, 1.9650e-6, -1.1731e-6)
     )
+
+
+# Laws as the papers print them, in µS, at a conductance in µS.
+IN_MICROSIEMENS: list[tuple[str, str, Callable[[float], float]]] = [
+    ("gst_pcm", "programming_noise_g", lambda g: -0.00178767 * g * g + 0.0758572 * g + 0.286386),
+    ("hfo2_1t1r", "programming_noise_g", lambda g: 4.782 - 0.0091 * g),
+    (
+        "reram_130nm", "programming_noise_g",
+        lambda g: 1.536e-4 * g**3 - 0.01167 * g * g + 0.2374 * g + 1.053,
+    ),
+    ("cmo_hfox", "programming_noise_g", lambda g: 0.0112185 + 0.0112903 * g),
+    ("cmo_hfox", "programming_noise_g_tight", lambda g: 0.00081107 + 0.00106879 * g),
+]  # fmt: skip
+
+
+def in_microsiemens(coefficients: tuple[float, ...], level: float) -> float:
+    return 1e6 * math.fsum(c * (level * 1e-6) ** power for power, c in enumerate(coefficients))
+
+
+@pytest.mark.parametrize(("name", "key", "law"), IN_MICROSIEMENS)
+def test_converted_laws_give_what_the_paper_gives(
+    name: str, key: str, law: Callable[[float], float]
+) -> None:
+    coefficients = material(name).get(key).coefficients
+    for level in (0.0, 1.0, 7.3, 40.0):
+        assert in_microsiemens(coefficients, level) == pytest.approx(law(level), rel=1e-12)
+    # A power converted by the wrong factor is seen.
+    wrong = (*coefficients[:-1], coefficients[-1] * 1e3)
+    assert in_microsiemens(wrong, 7.3) != pytest.approx(law(7.3), rel=1e-3)
+
+
+def test_one_law_written_in_g_and_in_siemens_is_one_law() -> None:
+    row = material("cmo_hfox")
+    top = row.get("conductance_max_s").number
+    relative = row.get("programming_noise_s").coefficients
+    absolute = row.get("programming_noise_g").coefficients
+    assert relative == pytest.approx([c * top**power for power, c in enumerate(absolute)])
+
+
+def test_pieces_of_the_hermes_laws_meet_where_one_takes_over() -> None:
+    """The fits were made piece by piece: a typing error would tear them apart."""
+
+    def gap(name: str, what: str, log: str, shift: float = 0.0) -> float:
+        row = material(name)
+        slope, offset, low, high = row.get(log).coefficients
+        at = row.get(f"{what}_from").number
+        below = min(max(slope * math.log(at) + offset, low), high)
+        poly = row.get(f"{what}_polynomial").coefficients
+        above = shift + sum(c * at**power for power, c in enumerate(poly))
+        return abs(above - below) / below
+
+    for name in ("pcm_hermes", "pcm_hermes_pair"):
+        for what, log in (
+            ("drift_mean", "drift_mean"),
+            ("drift_spread", "drift_spread"),
+            ("read_noise", "read_noise_log"),
+        ):
+            assert gap(name, what, log) < 0.03, (name, what)
+            assert gap(name, what, log, shift=0.01) > 0.03
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [("gst_pcm_training", 200), ("hfo2_array", 4.3), ("hfo2_array_optimised", 21),
+     ("hfo2_single", 1480), ("ecram_li", 1000), ("ecram_metal_oxide", 7100),
+     ("capacitor_3t1c", 400)],
+)  # fmt: skip
+def test_range_over_step_is_the_published_number_of_steps(name: str, steps: float) -> None:
+    row = material(name)
+    low, high = row.values["weight_range"].coefficients if "weight_range" in row.values else (-1, 1)
+    assert (high - low) / row.get("step").number == pytest.approx(steps, rel=0.01)
 
 
 @pytest.mark.parametrize("name", ["hfo2_array", "hfo2_array_optimised", "hfo2_single"])
@@ -35,8 +144,85 @@ def test_a_borrowed_value_says_from_whom() -> None:
     assert lookup("endurance_cycles", "gst_pcm", "hfox_generic").material == "gst_pcm"
 
 
+def test_a_supplied_value_fills_a_gap_and_says_whose_it_is() -> None:
+    before = material("hfo2_array")
+    after = before.supply(endurance_cycles=2e6, programming_noise_g=(1e-6, 0.01), step=0.5)
+    assert after.get("endurance_cycles").number == 2e6
+    assert after.get("endurance_cycles").source == after.get("step").source == SUPPLIED
+    assert after.get("programming_noise_g").coefficients == (1e-6, 0.01)
+    assert after.get("programming_noise_g").unit == "S"
+    assert "endurance_cycles" not in after.missing
+    # The catalogue itself and every other value stay as they were.
+    assert material("hfo2_array") == before
+    assert "endurance_cycles" in before.missing
+    assert before.get("step").number == 0.4622
+    assert after.get("cycle_spread") == before.get("cycle_spread")
+
+
+def test_a_wrong_value_is_not_taken() -> None:
+    row = material("hfo2_array")
+    with pytest.raises(ConfigError, match="'endurence_cycles'; did you mean endurance_cycles"):
+        row.supply(endurence_cycles=1e6)
+    with pytest.raises(DeviceLimitError, match="endurance_cycles must be positive, got -1"):
+        row.supply(endurance_cycles=-1.0)
+    with pytest.raises(ConfigError, match="one number"):
+        row.supply(step=(0.1, 0.2))
+
+
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(ConfigError, match="known: gst_pcm"):
         material("unobtainium")
     with pytest.raises(DeviceLimitError, match="coefficients"):
         _ = material("gst_pcm").get("programming_noise_s").number
+
+
+def test_the_package_gives_the_catalogue() -> None:
+    assert devices.material is material
+    assert devices.lookup is lookup
+    assert callable(devices.select)
+    assert devices.select(devices.Need(states=2))
+    assert set(devices.__all__) <= set(vars(devices))
+
+
+GOOD = """
+[mine]
+title = "My cell"
+family = "reram"
+states = { value = 8, unit = "1", source = "my own wafer", note = "one die", limit = "at_least" }
+conductance_max_s = { value = 1e-6, unit = "S", source = "my own wafer" }
+facts = [{ text = "grown at home", source = "my own wafer" }]
+missing = ["endurance_cycles"]
+"""
+
+
+def test_a_catalogue_of_ones_own_is_read() -> None:
+    row = read_catalogue(GOOD)["mine"]
+    assert row.get("states").limit == "at_least"
+    assert row.get("states").note == "one die"
+    assert row.facts[0].text == "grown at home"
+    assert row.missing == ("endurance_cycles",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("[mine]", "[mine", "not valid TOML"),
+        ('title = "My cell"', 'title = ""', "mine has no title"),
+        ('"reram"', '"rram"', "family 'rram'; take one of soft_bounds"),
+        ('unit = "S"', 'unit = "uS"', "mine.conductance_max_s is in 'uS'; this key is in 'S'"),
+        ('"S", source = "my own wafer"', '"S", source = " "', "conductance_max_s has no source"),
+        (', unit = "S", source = "my own wafer"', ', unit = "S"', "give value, unit and source"),
+        ("conductance_max_s =", "conductance_maximum_s =", "did you mean conductance_max_s"),
+        ("value = 1e-6", "value = -1e-6", "mine: conductance_max_s must be positive"),
+        ("value = 8", "value = [8, 9]", "mine: states is one number"),
+        ('"at_least"', '"about"', "limit 'about'"),
+        ("note =", "remark =", "has remark; only note and limit"),
+        ('["endurance_cycles"]', '["endurance"]', "misses 'endurance', which is no key"),
+        ('["endurance_cycles"]', '["states"]', "misses 'states' and has it"),
+        (', source = "my own wafer" }]', " }]", "give text and source"),
+    ],
+)
+def test_a_fault_in_the_file_is_found(old: str, new: str, words: str) -> None:
+    assert GOOD.count(old) == 1
+    with pytest.raises(ConfigError, match=words):
+        read_catalogue(GOOD.replace(old, new))

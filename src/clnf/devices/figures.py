@@ -252,7 +252,7 @@ def write_energy(material: Material) -> Figure:
     limits = {values[key].limit for key in keys} - {""}
     return Figure(
         value=energy * values["write_time_s"].number,
-        limit=limits.pop() if len(limits) == 1 else "",
+        limit="".join(limits) if len(limits) == 1 else "",
         source=volts.source,
         how="V^2 G t of the larger pulse, G in the middle of the window",
         missing=("write_energy_j",) if limits else (),

@@ -21,8 +21,8 @@ class Key:
 
     Attributes:
         unit: SI symbol, ``"1"`` for a pure number.
-        form: ``any`` number, ``positive``, ``at least 0``, ``share`` in [0, 1], ``pair`` of
-            numbers, ``four`` coefficients or a ``list`` of them.
+        form: ``any`` number, ``positive``, ``at least 0``, ``share`` in [0, 1], a ``pair``,
+            ``four`` or a ``list`` of numbers.
         meaning: a few words for people.
     """
 
@@ -122,6 +122,8 @@ write_energy_j              | J     | positive   | energy of a write pulse
 """)
 
 _SIZES = {"pair": 2, "four": 4}
+_MANY = {"pair": "two numbers", "four": "four numbers", "list": "a list of numbers"}
+_RISING = ("weight_range", "iv_range_s", "iv_range_v", "write_voltage_range_v", "symmetry_point_s")
 
 
 def known_key(key: str) -> Key:
@@ -155,23 +157,19 @@ def checked(key: str, value: float | Iterable[float]) -> float | tuple[float, ..
     (1e-06, 2e-06)
     """
     form = known_key(key).form
+    many = _MANY.get(form)
     if not isinstance(value, Iterable):
-        if form in ("list", "pair", "four"):
-            raise ConfigError(f"{key} is a {form} of numbers, got {value!r}; give them in brackets")
+        if many:
+            raise ConfigError(f"{key} is {many}, got {value!r} alone; give them as a tuple")
         number = float(value)
         _in_range(key, form, number)
         return number
     numbers = tuple(float(number) for number in value)
-    if form not in ("list", "pair", "four") or len(numbers) != _SIZES.get(form, len(numbers) or 1):
-        wanted = "one number" if form not in (*_SIZES, "list") else f"a {form} of numbers"
-        raise ConfigError(f"{key} is {wanted}, got {numbers}; change their count")
+    if many is None or not numbers or len(numbers) != _SIZES.get(form, len(numbers)):
+        raise ConfigError(f"{key} is {many or 'one number'}, got {numbers}; change their count")
     for number in numbers:
         _in_range(key, "any", number)
-    if (
-        form == "pair"
-        and key.endswith(("_range", "_range_s", "_range_v"))
-        and not (numbers[0] < numbers[1])
-    ):
+    if key in _RISING and not numbers[0] < numbers[1]:
         raise DeviceLimitError(f"{key} must rise from low to high, got {numbers}; swap the two")
     return numbers
 

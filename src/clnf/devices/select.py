@@ -207,10 +207,16 @@ def _reason(judgements: tuple[Judgement, ...]) -> str:
     parts = []
     for verdict, opening in (("meets", "meets"), ("fails", "fails"), ("unknown", "unknown:")):
         named = [
-            one.criterion if one.margin is None or verdict == "unknown"
-            else f"{one.criterion} ({float(f'{one.margin:.2g}'):g}x)"
-            for one in judgements if one.verdict == verdict
-        ]  # fmt: skip
+            one.criterion + ("" if verdict == "unknown" else _times(one.margin))
+            for one in judgements
+            if one.verdict == verdict
+        ]
         if named:
             parts.append(f"{opening} {', '.join(named)}")
     return "; ".join(parts)
+
+
+def _times(margin: float | None) -> str:
+    if margin is None:
+        return ""
+    return " (>1000x)" if margin > 1000 else f" ({float(f'{margin:.2g}'):g}x)"
