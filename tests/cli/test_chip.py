@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from clnf.cli import chip
-from clnf.cli.catalogue import PREFIXES, human
+from clnf.cli.catalogue import PREFIXES, human, show_materials
 from clnf.cli.show import COLUMNS
 from clnf.core.errors import ConfigError
 from clnf.devices.materials import material, materials
@@ -28,6 +28,18 @@ def test_all_materials_fit_one_line_each(clnf: Clnf) -> None:
         assert line.split()[-2:] == [str(len(row.values)), str(len(row.missing))]
     assert re.search(r"hfo2_array_optimised .* 21\* +0.783 +0.416 ", out)
     assert re.search(r"fefet_hzo .* 5e6 +10 y, 85°C ", out)
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_names(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    show_materials([material(name) for name in materials()])
+    out = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)  # the heads are bold
+    assert max(map(len, out.splitlines())) <= 80
+    first = [line.split()[0] for line in out.splitlines()[1 : 1 + len(materials())]]
+    assert first == list(materials())
 
 
 @pytest.mark.parametrize("name", materials())

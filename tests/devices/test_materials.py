@@ -226,3 +226,38 @@ def test_a_fault_in_the_file_is_found(old: str, new: str, words: str) -> None:
     assert GOOD.count(old) == 1
     with pytest.raises(ConfigError, match=words):
         read_catalogue(GOOD.replace(old, new))
+
+
+def polynomial(coefficients: tuple[float, ...], x: float) -> float:
+    return sum(c * x**power for power, c in enumerate(coefficients))
+
+
+def test_the_i_v_fit_is_nearly_straight_where_it_is_sure() -> None:
+    """Its cubic and square coefficients nearly cancel there: a typing error would show."""
+    row = material("hfo2_1t1r")
+    low, high = row.get("iv_range_s").coefficients
+    second, third = (row.get(f"iv_{power}").coefficients for power in ("second", "third"))
+
+    def bend(level: float, second: tuple[float, ...]) -> float:
+        volts, log = row.get("iv_range_v").coefficients[1], math.log10(level)
+        extra = polynomial(second, log) * volts**2 + polynomial(third, log) * volts**3
+        return abs(extra) / (level * volts)
+
+    for level in (low, (low + high) / 2, high):
+        assert bend(level, second) < 0.25
+        assert bend(level, (*second[:1], second[1] * 1.01, *second[2:])) > 0.25
+
+
+def test_relaxation_begins_at_the_programming_noise_and_grows() -> None:
+    row = material("reram_130nm")
+    top = row.get("conductance_max_s").number
+    for g in (0.1, 0.3, 0.5, 0.7):
+        second, day, two_days = (
+            polynomial(row.get(f"relaxation_spread_{when}_s").coefficients, g)
+            for when in ("1s", "1d", "2d")
+        )
+        # Two fits of the same measurement a second after programming.
+        noise = polynomial(row.get("programming_noise_g").coefficients, g * top)
+        assert second == pytest.approx(noise, rel=0.35)
+        assert second < 0.8 * day
+        assert two_days == pytest.approx(day, rel=0.15)

@@ -68,26 +68,45 @@ def _said(key: str, value: Value) -> str:
 
 
 def show_materials(rows: list[Material]) -> None:
-    """Print one line for each material of the catalogue."""
+    """Print one line for each material of the catalogue; fewer columns where 100 do not fit."""
     from rich.console import Console
     from rich.table import Table
 
     # Ten columns fit 100 only without the room that `show_table` leaves between them.
     console = Console(width=min(COLUMNS, Console().width) if sys.stdout.isatty() else COLUMNS)
+    narrow = console.width < COLUMNS - 1
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for head in ("material", "family", "window", "states", "d2d", "c2c", "writes", "keeps"):
-        table.add_column(head, overflow="fold")
-    for head in ("has", "gaps"):
-        table.add_column(head, justify="right")
+    for head in _HEADS:
+        if not (narrow and head in _NOT_IN_NARROW):
+            right = head in ("has", "gaps")
+            table.add_column(head, justify="right" if right else "left", overflow="fold")
     for row in rows:
+        cells = dict(zip(_HEADS, _line(row), strict=True))
         table.add_row(
-            row.name, row.family, _window(row), _states(row), _number(row, "step_spread"),
-            _number(row, "cycle_spread"), _bounded(row, "endurance_cycles"), _retention(row),
-            str(len(row.values)), str(len(row.missing)),
-        )  # fmt: skip
+            *(text for head, text in cells.items() if not (narrow and head in _NOT_IN_NARROW))
+        )
     console.print(table, markup=False, highlight=False)
-    print(f"\n{fill(' '.join(_LEGEND.split()), COLUMNS)}")
-    print("\nclnf chip materials NAME shows one material in full, with the source of each value.")
+    print(f"\n{fill(' '.join(_LEGEND.split()), console.width)}\n")
+    print("clnf chip materials NAME shows one material in full, with its sources.")
+
+
+_HEADS = ("material", "family", "window", "states", "d2d", "c2c", "writes", "keeps", "has", "gaps")
+_NOT_IN_NARROW = ("family", "d2d", "c2c")
+
+
+def _line(row: Material) -> tuple[str, ...]:
+    return (
+        row.name,
+        row.family,
+        _window(row),
+        _states(row),
+        _number(row, "step_spread"),
+        _number(row, "cycle_spread"),
+        _bounded(row, "endurance_cycles"),
+        _retention(row),
+        str(len(row.values)),
+        str(len(row.missing)),
+    )
 
 
 _LEGEND = """
@@ -174,7 +193,7 @@ def choice_values(one: Choice) -> dict[str, Any]:
 def _has(j: Judgement) -> str:
     if j.figure.value is None:
         return "-"
-    return BOUNDS[j.figure.limit] + human(float(f"{j.figure.value:.3g}"), UNITS[j.criterion])
+    return BOUNDS[j.figure.limit] + human(float(f"{j.figure.value:.4g}"), UNITS[j.criterion])
 
 
 def _grounds(j: Judgement) -> str:
