@@ -6,24 +6,38 @@ Write-verify is rare and a long row of small passes, so it always runs on the CP
 goes back to where the tile lives. A seed so gives the same cells, bit for bit, on any device.
 """
 
+from dataclasses import dataclass
 from typing import final
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from clnf.chip.crossbar.tile import PlasticTile, StoredTile, Tile
+from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.technology import Technology
 from clnf.core.ledger import ATTOJOULES_PER_JOULE, PICOSECONDS_PER_SECOND, Ledger
-from clnf.devices import pcm, pcm_kernels
-from clnf.devices.dispatch import run
-from clnf.devices.pcm_kernels import Written
-from clnf.devices.soft_bounds import hash_key
+from clnf.core.units import quantity
+from clnf.devices.cell import Unknown
+from clnf.devices.draws import hash_normals, normals_at
 
-__all__ = ["Bill", "compensate", "write_plastic", "write_stored"]
+__all__ = ["Bill", "Verify", "compensate", "write_by_pulses", "write_once"]
 
 _LONGEST_TRAIN = 31
+_VERIFY_S = 1e-6  # after the pulse, when the verifying read comes
 _CPU = torch.device("cpu")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Verify:
+    """When a cell counts as written.
+
+    Attributes:
+        tolerance: accepted error, as a share of full scale.
+        rounds: largest number of program-and-verify rounds.
+    """
+
+    tolerance: float = quantity("1", 0.01)
+    rounds: int = quantity("1", 20)
 
 
 @final
@@ -34,15 +48,16 @@ class Bill:
         self.ledger = ledger
         self.costs = costs
 
-    def pulses(self, tile: Tile, count: int, energy_aj: int, longest: int) -> None:
+    def pulses(self, tile: Crossbar, count: int, energy_aj: int, longest: int) -> None:
         """Charge write pulses; rows are selected one after the other."""
-        rows = tile.rows.stop - tile.rows.start
-        time_ps = longest * rows * round(tile.law.pulse_s * PICOSECONDS_PER_SECOND)
+        rows, pulse = tile.rows.stop - tile.rows.start, tile.cell.pulse
+        width_s = 0.0 if isinstance(pulse, Unknown) else pulse.width_s
+        time_ps = longest * rows * round(width_s * PICOSECONDS_PER_SECOND)
         self.ledger.charge_total(
             "pulse", tile=tile.name, count=count, energy_aj=energy_aj, time_ps=time_ps
         )
 
-    def verify(self, tile: Tile, weights: int) -> None:
+    def verify(self, tile: Crossbar, weights: int) -> None:
         """Charge reading ``weights`` weights one by one, each through the ADC."""
         each = self.costs.cell_read_j * tile.cells_per_weight + self.costs.adc_j
         self.ledger.charge(
@@ -51,35 +66,39 @@ class Bill:
 
 
 @torch.no_grad()
-def write_stored(tile: StoredTile, target_CR: Tensor, now_s: float, bill: Bill) -> float:
-    """Program weights into phase-change cells: write, read, repeat where the error is large.
+def write_once(
+    tile: Crossbar, target_CR: Tensor, now_s: float, bill: Bill, verify: Verify
+) -> float:
+    """Program weights by the published error of their cells: write, read, repeat if far off.
 
-    The verifying read comes a microsecond after the pulse, so its noise is the 1/f noise
-    accumulated by then. Energy per pulse is taken at full conductance (an upper estimate).
+    The verifying read comes a microsecond after the pulse, with the read noise of that time. Each
+    round draws the published error anew; with one round what was published is what stays. Energy
+    per pulse is taken at full conductance (an upper estimate).
 
     Args:
         tile: written in place.
         target_CR: weights.
         now_s: simulated time, start of the drift.
         bill: where to charge.
+        verify: accepted error and rounds.
 
     Returns:
         Root-mean-square weight error over the root-mean-square weight, before drift.
     """
-    law = tile.law
     home = tile.move(_CPU)
     target_CR = target_CR.cpu()
     tile.scale = target_CR.abs().amax(1)
     tile.compensation = torch.ones_like(tile.scale)
     relative = target_CR / tile.scale.clamp(min=1e-12)[:, None]
-    wanted = torch.stack([relative.clamp(min=0.0), (-relative).clamp(min=0.0)])
-    wanted = wanted * law.conductance_max_s
-    pulse_aj = round(law.pulse_v**2 * law.conductance_max_s * law.pulse_s * ATTOJOULES_PER_JOULE)
-    count, rounds = _write_cells(tile, wanted)
+    wanted = tile.make.mapping.targets(relative, tile.cell.bounds)
+    wanted_s = tile.cell.conductance_s(wanted).view(tile.planes, -1)
+    count, rounds = _write_cells(tile, wanted_s, verify)
     tile.events += rounds
-    bill.pulses(tile, count, count * pulse_aj, rounds)
+    tile.formed = True
+    if tile.drifts:
+        tile.born_s.fill_(now_s)
+    bill.pulses(tile, count, count * _full_pulse_aj(tile), rounds)
     bill.verify(tile, count)
-    tile.programmed_at_s = now_s
     weight, _ = tile.view(now_s)
     tile.expected = weight.abs().sum(1)
     tile.move(home)
@@ -88,30 +107,58 @@ def write_stored(tile: StoredTile, target_CR: Tensor, now_s: float, bill: Bill) 
     )
 
 
-def _write_cells(tile: StoredTile, wanted: Tensor) -> tuple[int, int]:
+def _full_pulse_aj(tile: Crossbar) -> int:
+    pulse, window = tile.cell.pulse, tile.cell.need(tile.cell.window)
+    if isinstance(pulse, Unknown):
+        return 0
+    return round(pulse.up_v**2 * window.high_s * pulse.width_s * ATTOJOULES_PER_JOULE)
+
+
+def _write_cells(tile: Crossbar, wanted_s: Tensor, verify: Verify) -> tuple[int, int]:
     """Write-verify all cells of a tile; returns pulses and rounds."""
-    spec = tile.spec
-    numbers = tile.law.numbers(
-        tolerance_s=spec.verify_tolerance * tile.law.conductance_max_s,
-        noisy=spec.read_noise != "off",
-        spreads=spec.spreads,
-    )
-    rounds = range(tile.events + 1, tile.events + 1 + spec.verify_rounds)
-    keys = np.stack([hash_key(tile.seed, "program", event, words=4) for event in rounds])
-    drift_key = hash_key(tile.seed, "drift", tile.events)
-    cells = Written(*(t.view(-1) for t in (tile.programmed_s, tile.exponent, tile.wear)))
-    args = (wanted.reshape(-1), cells, numbers, keys, drift_key)
-    done: tuple[int, int] = run(
-        pcm_kernels.write_verify, pcm.write_verify, args, compiled=spec.kernels
-    )
-    return done
+    cell, compiled = tile.cell, tile.make.kernels
+    error, window = cell.need(cell.programming), cell.need(cell.window)
+    wanted, written = wanted_s.view(-1), torch.empty(wanted_s.numel())
+    pending = torch.arange(len(wanted))
+    wear = tile.wear.view(-1)
+    count = rounds = 0
+    while rounds < verify.rounds and len(pending):
+        rounds += 1
+        place = ("program", tile.events + rounds)
+        target = wanted[pending]
+        draw = normals_at(tile.seed, (*place, "write"), pending, compiled=compiled)
+        now = error.sigma(target).mul_(draw).add_(target).clamp_(min=0.0)
+        written[pending] = now
+        wear[pending] += 1
+        count += len(pending)
+        if rounds == verify.rounds:
+            break
+        read = now
+        if tile.make.noisy and not isinstance(cell.noise, Unknown):
+            draw = normals_at(tile.seed, (*place, "verify"), pending, compiled=compiled)
+            read = cell.noise.sigma(now, now, _VERIFY_S).mul_(draw).add_(now)
+        pending = pending[(read - target).abs() > verify.tolerance * window.span_s]
+    tile.seen.view(-1).copy_(cell.weight(written))
+    tile.hidden.copy_(tile.seen)
+    if not isinstance(cell.drift, Unknown):
+        draw = hash_normals(
+            tile.seed, ("drift", tile.events), tuple(written.shape), compiled=compiled
+        )
+        tile.trait.view(-1).copy_(cell.drift.trait(written, draw))
+    return count, rounds
 
 
 @torch.no_grad()
-def write_plastic(
-    tile: PlasticTile, target_CR: Tensor, bill: Bill, *, only_CR: Tensor | None = None
+def write_by_pulses(
+    tile: Crossbar,
+    target_CR: Tensor,
+    bill: Bill,
+    verify: Verify,
+    *,
+    only_CR: Tensor | None = None,
+    now_s: float = 0.0,
 ) -> float:
-    """Bring plastic weights to a target by pulses, closing the loop on the weight read back.
+    """Bring weights to a target by pulses, closing the loop on the weight read back.
 
     The verifying read sees the summed current of a weight's cells, as a column read does.
 
@@ -119,34 +166,37 @@ def write_plastic(
         tile: pulsed in place.
         target_CR: weights; beyond the range they are cut to it.
         bill: where to charge.
+        verify: accepted error and rounds.
         only_CR: bool, weights that may be pulsed; None for all.
+        now_s: simulated time.
 
     Returns:
         Root-mean-square weight error left, in units of the tile's full scale.
     """
     home = tile.move(_CPU)
     target_CR = target_CR.cpu()
-    target = target_CR.clamp(-tile.scale, tile.scale)
+    full = tile.scale[:, None]
+    target = torch.minimum(torch.maximum(target_CR, -full), full)
     allowed = torch.ones_like(target, dtype=torch.bool) if only_CR is None else only_CR.cpu()
     pending = allowed.clone()
-    for _ in range(tile.spec.verify_rounds):
-        weight, variance = tile.view(0.0)
+    for _ in range(verify.rounds):
+        weight, variance = tile.view(now_s)
         noise = tile.normals("verify", tile.operations)
         bill.verify(tile, int(pending.sum()))
         error = target - (weight + variance.sqrt() * noise)
-        pending &= error.abs() > tile.spec.verify_tolerance * tile.scale
+        pending &= error.abs() > verify.tolerance * full
         if not pending.any():
             break
         train = (error / tile.weight_step).round().clamp(-_LONGEST_TRAIN, _LONGEST_TRAIN)
         train = torch.where(train == 0, error.sign(), train) * pending
         bill.pulses(tile, *tile.pulse(train, fenced=False))
-    left = (tile.view(0.0)[0] - target_CR)[allowed]
+    left = ((tile.view(now_s)[0] - target_CR) / full)[allowed]
     tile.move(home)
-    return float(left.square().mean().sqrt() / tile.scale) if left.numel() else 0.0
+    return float(left.square().mean().sqrt()) if left.numel() else 0.0
 
 
 @torch.no_grad()
-def compensate(tile: StoredTile, now_s: float, bill: Bill, *, per_column: bool) -> None:
+def compensate(tile: Crossbar, now_s: float, bill: Bill, *, per_column: bool) -> None:
     """Undo the mean drift digitally from one calibrating read.
 
     Each cell is read once; the summed magnitude of each column now is compared with the one
@@ -158,7 +208,7 @@ def compensate(tile: StoredTile, now_s: float, bill: Bill, *, per_column: bool) 
     tile.compensation = torch.ones_like(tile.scale)
     weight, variance = tile.view(now_s)
     tile.events += 1
-    draw = tile.normals("compensate", tile.events)[0]
+    draw = tile.normals("compensate", tile.events)
     now = (weight + variance.sqrt() * draw).abs().sum(1)
     bill.verify(tile, weight.numel())
     if per_column:

@@ -1,4 +1,4 @@
-"""Counter-based random numbers and the pulse kernel, compiled (reference beside it).
+"""Counter-based random numbers, compiled (reference beside it).
 
 Random numbers come from a keyed 32-bit hash of the cell's index, so a draw depends on
 (key, index) only: any thread count and any split of the cells give the same bits. All
@@ -9,25 +9,12 @@ In Numba uint32 arithmetic promotes to uint64; each operation is cast back.
 """
 
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = [
-    "Cells",
-    "PulseJob",
-    "cell_traits",
-    "fill_gauss",
-    "form",
-    "gauss4",
-    "gauss8",
-    "pulse_cell",
-    "pulse_cells",
-    "uniform",
-    "word",
-]
+__all__ = ["exponential", "fill_gauss", "gauss4", "gauss8", "pick_gauss", "uniform", "word"]
 
 _F = np.float32
 _U = np.uint32
@@ -36,22 +23,6 @@ _BYTES = _U(0x00FF00FF)
 _SCALE4 = _F(1.0 / np.sqrt(4 * 65535 / 12))
 _SCALE8 = _F(1.0 / np.sqrt(8 * 65535 / 12))
 _LOG2E, _LN2 = _F(1.4426950408889634), _F(0.6931471805599453)
-
-
-class Cells(NamedTuple):
-    """State of cells in pulse order: hidden and visible weight [M], pulses so far [M]."""
-
-    hidden: Any
-    seen: Any
-    wear: Any
-
-
-class PulseJob(NamedTuple):
-    """Signed pulses [M] int16, fence [M] float32 in [0, 1], index of the first cell."""
-
-    pulses: Any
-    fence: Any
-    first: int
 
 
 @njit(inline="always")
@@ -101,7 +72,7 @@ def gauss8(index: int, key0: int, key1: int) -> float:
 
 
 @njit(inline="always")
-def _exp(x: float) -> float:
+def exponential(x: float) -> float:
     """exp(x) for |x| < 60 from multiplications and additions only (about 2e-7 relative)."""
     n = np.rint(x * _LOG2E)
     f = x - n * _LN2
@@ -122,113 +93,8 @@ def fill_gauss(out: NDArray[np.float32], key: NDArray[np.uint32], first: int) ->
         out[i] = gauss8(_U(first + i), key[0], key[1])
 
 
-@njit(inline="always")
-def cell_traits(
-    cell: int, law: NDArray[np.float32], key: NDArray[np.uint32]
-) -> tuple[float, float, float, float]:
-    """Step up, step down, upper and lower bound of one cell, from its index and the key.
-
-    ``law`` is :meth:`clnf.devices.soft_bounds.SoftBounds.law`. A dead cell has no step and
-    both bounds at the value it is stuck at.
-    """
-    gain = _exp(law[4] * gauss8(cell, key[0], key[1]) + law[5])
-    upper = abs(law[2] + law[2] * (law[6] * gauss8(cell, key[2], key[3])))
-    lower = -abs(law[3] + law[3] * (law[7] * gauss8(cell, key[4], key[5])))
-    if uniform(cell, key[6], key[7]) < law[10]:
-        stuck = lower + (upper - lower) * uniform(cell, key[7], key[6])
-        return _F(0.0), _F(0.0), stuck, stuck
-    return law[0] * gain, law[1] * gain, upper, lower
-
-
 @njit(nogil=True, cache=True)
-def form(
-    cells: Cells,
-    law: NDArray[np.float32],
-    traits_key: NDArray[np.uint32],
-    key: NDArray[np.uint32],
-) -> None:
-    """Put cells 0 ... M-1 in their first state: at 0, or stuck, with one draw of write noise."""
-    for i in range(cells.hidden.shape[0]):
-        up, _, upper, lower = cell_traits(_U(i), law, traits_key)
-        w = min(max(_F(0.0), lower), upper)
-        noise = law[9] * gauss8(_U(i), key[0], key[1])
-        cells.hidden[i] = w
-        cells.seen[i] = w + noise if up > _F(0.0) else w
-        cells.wear[i] = 0
-
-
-@njit(inline="always")
-def pulse_cell(
-    w: float, n: int, traits: tuple[float, float, float, float], cycle: float, draw: float
-) -> float:
-    """Hidden weight after ``n`` signed pulses, mean and variance exact away from the clip.
-
-    With a = step/|bound| the distance to the bound shrinks by (1 - a - a c xi) each pulse, so
-    after n pulses its mean factor is (1-a)^n and its second moment ((1-a)^2 + a^2 c^2)^n.
-    """
-    bound = traits[2] if n > 0 else traits[3]
-    step = traits[0] if n > 0 else traits[1]
-    size = abs(bound)
-    a = _F(1.0) if step >= size else step / size
-    keep = _F(1.0) - a
-    square, noise = keep * keep, (a * cycle) * (a * cycle)
-    mean, mean2, variance = _F(1.0), _F(1.0), _F(0.0)
-    for _ in range(abs(n)):
-        variance = variance * (square + noise) + noise * mean2
-        mean = mean * keep
-        mean2 = mean2 * square
-    distance = bound - w
-    w = bound - distance * mean + (distance * np.sqrt(variance)) * draw
-    return min(max(w, traits[3]), traits[2])
-
-
-@njit(nogil=True, cache=True)
-def pulse_cells(
-    job: PulseJob,
-    cells: Cells,
-    law: NDArray[np.float32],
-    traits_key: NDArray[np.uint32],
-    draw_key: NDArray[np.uint32],
-) -> tuple[int, int, int]:
-    """Apply signed pulses to cells in one pass; count, charge, wear and fence on the way.
-
-    A fence of 0 lets no pulse through, 1 lets all through, between it lets each train through
-    in proportion (stochastic rounding). Energy per pulse is V^2 G t with the conductance seen
-    before the train, in whole attojoules, so sums are exact in any order.
-
-    Args:
-        job: pulses, fence, first cell.
-        cells: state, changed in place.
-        law: the cell law as 13 float32, see ``SoftBounds.law``.
-        traits_key: eight words: the tile's key for cell-to-cell spread.
-        draw_key: six words: this operation's key for cycle, write-noise and fence draws.
-
-    Returns:
-        Pulses applied, energy in aJ, longest train of pulses.
-    """
-    count, energy, longest = 0, 0, 0
-    for i in range(job.pulses.shape[0]):
-        n = np.int32(job.pulses[i])
-        if n == 0 or job.fence[i] <= _F(0.0):
-            continue
-        cell = _U(job.first + i)
-        if job.fence[i] < _F(1.0):
-            part = _F(abs(n)) * job.fence[i] + uniform(cell, draw_key[4], draw_key[5])
-            n = np.int32(np.floor(part)) * (1 if n > 0 else -1)
-            if n == 0:
-                continue
-        size = abs(n)
-        energy += size * np.int64(
-            np.rint(max(law[11] + law[12] * (cells.seen[i] + _F(1.0)), _F(0.0)))
-        )
-        count += size
-        longest = max(longest, size)
-        cells.wear[i] += size
-        traits = cell_traits(cell, law, traits_key)
-        if traits[0] == _F(0.0):
-            continue  # a dead cell takes the pulse and its energy but does not move
-        draw = gauss8(cell, draw_key[0], draw_key[1])
-        w = pulse_cell(cells.hidden[i], n, traits, law[8], draw)
-        cells.hidden[i] = w
-        cells.seen[i] = w + law[9] * gauss8(cell, draw_key[2], draw_key[3])
-    return count, energy, longest
+def pick_gauss(out: NDArray[np.float32], cells: NDArray[np.int64], key: NDArray[np.uint32]) -> None:
+    """Fill ``out`` [M] with normals of the cells named, under a key of two words."""
+    for i in range(out.shape[0]):
+        out[i] = gauss8(_U(cells[i]), key[0], key[1])

@@ -49,6 +49,11 @@ states_up                   | 1     | positive   | states on the way up
 states_down                 | 1     | positive   | states on the way down
 weight_range                | 1     | pair       | lower and upper mean bound; -1 and 1 where absent
 step                        | 1     | positive   | mean step in units of the weight range
+step_up                     | 1     | positive   | mean step up, where it differs from down
+step_down                   | 1     | positive   | mean step down
+power_up                    | 1     | positive   | gamma of the power law, up
+power_down                  | 1     | positive   | gamma of the power law, down
+batch_s                     | s     | positive   | time a batch of training takes
 step_spread                 | 1     | at least 0 | step, device to device
 bound_max_spread            | 1     | at least 0 | upper bound, device to device
 bound_min_spread            | 1     | at least 0 | lower bound, device to device

@@ -26,7 +26,7 @@ __all__ = [
 SUPPLIED = "supplied by the user"
 FAMILIES = (
     "soft_bounds", "exponential", "pcm", "reram", "ecram", "fefet", "cbram", "mos2", "sonos",
-    "capacitor",
+    "capacitor", "fitted",
 )  # fmt: skip
 LIMITS = ("", "at_least", "at_most")
 
@@ -108,6 +108,23 @@ class Material:
                 "borrow it from"
             )
         return self.values[key]
+
+    def borrow(self, **rows: str) -> "Material":
+        """Fill what is missing from other rows; what is known stays.
+
+        Args:
+            rows: name of a row by key. The value keeps its source and says where it is from.
+
+        Raises:
+            DeviceLimitError: that row does not know it either.
+
+        >>> row = material("hfo2_array").borrow(endurance_cycles="hfox_generic")
+        >>> row.get("endurance_cycles").material
+        'hfox_generic'
+        """
+        found = {k: material(name).get(k) for k, name in rows.items() if k not in self.values}
+        missing = tuple(key for key in self.missing if key not in found)
+        return replace(self, values=self.values | found, missing=missing)
 
     def supply(self, **values: float | tuple[float, ...]) -> "Material":
         """The material with values of your own, in SI units, added or put in place of others.

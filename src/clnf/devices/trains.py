@@ -4,6 +4,15 @@ Each row and each column sends a train of BL random bits; where both are set, th
 them gets a pulse. With bit probabilities px = kx |x| and pd = kd |d| and kx kd = lr/(eps BL)
 the mean weight change is -lr d x.
 
+All coincidences of one vector at one cell are one draw. With a the part of the way to where
+steps vanish that one pulse covers and k = 1 - a, n pulses leave on average k^n of that way, which
+is exact, with the spread
+
+    c a sqrt(n (k^2 + a^2 c^2 / 2)^(n-1))
+
+which is exact for one and two pulses and to the square of (a c / k)^2 beyond. The clip to the
+bounds comes once, after the n pulses. One draw at a time, see ``pulses.pulse_cell``.
+
 Source: Gokmen & Vlasov, Front. Neurosci. 2016; kx : kd balanced as in Gokmen et al. 2017.
 """
 
@@ -13,47 +22,58 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from clnf.devices.kernels import Cells, cell_traits, gauss4, gauss8, uniform, word
+from clnf.devices import pulses
+from clnf.devices.kernels import gauss4, gauss8, uniform, word
+from clnf.devices.pulses import Cells, pulse_cell
 
-__all__ = ["Trains", "encode", "outer_table", "pulse_outer"]
+__all__ = ["Trains", "encode", "pulse_outer"]
 
 _F = np.float32
 _U = np.uint32
 _STRIDE = _U(0x9E3779B9)
-# Cells handled together, and the lines of their work array after the table's six.
-_LANES = 64
-_W, _HITS, _SIGN, _TOTAL = (line * _LANES for line in (6, 7, 8, 9))
+_TRAIN, _SIGNED = _U(0x7FFFFFFF), _U(0x80000000)
+# Indices without a sign: a signed one might count from an array's end, and the question which,
+# asked for each cell, would keep the loops below from working on whole vectors.
+_I = np.uintp
+# Cells handled together, and the lines of their work array.
+_LANES = _I(512)
+_STEP_UP, _STEP_DOWN, _HIGH, _LOW, _W, _HITS, _SIGN, _TOTAL, _NET, _UP, _DOWN, _TO_UP, _TO_DOWN = (
+    _I(line) * _LANES for line in range(13)
+)
+_WORK = 13 * 512
 
 
 class Trains(NamedTuple):
-    """Bits of rows and columns, their signs, the fence, and the first cell's index.
+    """Trains of rows and columns, the fence, whether it shuts, and the first cell's index.
 
-    Shapes: ``row_bits`` uint32 [N, R], ``row_sign`` float32 [N, R], ``column_bits`` uint32
-    [N, C], ``column_sign`` float32 [N, C], ``fence`` float32 [C, R].
+    Shapes: ``rows`` uint32 [N, R], ``columns`` uint32 [N, C], ``fence`` float32 [C, R]. Bits 0 to
+    30 of a word are a train, bit 31 is set where its value is negative.
     """
 
-    row_bits: Any
-    row_sign: Any
-    column_bits: Any
-    column_sign: Any
+    rows: Any
+    columns: Any
     fence: Any
+    fenced: bool
     first: int
 
 
 @njit(nogil=True, cache=True)
 def encode(
-    probability: NDArray[np.float32], length: int, key: NDArray[np.uint32], bits: NDArray[np.uint32]
+    value: NDArray[np.float32], length: int, key: NDArray[np.uint32], words: NDArray[np.uint32]
 ) -> None:
-    """Draw ``length`` <= 32 bits, each set with the given probability, into ``bits`` [N, M]."""
-    for n in range(probability.shape[0]):
-        for m in range(probability.shape[1]):
-            limit = _U(min(probability[n, m], _F(1.0)) * _F(2.0**24))
-            base = _U(_U(n * probability.shape[1] + m) * _U(32))
-            value = _U(0)
+    """Draw trains of ``length`` <= 31 bits into ``words`` [N, M].
+
+    Each bit is set with the probability ``|value|`` (1 and more: always).
+    """
+    for n in range(value.shape[0]):
+        for m in range(value.shape[1]):
+            limit = _U(min(abs(value[n, m]), _F(1.0)) * _F(2.0**24))
+            base = _U(_U(n * value.shape[1] + m) * _U(32))
+            train = _U(0)
             for b in range(length):
                 draw = _U(word(_U(base + _U(b)), key[0], key[1]) >> _U(8))
-                value = _U(value | _U(_U(draw < limit) << _U(b)))
-            bits[n, m] = value
+                train = _U(train | _U(_U(draw < limit) << _U(b)))
+            words[n, m] = _U(train | _SIGNED) if value[n, m] < _F(0.0) else train
 
 
 @njit(inline="always")
@@ -64,98 +84,201 @@ def _count(x: int) -> int:
     return _U(_U(x * _U(0x01010101)) >> _U(24))
 
 
-@njit(inline="always")
-def _power(log: float) -> float:
-    """exp(log) for log <= 0: fifth-order series at log/16, then four squarings."""
-    y = max(log, _F(-40.0)) * _F(1.0 / 16.0)
-    p = _F(1.0 / 120.0)
-    p = p * y + _F(1.0 / 24.0)
-    p = p * y + _F(1.0 / 6.0)
-    p = p * y + _F(0.5)
-    p = p * y + _F(1.0)
-    p = p * y + _F(1.0)
-    p *= p
-    p *= p
-    p *= p
-    p *= p
-    return p
-
-
-@njit(inline="always")
-def _power_minus_one(log: float) -> float:
-    """exp(log) - 1 for log >= 0 without cancellation: series, then e(2y) = e(y) (e(y) + 2)."""
-    y = min(log, _F(60.0)) * _F(1.0 / 16.0)
-    p = _F(1.0 / 720.0)
-    p = p * y + _F(1.0 / 120.0)
-    p = p * y + _F(1.0 / 24.0)
-    p = p * y + _F(1.0 / 6.0)
-    p = p * y + _F(0.5)
-    p = (p * y + _F(1.0)) * y
-    p *= p + _F(2.0)
-    p *= p + _F(2.0)
-    p *= p + _F(2.0)
-    p *= p + _F(2.0)
-    return p
-
-
-@njit(inline="always")
-def _logs(step: float, bound: float, cycle: float) -> tuple[float, float]:
-    """Logarithms of one pulse's mean factor m and of 1 + variance / m^2.
-
-    A step of more than 98 % of the way to the bound counts as 98 %.
-    """
-    size = abs(bound)
-    a = _F(0.98) if step >= _F(0.98) * size else step / size
-    ratio = (a * cycle) / (_F(1.0) - a)
-    return np.log1p(-a), np.log1p(ratio * ratio)
+# The passes below work on a block of cells. All their state lies in one array at constant
+# offsets, so the compiler knows that nothing overlaps and works on whole vectors.
 
 
 @njit(nogil=True, cache=True)
-def outer_table(
-    law: NDArray[np.float32], key: NDArray[np.uint32], first: int, table: NDArray[np.float32]
+def _prepare(work: NDArray[np.float32], law: NDArray[np.float32], size: int) -> None:
+    """Part of the way that one pulse covers, and where the way ends; plain steps if constant."""
+    slope_up, slope_down = law[pulses.SHAPE_UP], law[pulses.SHAPE_DOWN]
+    for r in range(size):
+        work[_UP + r] = work[_STEP_UP + r]
+        work[_DOWN + r] = work[_STEP_DOWN + r]
+    if slope_up == _F(0.0) or slope_down == _F(0.0):
+        return
+    for r in range(size):
+        high, low = work[_HIGH + r], work[_LOW + r]
+        most_up, most_down = max(abs(high), _F(1e-30)), max(abs(low), _F(1e-30))
+        work[_UP + r] = min(work[_UP + r] * slope_up / most_up, _F(1.0))
+        work[_DOWN + r] = min(work[_DOWN + r] * slope_down / most_down, _F(1.0))
+        work[_TO_UP + r] = high / slope_up
+        work[_TO_DOWN + r] = low / slope_down
+
+
+@njit(nogil=True, cache=True)
+def _constant(
+    work: NDArray[np.float32], cycle: float, base: int, keys: tuple[int, int], size: int
 ) -> None:
-    """Fill ``table`` [6, M]: bounds of cells ``first ...``, then pulse logs up and down.
-
-    It holds nothing but functions of (law, key, cell); keeping it saves most of the time of
-    :func:`pulse_outer` for few vectors.
-    """
-    for i in range(table.shape[1]):
-        up, down, upper, lower = cell_traits(_U(first + i), law, key)
-        table[0, i], table[1, i] = upper, lower
-        table[2, i], table[3, i] = _logs(up, upper, law[8])
-        table[4, i], table[5, i] = _logs(down, lower, law[8])
-        if up == _F(0.0):
-            table[2:, i] = _F(0.0)
+    """One vector's coincidences where a step has the same size everywhere."""
+    for r in range(size):
+        n, w, up, down = work[_HITS + r], work[_W + r], work[_UP + r], work[_DOWN + r]
+        size = up if work[_SIGN + r] > _F(0.0) else -down
+        moved = size * (n + cycle * (np.sqrt(n) * gauss4(_U(base + _U(r)), keys[0], keys[1])))
+        work[_W + r] = min(max(w + moved, work[_LOW + r]), work[_HIGH + r])
 
 
-@njit(inline="always")
-def _lanes(work: NDArray[np.float32], base: int, key0: int, key1: int) -> None:
-    """One vector's coincidences at a fixed number of cells, all state in one array.
-
-    Constant offsets into one array let the compiler vectorise without alias checks.
-    """
-    for r in range(_LANES):
+@njit(nogil=True, cache=True)
+def _once(
+    work: NDArray[np.float32], cycle: float, base: int, keys: tuple[int, int], size: int
+) -> None:
+    """One vector's coincidences where no cell has more than one, steps falling linearly."""
+    for r in range(size):
         n, w = work[_HITS + r], work[_W + r]
-        high, low = work[r], work[_LANES + r]
-        log_up, log2_up = work[2 * _LANES + r], work[3 * _LANES + r]
-        log_down, log2_down = work[4 * _LANES + r], work[5 * _LANES + r]
-        up = work[_SIGN + r] > _F(0.0)
-        bound = high if up else low
-        mean = _power(n * (log_up if up else log_down))
-        spread = mean * np.sqrt(_power_minus_one(n * (log2_up if up else log2_down)))
-        draw = gauss4(_U(base + _U(r)), key0, key1)
-        value = bound - (bound - w) * (mean - spread * draw)
-        work[_W + r] = min(max(value, low), high)
-        work[_TOTAL + r] += n
+        up, down = work[_UP + r], work[_DOWN + r]
+        to_up, to_down = work[_TO_UP + r], work[_TO_DOWN + r]
+        rising = work[_SIGN + r] > _F(0.0)
+        part = n * (up if rising else down)
+        way = (to_up if rising else to_down) - w
+        moved = way * (part * (_F(1.0) + cycle * gauss4(_U(base + _U(r)), keys[0], keys[1])))
+        work[_W + r] = min(max(w + moved, work[_LOW + r]), work[_HIGH + r])
+
+
+# Powers by squaring, written out: a loop would stand in the way of whole vectors.
+@njit(inline="always")
+def _to_three(x: float, n: int) -> float:
+    """x^n for n in 0 ... 3."""
+    y = x if (n & 1) > 0 else _F(1.0)
+    return y * (x * x if (n & 2) > 0 else _F(1.0))
 
 
 @njit(inline="always")
-def _stands(fence: NDArray[np.float32]) -> bool:
-    """Whether a fence keeps any pulse from these cells; asked once, as mostly none does."""
-    shut = 0
-    for r in range(fence.shape[0]):
-        shut += fence[r] < _F(1.0)
-    return shut > 0
+def _to_thirty_one(x: float, n: int) -> float:
+    """x^n for n in 0 ... 31."""
+    y = x if (n & 1) > 0 else _F(1.0)
+    x = x * x
+    y *= x if (n & 2) > 0 else _F(1.0)
+    x = x * x
+    y *= x if (n & 4) > 0 else _F(1.0)
+    x = x * x
+    y *= x if (n & 8) > 0 else _F(1.0)
+    x = x * x
+    return y * (x if (n & 16) > 0 else _F(1.0))
+
+
+@njit(nogil=True, cache=True)
+def _few(
+    work: NDArray[np.float32], cycle: float, base: int, keys: tuple[int, int], size: int
+) -> None:
+    """One vector's coincidences, at most three a cell, steps falling linearly."""
+    for r in range(size):
+        n, w = work[_HITS + r], work[_W + r]
+        up, down = work[_UP + r], work[_DOWN + r]
+        to_up, to_down = work[_TO_UP + r], work[_TO_DOWN + r]
+        rising = work[_SIGN + r] > _F(0.0)
+        part = up if rising else down
+        way = (to_up if rising else to_down) - w
+        more = np.int32(max(n - _F(1.0), _F(0.0)))
+        keep, noise = _F(1.0) - part, part * cycle
+        left = keep * _to_three(keep, more)
+        square = n * _to_three(keep * keep + _F(0.5) * (noise * noise), more)
+        draw = gauss4(_U(base + _U(r)), keys[0], keys[1])
+        gone = (_F(1.0) - left) + noise * (np.sqrt(square) * draw)
+        moved = way * (gone if n > _F(0.0) else _F(0.0))
+        work[_W + r] = min(max(w + moved, work[_LOW + r]), work[_HIGH + r])
+
+
+@njit(nogil=True, cache=True)
+def _many(
+    work: NDArray[np.float32], cycle: float, base: int, keys: tuple[int, int], size: int
+) -> None:
+    """One vector's coincidences, any number, steps falling linearly."""
+    for r in range(size):
+        n, w = work[_HITS + r], work[_W + r]
+        up, down = work[_UP + r], work[_DOWN + r]
+        to_up, to_down = work[_TO_UP + r], work[_TO_DOWN + r]
+        rising = work[_SIGN + r] > _F(0.0)
+        part = up if rising else down
+        way = (to_up if rising else to_down) - w
+        more = np.int32(max(n - _F(1.0), _F(0.0)))
+        keep, noise = _F(1.0) - part, part * cycle
+        left = keep * _to_thirty_one(keep, more)
+        square = n * _to_thirty_one(keep * keep + _F(0.5) * (noise * noise), more)
+        draw = gauss4(_U(base + _U(r)), keys[0], keys[1])
+        gone = (_F(1.0) - left) + noise * (np.sqrt(square) * draw)
+        moved = way * (gone if n > _F(0.0) else _F(0.0))
+        work[_W + r] = min(max(w + moved, work[_LOW + r]), work[_HIGH + r])
+
+
+@njit(nogil=True, cache=True)
+def _curved(
+    work: NDArray[np.float32],
+    law: NDArray[np.float32],
+    base: int,
+    keys: tuple[int, int],
+    size: int,
+) -> None:
+    """One vector's coincidences for any other law of steps, cell by cell."""
+    for r in range(size):
+        n = np.int32(work[_HITS + r])
+        if n > 0 and work[_STEP_UP + r] > _F(0.0):
+            steps = work[_STEP_UP + r], work[_STEP_DOWN + r]
+            cell = steps[0], steps[1], work[_HIGH + r], work[_LOW + r]
+            n = n if work[_SIGN + r] > _F(0.0) else -n
+            draw = gauss4(_U(base + _U(r)), keys[0], keys[1])
+            work[_W + r] = pulse_cell(work[_W + r], n, cell, law, draw)
+
+
+@njit(nogil=True, cache=True)
+def _meet(
+    work: NDArray[np.float32],
+    hits: NDArray[np.int32],
+    rows: NDArray[np.uint32],
+    column: int,
+    place: tuple[int, int, int],
+) -> int:
+    """Coincidences and direction of one vector at a block's cells; all counts or-ed together."""
+    v, left, size = place
+    for r in range(size):
+        row = rows[v, left + r]
+        count = np.int32(_count(_U(_U(row & column) & _TRAIN)))
+        hits[r] = count
+        work[_HITS + r] = _F(count)
+        work[_SIGN + r] = _F(1.0) if _U(_U(row ^ column) & _SIGNED) != _U(0) else _F(-1.0)
+    some = np.int32(0)
+    for r in range(size):
+        some = np.int32(some | hits[r])
+    return some
+
+
+@njit(nogil=True, cache=True)
+def _shut(
+    work: NDArray[np.float32],
+    fence: NDArray[np.float32],
+    place: tuple[int, int, int],
+    base: int,
+    keys: tuple[int, int],
+) -> None:
+    """Keep pulses from fenced cells, in proportion by stochastic rounding."""
+    c, left, size = place
+    for r in range(size):
+        draw = uniform(_U(base + _U(r)), keys[0], keys[1])
+        work[_HITS + r] = np.floor(work[_HITS + r] * fence[c, left + r] + draw)
+
+
+@njit(nogil=True, cache=True)
+def _move(
+    work: NDArray[np.float32],
+    law: NDArray[np.float32],
+    some: int,
+    place: tuple[int, int],
+    keys: tuple[int, int],
+) -> None:
+    """One vector's coincidences at a block of cells, by the cheapest way there is."""
+    (base, size), cycle = place, law[pulses.CYCLE]
+    if law[pulses.KIND] != pulses.LINEAR:
+        _curved(work, law, base, keys, size)
+    elif law[pulses.SHAPE_UP] == _F(0.0) or law[pulses.SHAPE_DOWN] == _F(0.0):
+        _constant(work, cycle, base, keys, size)
+    elif some == 1:
+        _once(work, cycle, base, keys, size)
+    elif some <= 3:
+        _few(work, cycle, base, keys, size)
+    else:
+        _many(work, cycle, base, keys, size)
+    for r in range(size):
+        work[_TOTAL + r] += work[_HITS + r]
+        work[_NET + r] += work[_SIGN + r] * work[_HITS + r]
 
 
 @njit(nogil=True, cache=True)
@@ -168,60 +291,116 @@ def pulse_outer(
 ) -> tuple[int, int, int]:
     """Apply all vectors' coincidences to the cells [C, R], one vector after the other.
 
-    All coincidences of one vector at one cell are one draw with their exact mean and variance
-    (see ``kernels.pulse_cell``). A row with sign s and a column with sign t move the weight
-    by -s t. Write noise is drawn once at the end; energy uses the conductance seen before.
+    A row and a column of one sign move the weight down, of two signs up. Write noise is drawn
+    once at the end; energy uses the conductance seen before.
 
     Args:
-        trains: bits, signs, fence.
-        cells: state [C * R], changed in place.
-        law: the cell law, see ``SoftBounds.law``.
-        table: from :func:`outer_table`.
+        trains: trains of rows and columns, fence.
+        cells: state [C * R], changed in place; without write noise both weights may be one array.
+        law: see :meth:`clnf.devices.response.Response.law`.
+        table: what :func:`clnf.devices.pulses.traits` gave for these cells.
         draw_key: six words for cycle, write-noise and fence draws.
 
     Returns:
         Pulses applied, energy in aJ, longest sum of coincidences at one cell.
     """
-    vectors, columns, rows = trains.row_bits.shape[0], *trains.fence.shape
-    count, energy, longest = 0, 0, 0
-    work = np.zeros(10 * _LANES, _F)
-    for c in range(columns):
-        for left in range(0, rows, _LANES):
-            size, start = min(_LANES, rows - left), c * rows + left
-            fenced = _stands(trains.fence[c, left : left + size])
-            for r in range(size):
-                for line in range(6):
-                    work[line * _LANES + r] = table[line, start + r]
-                work[_W + r] = cells.hidden[start + r]
-                work[_TOTAL + r] = _F(0.0)
-            for v in range(vectors):
-                column_bits = trains.column_bits[v, c]
-                if column_bits == _U(0):
+    rows, columns, fence, fenced, first = trains
+    hidden, seen, wear = cells
+    work, hits = np.zeros(_WORK, _F), np.zeros(512, np.int32)
+    energy, count, longest = np.zeros(512, np.int64), np.int64(0), np.int32(0)
+    wide = _I(fence.shape[1])
+    for c in range(_I(fence.shape[0])):
+        for block in range((wide + _LANES - _I(1)) // _LANES):
+            left = block * _LANES
+            size, start = min(_LANES, wide - left), c * wide + left
+            base = _U(_U(first) + _U(start))
+            _load(work, table, hidden, start, size)
+            _prepare(work, law, size)
+            for v in range(rows.shape[0]):
+                column = columns[v, c]
+                some = _meet(work, hits, rows, column, (v, left, size)) if column else 0
+                if some == 0:
                     continue
-                for r in range(size):
-                    both = _U(trains.row_bits[v, left + r] & column_bits)
-                    work[_HITS + r] = _F(np.int32(_count(both)))
-                    work[_SIGN + r] = -trains.column_sign[v, c] * trains.row_sign[v, left + r]
                 shift = _U(_U(v) * _STRIDE)
-                key0, key1 = _U(draw_key[4] ^ shift), draw_key[5]
-                for r in range(size if fenced else 0):
-                    if trains.fence[c, left + r] < _F(1.0):
-                        draw = uniform(_U(trains.first + start + r), key0, key1)
-                        part = work[_HITS + r] * trains.fence[c, left + r]
-                        work[_HITS + r] = np.floor(part + draw)
-                _lanes(work, _U(trains.first + start), _U(draw_key[0] ^ shift), draw_key[1])
-            for r in range(size):
-                n = np.int64(work[_TOTAL + r])
-                if n == 0:
-                    continue
-                at = start + r
-                each = np.rint(max(law[11] + law[12] * (cells.seen[at] + _F(1.0)), _F(0.0)))
-                count += n
-                energy += n * np.int64(each)
-                longest = max(longest, n)
-                cells.wear[at] += n
-                if work[2 * _LANES + r] != _F(0.0):
-                    noise = gauss8(_U(trains.first + at), draw_key[2], draw_key[3])
-                    cells.hidden[at] = work[_W + r]
-                    cells.seen[at] = work[_W + r] + law[9] * noise
-    return count, energy, longest
+                if fenced:
+                    _shut(
+                        work, fence, (c, left, size), base, (_U(draw_key[4] ^ shift), draw_key[5])
+                    )
+                _move(work, law, some, (base, size), (_U(draw_key[0] ^ shift), draw_key[1]))
+            pulsed, top = _wear(work, energy, law, seen, wear, (start, size))
+            count, longest = count + pulsed, max(longest, top)
+            if top > 0:
+                _store(work, hidden, seen, law, draw_key, (base, start, size))
+    return count, energy.sum(), longest
+
+
+@njit(nogil=True, cache=True)
+def _load(
+    work: NDArray[np.float32],
+    table: NDArray[np.float32],
+    hidden: NDArray[np.float32],
+    start: int,
+    size: int,
+) -> None:
+    for r in range(size):
+        work[_STEP_UP + r] = table[_I(0), start + r]
+        work[_STEP_DOWN + r] = table[_I(1), start + r]
+        work[_HIGH + r] = table[_I(2), start + r]
+        work[_LOW + r] = table[_I(3), start + r]
+        work[_W + r] = hidden[start + r]
+    for r in range(size):
+        work[_TOTAL + r] = _F(0.0)
+        work[_NET + r] = _F(0.0)
+
+
+@njit(nogil=True, cache=True)
+def _wear(
+    work: NDArray[np.float32],
+    energy: NDArray[np.int64],
+    law: NDArray[np.float32],
+    seen: NDArray[np.float32],
+    wear: NDArray[np.int32],
+    place: tuple[int, int],
+) -> tuple[int, int]:
+    """Count a block's pulses, wear its cells and add up energy; returns sum and largest."""
+    base, slope, down = law[pulses.ENERGY], law[pulses.ENERGY_SLOPE], law[pulses.ENERGY_DOWN]
+    start, size = place
+    count, most = np.int32(0), np.int32(0)
+    for r in range(size):
+        each = base + slope * (seen[start + r] + _F(1.0))
+        each = max(each, _F(0.0))
+        ups = _F(0.5) * (work[_TOTAL + r] + work[_NET + r])
+        downs = work[_TOTAL + r] - ups
+        raised = np.float64(ups) * np.rint(np.float64(each))
+        energy[r] += np.int64(raised + np.float64(downs) * np.rint(np.float64(each * down)))
+    for r in range(size):
+        n = np.int32(work[_TOTAL + r])
+        wear[start + r] += n
+        count += n
+        most = max(most, n)
+    return count, most
+
+
+@njit(nogil=True, cache=True)
+def _store(
+    work: NDArray[np.float32],
+    hidden: NDArray[np.float32],
+    seen: NDArray[np.float32],
+    law: NDArray[np.float32],
+    draw_key: NDArray[np.uint32],
+    place: tuple[int, int, int],
+) -> None:
+    """Write a block's cells back; a dead cell stays where it is stuck."""
+    base, start, size = place
+    noise = law[pulses.WRITE_NOISE]
+    if noise == _F(0.0):
+        for r in range(size):
+            hidden[start + r] = work[_W + r]
+            seen[start + r] = work[_W + r] if work[_TOTAL + r] > _F(0.0) else seen[start + r]
+        return
+    for r in range(size):
+        drawn = work[_W + r] + noise * gauss8(_U(base + _U(r)), draw_key[2], draw_key[3])
+        before = seen[start + r]
+        moves = work[_TOTAL + r] > _F(0.0) and work[_STEP_UP + r] > _F(0.0)
+        seen[start + r] = drawn if moves else before
+        hidden[start + r] = work[_W + r]

@@ -1,0 +1,317 @@
+"""The cells behind a block of weights, of any material.
+
+Legend: C columns (outputs), R rows (inputs x kernel), M = C R weights, N vectors.
+"""
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clnf.chip import kernels, reference
+from clnf.chip.crossbar.mapping import Mapping
+from clnf.chip.crossbar.wires import Wires, effective_conductance
+from clnf.core.rng import fold
+from clnf.devices import pulse_reference, pulses, trains
+from clnf.devices.cell import Cell, Unknown
+from clnf.devices.dispatch import run
+from clnf.devices.draws import hash_key, hash_normals
+from clnf.devices.noise import RelativeNoise
+from clnf.devices.pulses import Cells, PulseJob
+from clnf.devices.response import cell_traits, fresh_cells
+from clnf.devices.trains import Trains
+
+__all__ = ["TRAIN_BITS", "Crossbar", "Make"]
+
+# Bits of a stochastic pulse train.
+TRAIN_BITS = 31
+_TENSORS = (
+    "hidden", "seen", "wear", "fence", "trait", "born_s", "scale", "compensation", "expected",
+)  # fmt: skip
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Make:
+    """What a crossbar is made of.
+
+    Attributes:
+        cell: one memory cell.
+        mapping: how a weight lies on cells.
+        wires: resistances around the cells; None for none.
+        noisy: reads are noisy.
+        kernels: use compiled kernels on the CPU.
+    """
+
+    cell: Cell
+    mapping: Mapping = Mapping()
+    wires: Wires | None = None
+    noisy: bool = True
+    kernels: bool = True
+
+
+@final
+class Crossbar:
+    """Cells, their state, and what a read of them gives.
+
+        weight_CR = scale_C compensation_C sum_p (+-) coefficient w_p
+
+    Cells that are pulsed come formed, at w = 0; all others hold nothing until they are written.
+    Pulses of one operation all go to one plane, the next operation takes the next plane: the
+    multi-memristive synapse with one global selection counter (Boybat et al., Nat. Commun. 2018).
+    Planes that count down get opposite pulses.
+
+    Attributes:
+        hidden: w of each cell as pulses move it, [planes, M].
+        seen: w with the write noise that a read sees; the same tensor where there is none.
+        wear: pulses so far, [planes, M].
+        trait: what the last write fixed of a cell's drift, [planes, M].
+        born_s: when that was, [planes, M].
+        fence: share of pulses let through to a weight, [M].
+        scale: weight at full scale, [C].
+        compensation: digital factor against mean drift, [C].
+        expected: summed magnitudes at programming, what compensation compares with, [C].
+    """
+
+    def __init__(self, name: str, rows: slice, columns: slice, seed: int, make: Make) -> None:
+        self.name, self.rows, self.columns = name, rows, columns
+        self.seed, self.make, self.cell = fold(seed, "tile", name), make, make.cell
+        self.shape = (columns.stop - columns.start, rows.stop - rows.start)
+        self.size = self.shape[0] * self.shape[1]
+        self.planes = make.mapping.planes
+        self.pulsed = not isinstance(make.cell.response, Unknown)
+        self.drifts = not isinstance(make.cell.drift, Unknown)
+        self.operations, self.events, self.formed = 0, 0, self.pulsed
+        low, high = make.cell.bounds
+        self._per_w = make.mapping.coefficient * 2 / (high - low)
+        self._law = make.cell.law() if self.pulsed else torch.empty(0)
+        self._tables: list[Tensor] = []
+        cells = self._form()
+        self.hidden, self.seen, self.wear = (t.view(self.planes, self.size) for t in cells)
+        drifting = (self.planes, self.size) if self.drifts else (0, 0)
+        self.trait, self.born_s = torch.zeros(drifting), torch.zeros(drifting)
+        self.fence, self._fenced = torch.ones(self.size), False
+        self.scale, self.compensation, self.expected = (
+            torch.full((self.shape[0],), v) for v in (1.0, 1.0, 0.0)
+        )
+        self._wires: tuple[tuple[int, int, float], Tensor] | None = None
+
+    def _form(self) -> Cells:
+        count, compiled = self.planes * self.size, self.make.kernels
+        if not isinstance(self.cell.response, Unknown):
+            table = cell_traits(self.cell.response, count, self.seed, compiled=compiled)
+            cells = fresh_cells(self.cell.response, table, self.seed, compiled=compiled)
+            self._tables = [part.contiguous() for part in table.split(self.size, dim=1)]
+            if self.cell.response.write_noise == 0.0:
+                return cells._replace(seen=cells.hidden)
+            return cells
+        w = torch.full((count,), self.cell.bounds[0])
+        return Cells(w, w, torch.zeros(count, dtype=torch.int32))
+
+    def move(self, device: torch.device) -> torch.device:
+        """Let the cells' state live on a device, and say where it lived; nothing else changes."""
+        home = self.wear.device
+        if home != device:
+            shared = self.seen is self.hidden
+            for name in _TENSORS:
+                setattr(self, name, getattr(self, name).to(device))
+            self.seen = self.hidden if shared else self.seen
+            self._tables = [table.to(device) for table in self._tables]
+            self._wires = None
+        return home
+
+    @property
+    def cells_per_weight(self) -> int:
+        """Cells behind one weight."""
+        return self.planes
+
+    @property
+    def is_programmed(self) -> bool:
+        """Whether the cells hold anything."""
+        return self.formed
+
+    @property
+    def weight_step(self) -> float:
+        """Mean change of a weight by one pulse near zero, in weight units of the first column."""
+        step = self.cell.need(self.cell.response).step
+        return float(self.scale[0]) * step * self._per_w
+
+    def normals(self, *place: str | int, planes: int = 0) -> Tensor:
+        """Standard normals of a place: [planes, M], or [C, R] where ``planes`` is 0."""
+        shape = (planes, self.size) if planes else self.shape
+        device, compiled = self.wear.device, self.make.kernels
+        return hash_normals(self.seed, place, shape, device=device, compiled=compiled)
+
+    def weights_now(self, now_s: float) -> Tensor:
+        """w of every cell at a time, drifted, [planes, M]."""
+        if not self.drifts or not self.formed:
+            return self.seen
+        drift = self.cell.need(self.cell.drift)
+        age_s = (now_s - self.born_s).clamp_(min=0.0)
+        programmed_s = self.cell.conductance_s(self.seen)
+        return self.cell.weight(drift.at(programmed_s, self.trait, age_s))
+
+    def conductance_s(self, now_s: float) -> Tensor:
+        """Conductance of every cell at a time, S, [planes, C, R]."""
+        return self.cell.conductance_s(self.weights_now(now_s)).view(self.planes, *self.shape)
+
+    def view(self, now_s: float) -> tuple[Tensor, Tensor]:
+        """Weights as read now and the variance of one read, both [C, R]."""
+        noise, wires = self.cell.noise, self.make.wires
+        full = (self.scale * self.compensation)[:, None]
+        plain = isinstance(noise, (Unknown, RelativeNoise))
+        if plain and not self.drifts and wires is None:
+            weight, variance = self._sum_planes(noise)
+        else:
+            weight, variance = self._sum_laws(now_s)
+        return weight.mul_(full), variance.mul_(full.square())
+
+    def _sum_planes(self, noise: Any) -> tuple[Tensor, Tensor]:
+        weight, variance = (torch.empty(self.size, device=self.wear.device) for _ in range(2))
+        relative, middle = 0.0, 0.0
+        if isinstance(noise, RelativeNoise) and self.make.noisy:
+            window, (low, high) = self.cell.need(self.cell.window), self.cell.bounds
+            relative, middle = noise.fraction, window.low_s * (high - low) / window.span_s - low
+        noises = torch.tensor([self._per_w * self.planes, relative, middle])
+        job = (self.seen, noises, weight, variance)
+        run(kernels.plane_sums, reference.plane_sums, job, compiled=self.make.kernels)
+        return weight.view(self.shape), variance.view(self.shape)
+
+    def _sum_laws(self, now_s: float) -> tuple[Tensor, Tensor]:
+        w = self.weights_now(now_s)
+        low, high = self.cell.bounds
+        per_s = self._per_w * (high - low) / self.cell.need(self.cell.window).span_s
+        now = self.cell.conductance_s(w)
+        variance = torch.zeros(self.size, device=w.device)
+        if self.make.noisy and not isinstance(self.cell.noise, Unknown):
+            programmed_s = self.cell.conductance_s(self.seen)
+            sigma_s = self.cell.noise.sigma(programmed_s, now, self._since_s(now_s))
+            variance = sigma_s.mul_(per_s).square_().sum(0)
+        if self.make.wires is not None:
+            now = now * self._attenuation(now, now_s)
+        pairs = now.view(self.make.mapping.pairs, 2, self.size)
+        weight = (pairs[:, 0] - pairs[:, 1]).sum(0).mul_(per_s)
+        return weight.view(self.shape), variance.view(self.shape)
+
+    def _since_s(self, now_s: float) -> float:
+        """Time since the oldest write; nothing is read sooner than a second after it."""
+        if isinstance(self.cell.drift, Unknown):
+            return max(now_s, 1.0)
+        return max(now_s - float(self.born_s.min()), 1.0) + self.cell.drift.since_s
+
+    def _attenuation(self, now: Tensor, now_s: float) -> Tensor:
+        """What wires leave of each cell, solved anew when a cell was written or has drifted."""
+        state = (self.operations, self.events, now_s if self.drifts else 0.0)
+        if self._wires is None or self._wires[0] != state:
+            wires = self.make.wires
+            assert wires is not None
+            cells = now.view(self.planes, *self.shape)
+            solved = torch.stack([effective_conductance(plane.T, wires).T for plane in cells])
+            # A cell of no conductance still carries what reaches its column by other ways.
+            ratio = solved.reshape(self.planes, self.size) / now.clamp(min=1e-30)
+            self._wires = (state, torch.where(now > 0, ratio, torch.zeros_like(ratio)))
+        return self._wires[1]
+
+    def column_scale(self) -> Tensor:
+        """Weight at full scale of each column, [C]; the unit of the ADC's range."""
+        return (self.scale * self.compensation).clamp(min=1e-12)
+
+    def set_fence(self, mask_CR: Tensor) -> None:
+        """Shares of pulses let through, in [0, 1]."""
+        self.fence.copy_(mask_CR.reshape(-1))
+        self._fenced = bool((self.fence < 1.0).any())
+
+    def pulse(self, train_CR: Tensor, *, fenced: bool = True) -> tuple[int, int, int]:
+        """Apply signed pulses, [C, R], to the plane whose turn it is.
+
+        Args:
+            train_CR: positive raises the weight.
+            fenced: honour the fence; a roll-back does not.
+
+        Returns:
+            Pulses applied, energy in aJ, longest train.
+        """
+        plane = self._next_plane()
+        train = train_CR.reshape(-1).to(torch.int16)
+        train = train.neg() if plane % 2 else train.contiguous()
+        fence = self.fence if fenced else torch.ones_like(self.fence)
+        key = hash_key(self.seed, "pulse", self.operations, words=6)
+        self.operations += 1
+        job = PulseJob(train, fence, plane * self.size)
+        args = (job, self._cells(plane), self._law, self._tables[plane], key)
+        moved: tuple[int, int, int] = run(
+            pulses.pulse_cells, pulse_reference.pulse_cells, args, compiled=self.make.kernels
+        )
+        return moved
+
+    def pulse_outer(self, rows_NR: Tensor, columns_NC: Tensor, rate: float) -> tuple[int, int, int]:
+        """Move weights by -rate d x on average, by coincidences of random pulse trains.
+
+        Args:
+            rows_NR: inputs x of N vectors.
+            columns_NC: output gradients d.
+            rate: learning rate in weight units; products are cut where a train saturates.
+
+        Returns:
+            Pulses applied, energy in aJ, longest sum of coincidences at one cell.
+        """
+        plane = self._next_plane()
+        sign = -1.0 if plane % 2 else 1.0
+        peak_x, peak_d = float(rows_NR.abs().max()), float(columns_NC.abs().max())
+        self.operations += 1
+        if peak_x == 0.0 or peak_d == 0.0:
+            return 0, 0, 0
+        both = rate / (self.weight_step * TRAIN_BITS)
+        scale_x, scale_d = (both * peak_d / peak_x) ** 0.5, (both * peak_x / peak_d) ** 0.5
+        place = ("outer", self.operations)
+        job = Trains(
+            rows=self._encode(rows_NR * (scale_x * sign), hash_key(self.seed, *place, "x")),
+            columns=self._encode(columns_NC * scale_d, hash_key(self.seed, *place, "d")),
+            fence=self.fence.view(self.shape),
+            fenced=self._fenced,
+            first=plane * self.size,
+        )
+        key = hash_key(self.seed, *place, words=6)
+        args = (job, self._cells(plane), self._law, self._tables[plane], key)
+        moved: tuple[int, int, int] = run(
+            trains.pulse_outer, pulse_reference.pulse_outer, args, compiled=self.make.kernels
+        )
+        return moved
+
+    def _next_plane(self) -> int:
+        if not self.pulsed:
+            self.cell.need(self.cell.response)
+        taught = self.make.mapping.taught
+        return taught[self.operations % len(taught)]
+
+    def _cells(self, plane: int) -> Cells:
+        return Cells(self.hidden[plane], self.seen[plane], self.wear[plane])
+
+    def _encode(self, value: Tensor, key: NDArray[np.uint32]) -> Tensor:
+        # Words of 32 bits; few operations know them off the CPU, so there they are int64.
+        dtype = torch.uint32 if value.is_cpu else torch.int64
+        words = torch.empty(value.shape, dtype=dtype, device=value.device)
+        args = (value.contiguous(), TRAIN_BITS, key, words)
+        run(trains.encode, pulse_reference.encode, args, compiled=self.make.kernels)
+        return words
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and JSON values."""
+        tensors = {name: getattr(self, name) for name in _TENSORS}
+        if self.seen is self.hidden:
+            del tensors["seen"]
+        counters = {"operations": self.operations, "events": self.events, "formed": self.formed}
+        return tensors | counters
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state` gave."""
+        for name in _TENSORS:
+            if name in state:
+                getattr(self, name).copy_(state[name])
+        self.operations, self.events = int(state["operations"]), int(state["events"])
+        self.formed = bool(state["formed"])
+        self._fenced = bool((self.fence < 1.0).any())
+        self._wires = None

@@ -1,0 +1,53 @@
+"""Families of cells, one file each; the same parts in the same order.
+
+    window  response  pulse  programming  noise  drift  retention  endurance
+
+A family knows which of the catalogue's keys make its laws, and says how far they describe it.
+"""
+
+from clnf.devices.cell import Cell
+from clnf.devices.families import (
+    capacitor,
+    cbram,
+    ecram,
+    exponential,
+    fefet,
+    fitted,
+    mos2,
+    pcm,
+    reram,
+    soft_bounds,
+    sonos,
+)
+from clnf.devices.materials import Material, material
+
+__all__ = ["cell"]
+
+_FAMILIES = {
+    "capacitor": capacitor.cell,
+    "cbram": cbram.cell,
+    "ecram": ecram.cell,
+    "exponential": exponential.cell,
+    "fefet": fefet.cell,
+    "fitted": fitted.cell,
+    "mos2": mos2.cell,
+    "pcm": pcm.cell,
+    "reram": reram.cell,
+    "soft_bounds": soft_bounds.cell,
+    "sonos": sonos.cell,
+}
+
+
+def cell(row: Material | str) -> Cell:
+    """The cell of a material.
+
+    Args:
+        row: a catalogue row, with values of your own if you supplied some, or its name.
+
+    >>> cell("hfo2_array_optimised").response.step_up
+    0.0949
+    >>> sorted(cell("hfo2_array_optimised").left_out)[:3]
+    ['drift', 'endurance', 'noise']
+    """
+    row = material(row) if isinstance(row, str) else row
+    return _FAMILIES[row.family](row)
