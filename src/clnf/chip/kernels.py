@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from clnf.devices.kernels import gauss4
 
-__all__ = ["Columns", "drive", "plane_sums", "sense"]
+__all__ = ["Columns", "FlawedColumns", "drive", "plane_sums", "sense", "sense_flawed"]
 
 _F = np.float32
 _U = np.uint32
+_BOW = _F(1.5 * np.sqrt(3.0))  # u (1 - u^2) is 1 / 1.5 sqrt(3) at its largest
 _LANES = 16  # float32 numbers in the widest vector; the sum below is written for this many
 
 
@@ -25,6 +26,16 @@ class Columns(NamedTuple):
     sigma: Any
     scale: Any
     bias: Any
+
+
+class FlawedColumns(NamedTuple):
+    """Columns whose converters differ: also a gain, and an offset in codes, float32 [C]."""
+
+    sigma: Any
+    scale: Any
+    bias: Any
+    gain: Any
+    offset: Any
 
 
 # No fast maths: a sum that may be reordered is summed in another order now and then, depending on
@@ -171,6 +182,55 @@ def sense(
             peak = max(peak, abs(np.int32(asked)))
             out[p, c] += code * step[c] + bias[c]
     return peak
+
+
+@njit(nogil=True, cache=True)
+def sense_flawed(
+    y: NDArray[np.float32],
+    energy: NDArray[np.float32],
+    columns: FlawedColumns,
+    control: NDArray[np.float32],
+    key: NDArray[np.uint32],
+    out: NDArray[np.float32],
+) -> int:
+    """As :func:`sense`, by converters that are noisy, crooked and not all alike.
+
+        z = gain_c (g / scale) y + sqrt((gain_c g sigma / scale)^2 energy + noise^2) xi + offset_c
+        u = clip(z / top, -1, 1),  code = clip(round(z + bow (3 sqrt(3) / 2) u (1 - u^2)))
+
+    The converter's own noise is independent of the cells', so one draw stands for both.
+
+    Args:
+        y: ideal currents in weight units [P, C].
+        energy: noise variance of each vector, [P, 1], or of each element, [P, C].
+        columns: per-column factors.
+        control: as for :func:`sense` with a largest code above 0, then the converter's noise
+            and its largest bow, both in codes. The noise is there whatever the noise switch.
+        key: two words for the noise.
+        out: partial sums [P, C], changed in place.
+
+    Returns:
+        Largest code asked for before clipping, as :func:`sense` does.
+    """
+    count = y.shape[1]
+    top, far = control[2], _F(8.0) * control[2]
+    own, bow, wide = control[7] * control[7], control[8] * _BOW, energy.shape[1] > 1
+    key0, key1 = key[0], key[1]
+    peak = np.int32(0)
+    for p in range(y.shape[0]):
+        base = _U(p * count)
+        for c in range(count):
+            gain = control[0] / columns.scale[c] * columns.gain[c]
+            spread = (control[3] * gain) * columns.sigma[c]
+            variance = (spread * spread) * energy[p, c if wide else 0] + own
+            draw = gauss4(_U(base + _U(c)), key0, key1)
+            z = (y[p, c] * gain + np.sqrt(variance) * draw) + columns.offset[c]
+            u = min(max(z / top, _F(-1.0)), _F(1.0))
+            code, asked = _convert(z + (bow * u) * (_F(1.0) - u * u), top, far)
+            peak = max(peak, abs(np.int32(asked)))
+            value = code * (control[1] * columns.scale[c]) + control[4] * columns.bias[c]
+            out[p, c] = value if control[5] == _F(0.0) else out[p, c] + value
+    return peak if control[6] > _F(0.0) else np.int32(0)
 
 
 @njit(nogil=True, cache=True)

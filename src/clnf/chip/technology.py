@@ -25,6 +25,7 @@ class Technology:
         adc_j: one conversion at the bits asked for.
         shift_add_j: adding one converted value to a partial sum.
         buffer_bit_j: moving one bit through the tile's buffer.
+        routing_bit_j: moving one bit between tiles through a router.
         add_j: one 32-bit floating-point addition.
         multiply_j: one 32-bit floating-point multiplication.
         sources: where each constant was published, by its name.
@@ -37,6 +38,7 @@ class Technology:
     adc_j: float = quantity("J")
     shift_add_j: float = quantity("J")
     buffer_bit_j: float = quantity("J")
+    routing_bit_j: float = quantity("J")
     add_j: float = quantity("J")
     multiply_j: float = quantity("J")
     sources: dict[str, str]
