@@ -4,9 +4,10 @@
 
 Rows beyond a tile's height become further tiles; each partial sum is converted by itself and
 added digitally. With bit-serial inputs each plane of bits is a product and a conversion of its
-own, and the results are shifted and added. The way back (gradients to inputs) goes through the same conductances with the
-array driven from the other side; it is simulated without noise or conversion and charged like
-a forward read. Straight-through: quantisation and clipping do not change gradients.
+own, and the results are shifted and added. The way back (gradients to inputs) goes through the
+same conductances with the array driven from the other side; it is simulated without noise or
+conversion and charged like a forward read. Straight-through: quantisation and clipping do not
+change gradients.
 
 Legend: P vectors, G groups, C channels, R rows, O outputs (columns).
 """
@@ -32,6 +33,12 @@ from clnf.core.rng import fold
 from clnf.devices.soft_bounds import hash_key
 
 __all__ = ["AbstractAnalog"]
+
+
+_SENSE: dict[bool, tuple[Callable[..., int], Callable[..., int]]] = {
+    False: (kernels.sense, reference.sense),
+    True: (kernels.sense_flawed, reference.sense_flawed),
+}
 
 
 class _Through(torch.autograd.Function):
@@ -263,6 +270,7 @@ class AbstractAnalog(nn.Module, ABC):
             return rows, self.channels[p].start
         apart = rows.view(len(rows), self.wiring.groups, self.wiring.channels)
         return apart[:, :, self.channels[p]].flatten(1), 0
+
     def _planes(
         self, part: _Part, volts: Tensor, energy: Tensor, dac: NDArray[np.float32]
     ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -296,15 +304,13 @@ class AbstractAnalog(nn.Module, ABC):
         switches = tuple(map(float, (circuit.noisy, last, index > 0, adc.tracking)))
         factors = adc.factors(on=circuit.converting) + switches
         key = hash_key(self.seed, "read", self.reads, index)
-        if isinstance(columns, FlawedColumns) and factors[2] > 0:
-            kind = circuit.spec.converters
-            control = np.array((*factors, kind.noise_lsb, kind.bow_lsb), dtype=np.float32)
-            args = (y, energy, columns, control, key, out)
-            adc.track(circuit.run(kernels.sense_flawed, reference.sense_flawed, args))
-            return
-        plain = Columns(*columns[:3])
-        args = (y, energy, plain, np.array(factors, dtype=np.float32), key, out)
-        adc.track(circuit.run(kernels.sense, reference.sense, args))
+        kind = circuit.spec.converters
+        flawed = isinstance(columns, FlawedColumns) and factors[2] > 0
+        factors += (kind.noise_lsb, kind.bow_lsb) if flawed else ()
+        own = columns if flawed else Columns(*columns[:3])
+        kernel, plain = _SENSE[flawed]
+        args = (y, energy, own, np.array(factors, dtype=np.float32), key, out)
+        adc.track(circuit.run(kernel, plain, args))
 
     def forward(self, x: Tensor) -> Tensor:
         """Layer output, as of the digital layer this one replaced."""

@@ -9,10 +9,10 @@ Legend: B batch, G groups, P vectors, C channels, R rows, O outputs, T taps.
 """
 
 from math import prod
-from typing import Any, cast, final
+from typing import Any, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.nn import grad as conv_gradients
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
@@ -68,8 +68,8 @@ class AnalogConv(AbstractAnalog):
         groups, taps = leaf.groups, prod(leaf.kernel_size)
         wiring = Wiring(groups, leaf.in_channels // groups, taps, leaf.out_channels // groups)
         super().__init__(name, leaf, circuit, wiring, plastic=plastic)
-        self.kernel_size, self.stride = cast(Sizes, leaf.kernel_size), cast(Sizes, leaf.stride)
-        self.dilation, self.dims = cast(Sizes, leaf.dilation), len(leaf.kernel_size)
+        self.kernel_size, self.stride = leaf.kernel_size, leaf.stride
+        self.dilation, self.dims = leaf.dilation, len(leaf.kernel_size)
         self.in_channels = leaf.in_channels
         self.padding, self._around, self._mode = _padding(leaf)
         self._turned: Tensor | None = None
@@ -201,9 +201,9 @@ class AnalogTransposedConv(AbstractAnalog):
             groups, leaf.in_channels // groups, 1, leaf.out_channels // groups * taps, turned=True
         )
         super().__init__(name, leaf, circuit, wiring, plastic=plastic)
-        self.kernel_size, self.stride = cast(Sizes, leaf.kernel_size), cast(Sizes, leaf.stride)
-        self.dilation, self.padding = cast(Sizes, leaf.dilation), cast(Sizes, leaf.padding)
-        self.output_padding = cast(Sizes, leaf.output_padding)
+        self.kernel_size, self.stride = leaf.kernel_size, leaf.stride
+        self.dilation, self.padding = leaf.dilation, leaf.padding
+        self.output_padding = leaf.output_padding
         self.in_channels, self.out_channels = leaf.in_channels, leaf.out_channels
         self.dims = len(self.kernel_size)
 
@@ -248,9 +248,7 @@ class AnalogTransposedConv(AbstractAnalog):
 
     def shaped(self, out: Tensor, y: Tensor, x: Tensor) -> Tensor:
         parts = out.view(len(x), *x.shape[2:], self.out_channels, *self.kernel_size)
-        whole = overlap_add(
-            parts, self.stride, self.padding, self.dilation, self._size(x.shape)
-        )
+        whole = overlap_add(parts, self.stride, self.padding, self.dilation, self._size(x.shape))
         if self.bias is None:
             return whole
         return whole + self.bias.detach().view(-1, *(1,) * self.dims)

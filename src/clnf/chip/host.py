@@ -318,11 +318,10 @@ def _refuse(name: str, leaf: nn.Module) -> None:
             f"the weight of {name} is computed from other tensors; make it plain first, with "
             "torch.nn.utils.parametrize.remove_parametrizations or remove_weight_norm"
         )
-    weight = leaf.weight
+    weight = cast(Tensor, leaf.weight)
     if nn.parameter.is_lazy(weight):
         raise ConfigError(f"{name} has no weight yet; pass one input through it, then host it")
-    if not cast(Tensor, weight).is_floating_point():
+    if not weight.is_floating_point():
         raise ConfigError(
-            f"cells hold real weights, {name} has {cast(Tensor, weight).dtype}; convert it to "
-            "float first"
+            f"cells hold real weights, {name} has {weight.dtype}; convert it to float first"
         )

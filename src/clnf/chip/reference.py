@@ -47,7 +47,7 @@ def sense_flawed(
     y: Tensor, energy: Tensor, columns: FlawedColumns, control: Tensor, key: Tensor, out: Tensor
 ) -> int:
     """Read noise and flawed converters; see :func:`clnf.chip.kernels.sense_flawed`."""
-    _, unit, top, _, bias, carry, watch, _, _ = (float(v) for v in control)
+    _, _, top, _, bias, carry, watch, _, _ = (float(v) for v in control)
     index = torch.arange(y.numel(), device=y.device)
     draw = gauss4(index, int(key[0]), int(key[1])).view_as(y)
     gain = control[0] / columns.scale * columns.gain
