@@ -1,7 +1,8 @@
 """Cost of reading: one 512 x 512 analog layer against torch's own, batch 64, one thread.
 
 Demanded: at most 2.5 times torch's time with read noise and 8-bit converters. The arms differ in
-how read noise is made and in what the converters do; the last one sends inputs bit by bit.
+how read noise is made and in what the converters do; the last one sends inputs bit by bit, seven
+products in all.
 Arms take turns, so a busy machine slows all of them; the ratio is between the fastest rounds.
 """
 
@@ -12,10 +13,13 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from clnf.chip.converters import ConverterKind
 from clnf.chip.host import host
 from clnf.chip.spec import ChipSpec, ideal_chip
 
-SIDE, BATCH, ROUNDS, CALLS, DEMANDED = 512, 64, 60, 10, 2.5
+SIDE, BATCH, ROUNDS, CALLS, DEMANDED = 512, 64, 200, 4, 2.5
+
+FLAWED = ConverterKind(offset_lsb=1.0, gain_error=0.01, noise_lsb=0.5, bow_lsb=0.5)
 
 
 def analog(spec: ChipSpec) -> nn.Module:
@@ -42,6 +46,8 @@ def main() -> None:
         "ideal": analog(ideal_chip()),
         "separable": analog(ChipSpec()),
         "exact": analog(ChipSpec(read_noise="exact")),
+        "flawed": analog(ChipSpec(converters=FLAWED)),
+        "serial": analog(ChipSpec(converters=ConverterKind(serial_bits=1))),
     }
     x = torch.randn(BATCH, SIDE)
     fastest = dict.fromkeys(arms, float("inf"))

@@ -257,7 +257,7 @@ class AbstractAnalog(nn.Module, ABC):
                 image = self.image(plane, x)
                 y = self.product(image.to(part.weight.dtype), part.weight).float()
                 y_PO = self.vectors(y)
-                out = torch.empty_like(y_PO) if p + k == 0 else out
+                out = y_PO if p + k == 0 else out
                 self._sense((p, k), y_PO, self._noise_energy(part, image, energy_P, x), out)
         self.dac.track(asked)
         self.reads += 1

@@ -9,7 +9,7 @@ Legend: B batch, G groups, P vectors, C channels, R rows, O outputs, T taps.
 """
 
 from math import prod
-from typing import Any, final
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor
@@ -202,7 +202,7 @@ class AnalogTransposedConv(AbstractAnalog):
         )
         super().__init__(name, leaf, circuit, wiring, plastic=plastic)
         self.kernel_size, self.stride = leaf.kernel_size, leaf.stride
-        self.dilation, self.padding = leaf.dilation, leaf.padding
+        self.dilation, self.padding = leaf.dilation, cast(Sizes, leaf.padding)
         self.output_padding = leaf.output_padding
         self.in_channels, self.out_channels = leaf.in_channels, leaf.out_channels
         self.dims = len(self.kernel_size)

@@ -143,7 +143,7 @@ def sense(
             quantisation), then switches 0 or 1: noise, add the bias, add to ``out``, watch
             the peak (slower; without it the result is 0).
         key: two words for the noise.
-        out: partial sums [P, C], changed in place.
+        out: partial sums [P, C], changed in place; without a sum so far it may be ``y``.
 
     Returns:
         Largest code asked for before clipping, itself cut at eight times full scale.
@@ -158,12 +158,14 @@ def sense(
     key0, key1 = key[0], key[1]
     plain = control[6] == _F(0.0) and top > _F(0.0)
     peak = np.int32(0)
-    spread = np.empty(count, _F)
+    spread, current, held = np.empty(count, _F), np.empty(count, _F), np.zeros(count, _F)
     for p in range(y.shape[0]):
         base = _U(p * count)
-        if control[5] == _F(0.0):
+        for c in range(count):  # rows of their own, for ``out`` may be ``y``
+            current[c] = y[p, c]
+        if control[5] > _F(0.0):
             for c in range(count):
-                out[p, c] = _F(0.0)
+                held[c] = out[p, c]
         if energy.shape[1] == 1:
             root = control[3] * np.sqrt(energy[p, 0])
             for c in range(count):
@@ -173,14 +175,14 @@ def sense(
                 spread[c] = columns.sigma[c] * (control[3] * np.sqrt(energy[p, c]))
         if plain:
             for c in range(count):
-                z = (y[p, c] + spread[c] * gauss4(_U(base + _U(c)), key0, key1)) * gain[c]
-                out[p, c] += min(max(np.rint(z), -top), top) * step[c] + bias[c]
+                z = (current[c] + spread[c] * gauss4(_U(base + _U(c)), key0, key1)) * gain[c]
+                out[p, c] = held[c] + (min(max(np.rint(z), -top), top) * step[c] + bias[c])
             continue
         for c in range(count):
-            z = (y[p, c] + spread[c] * gauss4(_U(base + _U(c)), key0, key1)) * gain[c]
+            z = (current[c] + spread[c] * gauss4(_U(base + _U(c)), key0, key1)) * gain[c]
             code, asked = _convert(z, top, far)
             peak = max(peak, abs(np.int32(asked)))
-            out[p, c] += code * step[c] + bias[c]
+            out[p, c] = held[c] + (code * step[c] + bias[c])
     return peak
 
 
@@ -207,7 +209,7 @@ def sense_flawed(
         control: as for :func:`sense` with a largest code above 0, then the converter's noise
             and its largest bow, both in codes. The noise is there whatever the noise switch.
         key: two words for the noise.
-        out: partial sums [P, C], changed in place.
+        out: partial sums [P, C], changed in place; without a sum so far it may be ``y``.
 
     Returns:
         Largest code asked for before clipping, as :func:`sense` does.
@@ -216,15 +218,17 @@ def sense_flawed(
     top, far = control[2], _F(8.0) * control[2]
     own, bow, wide = control[7] * control[7], control[8] * _BOW, energy.shape[1] > 1
     key0, key1 = key[0], key[1]
-    peak = np.int32(0)
+    peak, current = np.int32(0), np.empty(count, _F)
     for p in range(y.shape[0]):
         base = _U(p * count)
+        for c in range(count):  # a row of its own, for ``out`` may be ``y``
+            current[c] = y[p, c]
         for c in range(count):
             gain = control[0] / columns.scale[c] * columns.gain[c]
             spread = (control[3] * gain) * columns.sigma[c]
             variance = (spread * spread) * energy[p, c if wide else 0] + own
             draw = gauss4(_U(base + _U(c)), key0, key1)
-            z = (y[p, c] * gain + np.sqrt(variance) * draw) + columns.offset[c]
+            z = (current[c] * gain + np.sqrt(variance) * draw) + columns.offset[c]
             u = min(max(z / top, _F(-1.0)), _F(1.0))
             code, asked = _convert(z + (bow * u) * (_F(1.0) - u * u), top, far)
             peak = max(peak, abs(np.int32(asked)))
