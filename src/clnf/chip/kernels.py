@@ -215,25 +215,36 @@ def sense_flawed(
         Largest code asked for before clipping, as :func:`sense` does.
     """
     count = y.shape[1]
-    top, far = control[2], _F(8.0) * control[2]
+    top, far, part = control[2], _F(8.0) * control[2], _F(1.0) / control[2]
     own, bow, wide = control[7] * control[7], control[8] * _BOW, energy.shape[1] > 1
+    gain, square, step = np.empty(count, _F), np.empty(count, _F), np.empty(count, _F)
+    for c in range(count):
+        gain[c] = control[0] / columns.scale[c] * columns.gain[c]
+        spread = (control[3] * gain[c]) * columns.sigma[c]
+        square[c] = spread * spread
+        step[c] = control[1] * columns.scale[c]
     key0, key1 = key[0], key[1]
-    peak, current = np.int32(0), np.empty(count, _F)
+    peak, current, variance = np.int32(0), np.empty(count, _F), np.empty(count, _F)
+    held, offset, bias = np.zeros(count, _F), columns.offset.copy(), control[4] * columns.bias
     for p in range(y.shape[0]):
         base = _U(p * count)
-        for c in range(count):  # a row of its own, for ``out`` may be ``y``
+        for c in range(count):  # rows of their own, for ``out`` may be ``y``
             current[c] = y[p, c]
+        if control[5] > _F(0.0):
+            for c in range(count):
+                held[c] = out[p, c]
         for c in range(count):
-            gain = control[0] / columns.scale[c] * columns.gain[c]
-            spread = (control[3] * gain) * columns.sigma[c]
-            variance = (spread * spread) * energy[p, c if wide else 0] + own
+            variance[c] = square[c] * energy[p, c if wide else 0] + own
+        for c in range(count):
             draw = gauss4(_U(base + _U(c)), key0, key1)
-            z = (current[c] * gain + np.sqrt(variance) * draw) + columns.offset[c]
-            u = min(max(z / top, _F(-1.0)), _F(1.0))
-            code, asked = _convert(z + (bow * u) * (_F(1.0) - u * u), top, far)
-            peak = max(peak, abs(np.int32(asked)))
-            value = code * (control[1] * columns.scale[c]) + control[4] * columns.bias[c]
-            out[p, c] = value if control[5] == _F(0.0) else out[p, c] + value
+            current[c] = (current[c] * gain[c] + np.sqrt(variance[c]) * draw) + offset[c]
+        for c in range(count):
+            u = min(max(current[c] * part, _F(-1.0)), _F(1.0))
+            asked = np.rint(current[c] + (bow * u) * (_F(1.0) - u * u))
+            current[c] = min(max(asked, -far), far)
+        for c in range(count):
+            peak = max(peak, abs(np.int32(current[c])))
+            out[p, c] = held[c] + (min(max(current[c], -top), top) * step[c] + bias[c])
     return peak if control[6] > _F(0.0) else np.int32(0)
 
 

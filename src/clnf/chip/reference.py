@@ -54,7 +54,7 @@ def sense_flawed(
     spread = (control[3] * gain) * columns.sigma
     noise = root((spread * spread) * energy + control[7] * control[7])
     z = (y * gain + noise * draw) + columns.offset
-    u = (z / top).clamp(-1.0, 1.0)
+    u = (z * (1.0 / control[2])).clamp(-1.0, 1.0)
     z = z + ((control[8] * _BOW) * u) * (1.0 - u * u)
     z = z.round().clamp(-8 * top, 8 * top)
     peak = int(z.abs().nan_to_num(0.0).max()) if watch else 0

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 from clnf.chip.converters import ConverterKind
+from clnf.chip.technology import Constant
 from clnf.core.errors import ConfigError
 from clnf.core.units import quantity
 
@@ -19,6 +20,8 @@ class ChipSpec:
         core: catalogue row of the cells that store, written once.
         plastic: catalogue row of the cells that learn.
         technology: row of ``technology.toml`` for the periphery.
+        borrow: another row, for constants that the first one lacks; empty for none.
+        supply: constants of your own by name, which come before both rows.
         tile_rows: rows of a tile; a longer layer becomes several tiles, summed digitally.
         tile_columns: columns of a tile.
         pairs: differential pairs per plastic weight; pulses go round them in turn.
@@ -44,6 +47,8 @@ class ChipSpec:
     core: str = "gst_pcm"
     plastic: str = "hfo2_array_optimised"
     technology: str = "isaac_32nm"
+    borrow: str = ""
+    supply: tuple[tuple[str, Constant], ...] = ()
     tile_rows: int = quantity("1", 512)
     tile_columns: int = quantity("1", 512)
     pairs: int = quantity("1", 4)

@@ -31,7 +31,13 @@ class Circuit:
         self.ledger = ledger
         serial = spec.converters.serial_bits
         self.planes = -(-(spec.dac_bits - 1) // serial) if serial else 1
-        self.costs: Technology = technology(spec.technology, spec.adc_bits or 8)
+        self.costs: Technology = technology(
+            spec.technology,
+            spec.adc_bits or 8,
+            dac_bits=serial or spec.dac_bits or 8,
+            borrow=spec.borrow,
+            supply=dict(spec.supply),
+        )
         self.noisy = spec.read_noise != "off"
         self.converting = True
         self.calibrating = False
