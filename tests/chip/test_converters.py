@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from clnf.chip.analog import AbstractAnalog
-from clnf.chip.converters import Converter, ConverterKind, column_flaws, digit_planes
+from clnf.chip.converters import Converter, ConverterKind, column_flaws
 from clnf.chip.host import Chip, host
 from clnf.chip.spec import ChipSpec
 from clnf.core.errors import ConfigError
@@ -70,18 +70,6 @@ def test_a_percentile_leaves_outliers_out_of_the_range() -> None:
         adc = Converter(8, 1e9, tracking=False, percentile=percentile)
         adc.observe(values)
         assert adc.range == pytest.approx(expected, rel=1e-3)
-
-
-@pytest.mark.parametrize("serial", [1, 2, 3, 7])
-def test_planes_of_digits_add_up_to_the_input(serial: int) -> None:
-    volts = torch.arange(-127, 128) * 2.0**-6
-    planes = list(digit_planes(volts, 2.0**-6, 8, serial))
-    assert len(planes) == -(-7 // serial)
-    assert torch.equal(torch.stack(planes).sum(0), volts)
-    for k, plane in enumerate(planes):
-        digits = plane / (2.0 ** (serial * k - 6))
-        assert torch.equal(digits, digits.round())
-        assert float(digits.abs().max()) <= 2**serial - 1
 
 
 def layer_of(leaf: nn.Module, seed: int = 5, **spec: Any) -> tuple[AbstractAnalog, Chip]:

@@ -146,6 +146,31 @@ def test_drive_equals_its_twin(top: float, count: int) -> None:
         assert torch.equal(out, y[:, 5 : 5 + count])
 
 
+@pytest.mark.parametrize("serial", [1, 2, 3, 7])
+@pytest.mark.parametrize("step", [2.0**-6, 0.0371])
+def test_planes_of_digits_equal_their_twin_and_add_up(serial: int, step: float) -> None:
+    codes = torch.arange(-127, 128).repeat(2)[: 15 * 33].view(15, 33)
+    volts = codes * torch.tensor(step)
+    power = torch.rand(33, generator=torch.Generator().manual_seed(2))
+    whole = torch.zeros(15, 33)
+    for low in range(0, 7, serial):
+        plane = torch.tensor([step, 2.0**low, 2.0**serial])
+        results = []
+        for module in (kernels, reference):
+            out, energy = torch.empty(15, 33), torch.empty(15)
+            args = (volts, power, plane, out, energy)
+            module.digits(*(arrays(*args) if module is kernels else args))
+            results.append((out, energy))
+        (out, energy), (out2, energy2) = results
+        assert torch.equal(out, out2)
+        assert torch.allclose(energy, energy2, rtol=1e-5)
+        assert torch.allclose(energy, (power * out.square()).sum(1), rtol=1e-5)
+        slow = [[(abs(int(c)) >> low & 2**serial - 1) << low for c in row] for row in codes]
+        assert torch.equal((out / step).round(), torch.tensor(slow).float() * codes.sign())
+        whole += out
+    assert torch.equal(whole, volts) if step == 2.0**-6 else torch.allclose(whole, volts)
+
+
 def test_a_vector_drives_alike_wherever_it_lies() -> None:
     y, _, columns = data()
     x, dac = y.numpy(), np.array([50.0, 1 / 50.0, 127.0], np.float32)

@@ -112,7 +112,7 @@ def test_a_chip_of_another_technology_charges_its_prices() -> None:
 
 def test_area_adds_known_parts_and_names_the_others() -> None:
     _, chip = hosted()
-    (tile,) = area(chip.tiles.values(), chip.circuit.costs).values()
+    (tile,) = area(chip).values()
     assert not tile.unknown
     assert tile.parts_m2["adc"] == pytest.approx(3 * 1.2e-9)  # 300 columns, 128 for each
     assert tile.parts_m2["cell"] == pytest.approx(100 * 300 * 2 * 25e-12 / 128**2, rel=1e-3)
@@ -120,32 +120,30 @@ def test_area_adds_known_parts_and_names_the_others() -> None:
     supply = (("mvm_s", Constant(value=1e-7, source="mine")),)
     known = {key: Constant(value=1e-15, source="mine") for key in USED if key != "adc_j"}
     _, chip = hosted(technology="timely_65nm", supply=(*known.items(), *supply))
-    (tile,) = area(chip.tiles.values(), chip.circuit.costs).values()
+    (tile,) = area(chip).values()
     assert tile.unknown == ("cell", "shift_add", "buffer", "router")
     assert tile.parts_m2 == pytest.approx({"dac": 100 * 2.4e-10, "adc": 300 * 3.1e-10})
 
 
 def test_leakage_is_charged_once_over_busy_time_or_called_unknown() -> None:
     net, chip = hosted()
-    tiles, costs = chip.tiles.values(), chip.circuit.costs
     before = chip.ledger.state()
-    assert charge_leakage(tiles, costs, chip.ledger).startswith("leakage unknown")
+    assert charge_leakage(chip).startswith("leakage unknown")
     assert chip.ledger.state() == before
 
     mine = Constant(value=1e-3, source="measured on my bench")
     net, chip = hosted(supply=(("leakage_w", mine),))
-    tiles, costs = chip.tiles.values(), chip.circuit.costs
     chip.program_core()
     chip.ledger.lesson = "first"
     x = torch.randn(4, 100)
     with torch.no_grad():
         net(x)
-        charge_leakage(tiles, costs, chip.ledger)
+        charge_leakage(chip)
         # 4 products of 100 ns at 1 mW.
         assert chip.ledger.total(lesson="first", op="leakage").energy_j == pytest.approx(4e-10)
-        assert charge_leakage(tiles, costs, chip.ledger).startswith("leakage charged: 0 J")
+        assert charge_leakage(chip).startswith("leakage charged: 0 J")
         net(x)
-    charge_leakage(tiles, costs, chip.ledger)
+    charge_leakage(chip)
     assert chip.ledger.lesson == "first"
     assert chip.ledger.total(lesson="first", op="leakage").energy_j == pytest.approx(8e-10)
     setup = chip.ledger.total(lesson="setup", op="leakage").energy_j

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clnf.chip import kernels, reference
-from clnf.chip.converters import Converter, column_flaws, digit_planes
+from clnf.chip.converters import Converter, column_flaws
 from clnf.chip.crossbar.reading import Circuit, ReadCharges
 from clnf.chip.crossbar.tile import PlasticTile, StoredTile, Tile, partition
 from clnf.chip.kernels import Columns, FlawedColumns
@@ -278,9 +278,15 @@ class AbstractAnalog(nn.Module, ABC):
         if self.circuit.planes == 1 or dac[2] == 0:
             yield volts, energy
             return
-        spec, power_C = self.circuit.spec, part.power_GC.view(-1)
-        for plane in digit_planes(volts, float(dac[1]), spec.dac_bits, spec.converters.serial_bits):
-            yield plane, (power_C * plane.square()).sum(1)
+        # Powers of two stand for the digital shift after conversion: they scale currents, noise
+        # and range of a plane alike.
+        serial, power_C = self.circuit.spec.converters.serial_bits, part.power_GC.view(-1)
+        for low in range(0, self.circuit.spec.dac_bits - 1, serial):
+            plane, energy_P = torch.empty_like(volts), torch.empty_like(energy)
+            levels = np.array((dac[1], 2.0**low, 2.0**serial), dtype=np.float32)
+            args = (volts, power_C, levels, plane, energy_P)
+            self.circuit.run(kernels.digits, reference.digits, args)
+            yield plane, energy_P
 
     def _noise_energy(self, part: _Part, image: Tensor, energy_P: Tensor, x: Tensor) -> Tensor:
         """Noise variance over the columns' own, [P, 1] or [P, O]."""

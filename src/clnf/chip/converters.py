@@ -1,6 +1,5 @@
 """Input and output converters: bits, a full scale found by calibration, and what is wrong."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -11,7 +10,7 @@ from clnf.core.errors import ConfigError
 from clnf.core.units import quantity
 from clnf.devices.soft_bounds import hash_normals
 
-__all__ = ["Converter", "ConverterKind", "column_flaws", "digit_planes"]
+__all__ = ["Converter", "ConverterKind", "column_flaws"]
 
 
 @final
@@ -79,27 +78,6 @@ def column_flaws(kind: ConverterKind, seed: int, columns: Tensor) -> tuple[Tenso
     if kind.auto_zero:
         offset = offset - offset.round()
     return gain.to(columns.device), offset.to(columns.device)
-
-
-def digit_planes(volts: Tensor, step: float, bits: int, serial_bits: int) -> Iterator[Tensor]:
-    """Split converted inputs into what is driven one after the other; the sum is the input.
-
-        volts = sum_k plane_k,  plane_k = sign(code) step 2^(s k) (s bits of |code| from s k on)
-
-    The power of two stands for the digital shift after conversion: what differs from driving
-    digits alone is a factor on currents, noise and range of that step, and no result.
-
-    Args:
-        volts: converted inputs, whole multiples of ``step``.
-        step: volts per code.
-        bits: of a code, its sign included.
-        serial_bits: magnitude bits per step.
-    """
-    code = (volts / step).round()
-    sign, size = code.sign(), code.abs().to(torch.int32)
-    for low in range(0, bits - 1, serial_bits):
-        digit = (size >> low) & (2**serial_bits - 1)
-        yield sign * (digit << low) * step
 
 
 @final

@@ -3,18 +3,18 @@
 Both come from the parts of a technology; a part without a published value is named, not guessed.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
 from clnf.chip.crossbar.tile import Tile
+from clnf.chip.host import Chip
 from clnf.chip.technology import Technology
-from clnf.core.ledger import Ledger
+from clnf.core.ledger import ATTOJOULES_PER_JOULE, PICOSECONDS_PER_SECOND
 from clnf.core.units import quantity
 
 __all__ = ["TileArea", "area", "charge_leakage"]
 
-_ATTOJOULES_PER_WATT_PICOSECOND = 10**6
+_ATTOJOULES_PER_WATT_PICOSECOND = ATTOJOULES_PER_JOULE // PICOSECONDS_PER_SECOND
 
 
 @final
@@ -33,18 +33,14 @@ class TileArea:
     unknown: tuple[str, ...]
 
 
-def area(tiles: Iterable[Tile], costs: Technology) -> dict[str, TileArea]:
+def area(chip: Chip) -> dict[str, TileArea]:
     """Area of each tile by its name, from the parts its technology knows.
 
     One input converter for each row and one shift-and-add for each output converter; output
     converters serve ``columns_per_adc`` columns each, one after the other. A tile has one buffer
     and its share of a router. Drivers, multiplexers and control logic are in no table.
-
-    Args:
-        tiles: for example ``chip.tiles.values()``.
-        costs: for example ``chip.circuit.costs``.
     """
-    return {tile.name: _area(tile, costs) for tile in tiles}
+    return {name: _area(tile, chip.circuit.costs) for name, tile in chip.tiles.items()}
 
 
 def _area(tile: Tile, costs: Technology) -> TileArea:
@@ -69,8 +65,8 @@ def _area(tile: Tile, costs: Technology) -> TileArea:
     return TileArea(known_m2=sum(parts.values()), parts_m2=parts, unknown=unknown)
 
 
-def charge_leakage(tiles: Iterable[Tile], costs: Technology, ledger: Ledger) -> str:
-    """Charge what tiles leaked while they were busy since this was last asked for.
+def charge_leakage(chip: Chip) -> str:
+    """Charge what a chip's tiles leaked while they were busy since this was last asked for.
 
         energy = leakage_w x time in the ledger, by tile and by lesson
 
@@ -78,20 +74,16 @@ def charge_leakage(tiles: Iterable[Tile], costs: Technology, ledger: Ledger) -> 
     Rows of operation "leakage" count the picoseconds they stand for, so asking twice charges
     once.
 
-    Args:
-        tiles: of the chip.
-        costs: its technology; without a ``leakage_w`` nothing is charged.
-        ledger: its bill.
-
     Returns:
         One sentence for a report: "leakage unknown", or what was charged.
     """
+    costs, ledger = chip.circuit.costs, chip.ledger
     if "leakage_w" not in costs:
         return f"leakage unknown: {costs.name} has no published leakage_w"
-    names = {tile.name for tile in tiles}
+    tiles = chip.tiles
     due: dict[tuple[str, str], int] = {}
     for tile, lesson, op, count, _, time_ps in ledger.state():
-        if tile in names:
+        if tile in tiles:
             open_ps = -count if op == "leakage" else time_ps
             due[tile, lesson] = due.get((tile, lesson), 0) + open_ps
     rate = costs.leakage_w * _ATTOJOULES_PER_WATT_PICOSECOND
@@ -104,4 +96,6 @@ def charge_leakage(tiles: Iterable[Tile], costs: Technology, ledger: Ledger) -> 
         ledger.charge_total("leakage", tile=tile, count=busy_ps, energy_aj=energy_aj)
         total += energy_aj
     ledger.lesson = current
-    return f"leakage charged: {total / 1e18:.3g} J at {costs.leakage_w:.3g} W a tile"
+    return (
+        f"leakage charged: {total / ATTOJOULES_PER_JOULE:.3g} J at {costs.leakage_w:.3g} W a tile"
+    )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clnf.devices.kernels import gauss4
 
-__all__ = ["Columns", "FlawedColumns", "drive", "plane_sums", "sense", "sense_flawed"]
+__all__ = ["Columns", "FlawedColumns", "digits", "drive", "plane_sums", "sense", "sense_flawed"]
 
 _F = np.float32
 _U = np.uint32
@@ -87,6 +87,45 @@ def drive(
             mine = _finite_peak(x[p, first : first + count], gain, far)
         peak = max(peak, mine)
     return peak
+
+
+@njit(nogil=True, cache=True)
+def digits(
+    volts: NDArray[np.float32],
+    power: NDArray[np.float32],
+    plane: NDArray[np.float32],
+    out: NDArray[np.float32],
+    energy: NDArray[np.float32],
+) -> int:
+    """Take some bits of converted inputs, and sum their weighted squares per vector.
+
+        out = sign(code) step low (floor(|code| / low) mod base),  code = round(volts / step)
+
+    Args:
+        volts: converted inputs [P, C], whole multiples of a step.
+        power: weight of each channel's square, [C].
+        plane: volts per code, then two powers of two: the lowest bit taken, and ``base``, one
+            above the largest digit.
+        out: what is driven, [P, C]; over all planes it adds up to ``volts``.
+        energy: sum over C of power * out^2, [P].
+
+    Returns:
+        0, as nothing is asked of a range.
+    """
+    step, low, base = plane[0], plane[1], plane[2]
+    gain, part, upper = _F(1.0) / step, _F(1.0) / low, _F(1.0) / base
+    count = out.shape[1]
+    parts = np.zeros(count + (-count) % _LANES, _F)
+    for p in range(out.shape[0]):
+        for c in range(count):
+            code = np.rint(volts[p, c] * gain)
+            rest = np.floor(abs(code) * part)
+            size = (rest - base * np.floor(rest * upper)) * low
+            volt = (size if code > _F(0.0) else -size) * step
+            out[p, c] = volt
+            parts[c] = power[c] * (volt * volt)
+        energy[p] = _sum_in_lanes(parts)
+    return 0
 
 
 @njit(inline="always")

@@ -7,7 +7,7 @@ from torch import Tensor
 from clnf.chip.kernels import Columns, FlawedColumns
 from clnf.devices.reference import gauss4, root
 
-__all__ = ["drive", "plane_sums", "sense", "sense_flawed"]
+__all__ = ["digits", "drive", "plane_sums", "sense", "sense_flawed"]
 
 _BOW = float(np.float32(1.5 * np.sqrt(3.0)))
 
@@ -21,6 +21,17 @@ def drive(x: Tensor, power: Tensor, dac: Tensor, out: Tensor, energy: Tensor, fi
     out.copy_(code.clamp(-top, top) * step if top > 0 else x)
     energy.copy_((power * (out * out)).sum(1))
     return int(code.abs().masked_fill(~asked.isfinite(), 0.0).max()) if top > 0 else 0
+
+
+def digits(volts: Tensor, power: Tensor, plane: Tensor, out: Tensor, energy: Tensor) -> int:
+    """Take some bits of converted inputs; see :func:`clnf.chip.kernels.digits`."""
+    step, low, base = (float(v) for v in plane)
+    code = (volts * (1.0 / plane[0])).round()
+    rest = (code.abs() * (1.0 / low)).floor()
+    size = (rest - base * (rest * (1.0 / base)).floor()) * low
+    out.copy_(torch.where(code > 0, size, -size) * step)
+    energy.copy_((power * (out * out)).sum(1))
+    return 0
 
 
 def sense(
