@@ -8,10 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from clnf.chip.analog import AbstractAnalog
+from clnf.chip.converters import ConverterKind, column_flaws
 from clnf.chip.host import Chip, host
+from clnf.chip.optimizer import PulseRule
 from clnf.chip.spec import ChipSpec, ideal_chip
 from clnf.chip.wiring import overlap_add, windows
 from clnf.core.errors import ConfigError, ShapeError
+from clnf.core.rng import fold
 
 Kind = Literal["core", "plastic"]
 # A leaf and the spatial size of its input. Tiles below are 64 x 24, so most are cut both ways.
@@ -238,3 +241,50 @@ def test_plain_torch_reads_alike(leaf: nn.Module, size: tuple[int, ...]) -> None
     x = inputs(leaf, size)
     outs = [hosted(leaf, "core", kernels=k)[0](x).detach() for k in (True, False)]
     assert torch.allclose(outs[0], outs[1], atol=1e-5)
+
+
+def lesson(leaf: Any, size: tuple[int, ...], rule: PulseRule, lr: float) -> float:
+    """Loss after 80 steps towards another layer of the kind, as a share of the loss before."""
+    torch.manual_seed(0)
+    net, target = nn.Sequential(copy.deepcopy(leaf)), copy.deepcopy(leaf)
+    for parameter in target.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    spec = ChipSpec(spreads=False, dead_cells=False)
+    chip = host(net, assign=lambda *_: "plastic", seed=5, spec=spec)
+    optimizer = chip.optimizer(net.parameters(), lr=lr, rule=rule)
+    losses = []
+    for _ in range(80):
+        x = torch.randn(6, leaf.in_channels, *size)
+        optimizer.zero_grad()
+        loss = (net(x) - target(x).detach()).square().sum(1).mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return sum(losses[-5:]) / sum(losses[:5])
+
+
+@pytest.mark.parametrize("mode", ["mixed", "stochastic"])
+@pytest.mark.parametrize(("leaf", "size"), [STRAIGHT[4], STRAIGHT[13], TRANSPOSED[3]], ids=ids)
+def test_every_kind_learns_by_pulses(leaf: Any, size: tuple[int, ...], mode: Any) -> None:
+    rule = PulseRule(mode=mode, precondition="none")
+    assert lesson(leaf, size, rule, 0.05) < 0.5
+    assert lesson(leaf, size, rule, 1e-6) > 0.8
+
+
+def test_converters_of_a_transposed_layer_belong_to_its_columns() -> None:
+    """A wrong gain of one column shows at its tap of its output and nowhere else."""
+    leaf = nn.ConvTranspose2d(6, 4, 2, stride=2, groups=2, bias=False)
+    kind = ConverterKind(gain_error=0.1)
+    quiet = {"read_noise": "off", "dac_bits": 0, "adc_bits": 16}
+    layer, _ = hosted(leaf, "core", converters=kind, **quiet)
+    plain, _ = hosted(leaf, "core", **quiet)
+    x = torch.randn(3, 6, 5, 5, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        ratio = layer(x) / plain(x)
+    taps = ratio.unflatten(2, (5, 2)).unflatten(4, (5, 2)).movedim(4, 3)  # [B, O, 5, 5, 2, 2]
+    seen = taps.movedim(1, 3).flatten(0, 2).median(0).values.view(2, 8)
+    gains = [
+        column_flaws(kind, fold(5, "adc", tile.name), torch.empty(8))[0] for tile in layer.tiles
+    ]
+    assert torch.allclose(seen, torch.stack(gains), atol=2e-3)
+    assert float(seen.std()) > 0.05

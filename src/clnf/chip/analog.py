@@ -197,7 +197,7 @@ class AbstractAnalog(nn.Module, ABC):
         return _Part(
             weight=self.packed(weight),
             power_GC=power_GC,
-            columns=self._columns(p, Columns(sigma, scale_O, bias)),
+            columns=self.ordered(self._columns(p, Columns(sigma, scale_O, bias))),
             variance=self.packed(self.wiring.cut(variance, channels)) if exact else None,
             lone=self.one_column(power_GC) if grouped else None,
         )
@@ -360,6 +360,10 @@ class AbstractAnalog(nn.Module, ABC):
     @abstractmethod
     def packed(self, weight: Tensor) -> Tensor:
         """Weights in the layout the product is fastest with."""
+
+    def ordered(self, columns: Columns | FlawedColumns) -> Columns | FlawedColumns:
+        """Factors of columns, put in the order in which a product gives them."""
+        return columns
 
     @abstractmethod
     def one_column(self, power: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.crossbar.reading import Circuit
 from clnf.chip.crossbar.tile import Tile
+from clnf.chip.kernels import Columns, FlawedColumns
 from clnf.chip.wiring import Sizes, Wiring, overlap_add, windows
 from clnf.core.errors import ShapeError
 
@@ -149,6 +150,9 @@ class AnalogConv(AbstractAnalog):
     def unfolded(self, driven: list[Tensor], tile: Tile) -> Tensor:
         part, group, _ = self.spot(tile)
         image = driven[part].chunk(self.wiring.groups, dim=1)[group]
+        if self.dims == 2:  # torch has a faster way for images only
+            flat = F.unfold(image, self.kernel_size, self.dilation, self.padding, self.stride)
+            return flat.transpose(1, 2).reshape(-1, flat.shape[1])
         rows = windows(image, self.kernel_size, self.stride, self.padding, self.dilation)
         return rows.reshape(-1, image.shape[1] * self.wiring.unit)
 
@@ -225,7 +229,15 @@ class AnalogTransposedConv(AbstractAnalog):
         return _channels_last(x)
 
     def packed(self, weight: Tensor) -> Tensor:
-        return weight.view(self.wiring.groups, -1, self.wiring.columns).mT.contiguous()
+        # Products give an output's channels side by side, tap by tap, for the sums that follow.
+        groups, taps = self.wiring.groups, prod(self.kernel_size)
+        apart = weight.view(groups, -1, self.wiring.columns // taps, taps)
+        return apart.permute(0, 3, 2, 1).flatten(1, 2).contiguous()
+
+    def ordered(self, columns: Columns | FlawedColumns) -> Columns | FlawedColumns:
+        taps = prod(self.kernel_size)
+        mine = (c.view(self.wiring.groups, -1, taps).mT.flatten().contiguous() for c in columns)
+        return type(columns)(*mine)
 
     def one_column(self, power: Tensor) -> Tensor:
         return power[:, None]
@@ -247,7 +259,8 @@ class AnalogTransposedConv(AbstractAnalog):
         return energy[:, None]
 
     def shaped(self, out: Tensor, y: Tensor, x: Tensor) -> Tensor:
-        parts = out.view(len(x), *x.shape[2:], self.out_channels, *self.kernel_size)
+        parts = out.view(len(x), *x.shape[2:], self.wiring.groups, *self.kernel_size, -1)
+        parts = parts.movedim(-1, 2 + self.dims).flatten(1 + self.dims, 2 + self.dims)
         whole = overlap_add(parts, self.stride, self.padding, self.dilation, self._size(x.shape))
         if self.bias is None:
             return whole
