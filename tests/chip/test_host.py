@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from clnf.chip.convolutions import AnalogConv
 from clnf.chip.host import Chip, host
-from clnf.chip.layers import AnalogConv2d, AnalogLinear
+from clnf.chip.layers import AnalogLinear
 from clnf.chip.spec import ChipSpec
 from clnf.core.errors import ConfigError
 from clnf.core.rng import torch_rng
@@ -75,7 +76,7 @@ def trained(steps: int = 5, **spec: Any) -> tuple[nn.Sequential, Chip, torch.opt
 def test_leaves_are_replaced_in_place_and_keep_their_names() -> None:
     before = module().state_dict().keys()
     net, chip = hosted()
-    assert isinstance(net[0], AnalogConv2d)
+    assert isinstance(net[0], AnalogConv)
     assert isinstance(net[4], AnalogLinear)
     assert type(net[6]) is nn.Linear
     assert net.state_dict().keys() == before
@@ -96,7 +97,7 @@ def test_the_ledger_adds_up_by_tile_by_lesson_and_by_operation() -> None:
         assert sum(part.count for part in parts) == total.count
         assert sum(part.time_ps for part in parts) == total.time_ps
     assert set(chip.ledger.by("op")) == {
-        "pulse", "verify", "read", "dac", "adc", "shift_add", "buffer", "digital"
+        "pulse", "verify", "read", "dac", "adc", "shift_add", "buffer", "routing", "digital"
     }  # fmt: skip
     assert set(chip.tiles) <= set(chip.ledger.by("tile"))
     assert chip.ledger.total(op="pulse").count == sum(

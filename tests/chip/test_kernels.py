@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from clnf.chip import kernels, reference
-from clnf.chip.kernels import Columns
+from clnf.chip.kernels import Columns, FlawedColumns
 from clnf.devices.soft_bounds import hash_key
 
 P, C = 500, 37
@@ -23,9 +23,7 @@ def data() -> tuple[Tensor, Tensor, Columns]:
 
 
 def arrays(*values: Any) -> list[Any]:
-    return [
-        Columns(*(t.numpy() for t in v)) if isinstance(v, Columns) else v.numpy() for v in values
-    ]
+    return [type(v)(*(t.numpy() for t in v)) if isinstance(v, tuple) else v.numpy() for v in values]
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -42,6 +40,68 @@ def test_sense_equals_its_twin(exact: bool, top: float, watch: float) -> None:
     assert reference.sense(y, energy, columns, control, signed, theirs) == peak
     assert (peak > 127) == bool(watch and top)
     assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("carry", [0.0, 1.0])
+@pytest.mark.parametrize("watch", [0.0, 1.0])
+def test_flawed_sense_equals_its_twin(exact: bool, carry: float, watch: float) -> None:
+    y, energy, columns = data()
+    energy = energy.expand(P, C).contiguous() if exact else energy
+    rng = torch.Generator().manual_seed(7)
+    wrong = 1.0 + 0.05 * torch.randn(C, generator=rng), torch.randn(C, generator=rng)
+    flawed = FlawedColumns(*columns, *wrong)
+    control = torch.tensor([60.0, 1 / 60.0, 127.0, 1.0, 1.0, carry, watch, 0.7, 0.9])
+    key = hash_key(4, "read", 0)
+    mine, theirs = torch.ones(P, C), torch.ones(P, C)
+    peak = kernels.sense_flawed(*arrays(y, energy, flawed, control), key, mine.numpy())
+    signed = torch.from_numpy(key.astype(np.int64))
+    assert reference.sense_flawed(y, energy, flawed, control, signed, theirs) == peak
+    assert (peak > 127) == bool(watch)
+    assert torch.equal(mine, theirs)
+    if not carry:  # in place: what is read is overwritten only afterwards
+        kernels.sense_flawed(*arrays(y, energy, flawed, control), key, y.numpy())
+        assert torch.equal(y, mine)
+
+
+@pytest.mark.parametrize("top", [0.0, 127.0])
+def test_the_first_sum_may_be_written_over_the_currents(top: float) -> None:
+    y, energy, columns = data()
+    key, out = hash_key(4, "read", 0), torch.empty(P, C)
+    control = torch.tensor([60.0, 1 / 60.0, top, 1.0, 1.0, 0.0, 0.0])
+    kernels.sense(*arrays(y, energy, columns, control), key, out.numpy())
+    kernels.sense(*arrays(y, energy, columns, control), key, y.numpy())
+    assert torch.equal(y, out)
+
+
+def test_flawed_converters_have_the_flaws_asked_for() -> None:
+    """Offset, gain, noise and bow of one column each, seen through an ideal array."""
+    rows, top = 60_000, 127.0
+    columns = FlawedColumns(
+        *(torch.tensor(v) for v in ([0.0] * 4, [1.0] * 4, [0.0] * 4)),
+        torch.tensor([1.0, 1.05, 1.0, 1.0]),
+        torch.tensor([2.25, 0.0, 0.0, 0.0]),
+    )
+    ramp = torch.linspace(-0.9, 0.9, rows)[:, None].expand(rows, 4).contiguous()
+
+    def codes(noise: float, bow: float) -> Tensor:
+        control = torch.tensor([top, 1 / top, top, 1.0, 0.0, 0.0, 0.0, noise, bow])
+        out, energy = torch.empty(rows, 4), torch.ones(rows, 1)
+        args = arrays(ramp, energy, columns, control)
+        kernels.sense_flawed(*args, hash_key(3, "adc"), out.numpy())
+        return (out.double() - ramp) * top
+
+    error = codes(0.0, 0.0)
+    assert error.mean(0).tolist() == pytest.approx([2.25, 0.0, 0.0, 0.0], abs=0.01)
+    slope = (error * ramp).mean(0) / (ramp.double().square().mean(0) * top)
+    assert slope.tolist() == pytest.approx([0.0, 0.05, 0.0, 0.0], abs=1e-3)
+    # A converter that is fine still rounds: a variance of 1/12.
+    assert float(error[:, 2].var()) == pytest.approx(1 / 12, rel=0.02)
+    assert float(codes(1.5, 0.0)[:, 2].var()) == pytest.approx(1 / 12 + 1.5**2, rel=0.03)
+    bowed = codes(0.0, 3.0)[:, 2]
+    where = torch.tensor([-(3**-0.5), 0.0, 3**-0.5])
+    near = [bowed[(ramp[:, 2] - u).abs() < 0.02].mean().item() for u in where.tolist()]
+    assert near == pytest.approx([-3.0, 0.0, 3.0], abs=0.1)
 
 
 def test_read_noise_has_the_variance_asked_for() -> None:
@@ -84,6 +144,31 @@ def test_drive_equals_its_twin(top: float, count: int) -> None:
         assert peak > 127
     else:
         assert torch.equal(out, y[:, 5 : 5 + count])
+
+
+@pytest.mark.parametrize("serial", [1, 2, 3, 7])
+@pytest.mark.parametrize("step", [2.0**-6, 0.0371])
+def test_planes_of_digits_equal_their_twin_and_add_up(serial: int, step: float) -> None:
+    codes = torch.arange(-127, 128).repeat(2)[: 15 * 33].view(15, 33)
+    volts = codes * torch.tensor(step)
+    power = torch.rand(33, generator=torch.Generator().manual_seed(2))
+    whole = torch.zeros(15, 33)
+    for low in range(0, 7, serial):
+        plane = torch.tensor([step, 2.0**low, 2.0**serial])
+        results = []
+        for module in (kernels, reference):
+            out, energy = torch.empty(15, 33), torch.empty(15)
+            args = (volts, power, plane, out, energy)
+            module.digits(*(arrays(*args) if module is kernels else args))
+            results.append((out, energy))
+        (out, energy), (out2, energy2) = results
+        assert torch.equal(out, out2)
+        assert torch.allclose(energy, energy2, rtol=1e-5)
+        assert torch.allclose(energy, (power * out.square()).sum(1), rtol=1e-5)
+        slow = [[(abs(int(c)) >> low & 2**serial - 1) << low for c in row] for row in codes]
+        assert torch.equal((out / step).round(), torch.tensor(slow).float() * codes.sign())
+        whole += out
+    assert torch.equal(whole, volts) if step == 2.0**-6 else torch.allclose(whole, volts)
 
 
 def test_a_vector_drives_alike_wherever_it_lies() -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.host import Chip, host
 from clnf.chip.spec import ChipSpec, ideal_chip
-from clnf.core.errors import ConfigError, DeviceLimitError, ShapeError
+from clnf.core.errors import DeviceLimitError, ShapeError
 
 LINEAR = nn.Linear(150, 70)
 CONVS = [
@@ -189,5 +189,3 @@ def test_wrong_use_is_refused_in_one_sentence() -> None:
     host(module, assign=lambda n, m: "core", seed=1, spec=ChipSpec())
     with pytest.raises(DeviceLimitError, match="program_core"):
         module(torch.zeros(1, 3))
-    with pytest.raises(ConfigError, match="groups=2"):
-        hosted(nn.Conv2d(4, 4, 3, groups=2), "core")

@@ -3,31 +3,42 @@
     x -> DAC -> matrix of conductances + read noise -> ADC -> digital scale and bias
 
 Rows beyond a tile's height become further tiles; each partial sum is converted by itself and
-added digitally. The way back (gradients to inputs) goes through the same conductances with the
-array driven from the other side; it is simulated without noise or conversion and charged like
-a forward read. Straight-through: quantisation and clipping do not change gradients.
+added digitally. With bit-serial inputs each plane of bits is a product and a conversion of its
+own, and the results are shifted and added. The way back (gradients to inputs) goes through the
+same conductances with the array driven from the other side; it is simulated without noise or
+conversion and charged like a forward read. Straight-through: quantisation and clipping do not
+change gradients.
 
-Legend: P vectors, C channels, R rows, O outputs (columns).
+Legend: P vectors, G groups, C channels, R rows, O outputs (columns).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clnf.chip import kernels, reference
-from clnf.chip.converters import Converter
-from clnf.chip.crossbar.reading import Circuit, Columns, ReadCharges
+from clnf.chip.converters import Converter, column_flaws
+from clnf.chip.crossbar.reading import Circuit, ReadCharges
 from clnf.chip.crossbar.tile import PlasticTile, StoredTile, Tile, partition
+from clnf.chip.kernels import Columns, FlawedColumns
+from clnf.chip.wiring import Spot, Wiring
 from clnf.core.errors import DeviceLimitError
 from clnf.core.rng import fold
 from clnf.devices.soft_bounds import hash_key
 
 __all__ = ["AbstractAnalog"]
+
+
+_SENSE: dict[bool, tuple[Callable[..., int], Callable[..., int]]] = {
+    False: (kernels.sense, reference.sense),
+    True: (kernels.sense_flawed, reference.sense_flawed),
+}
 
 
 class _Through(torch.autograd.Function):
@@ -58,13 +69,14 @@ class _Through(torch.autograd.Function):
         return to_x, to_weight, to_bias, None
 
 
-class _Group(NamedTuple):
-    """What reading one row group needs: packed weights and the factors around them."""
+class _Part(NamedTuple):
+    """What reading one run of rows needs: packed weights and the factors around them."""
 
     weight: Tensor
-    power: Tensor
-    columns: Columns
-    variance: Tensor | None
+    power_GC: Tensor
+    columns: Columns | FlawedColumns
+    variance: Tensor | None  # exact noise
+    lone: Tensor | None  # rank-one noise of several groups: one column for each
 
 
 class AbstractAnalog(nn.Module, ABC):
@@ -73,54 +85,75 @@ class AbstractAnalog(nn.Module, ABC):
     Attributes:
         weight: digital view of what the cells read now; a gradient arrives at plastic ones.
         bias: digital, or None.
-        tiles: all tiles of the layer, row group by row group.
+        tiles: all tiles of the layer: row part by row part, group by group, column by column.
         plastic: whether pulses may change the cells.
+        wiring: how the weight lies on the tiles.
     """
 
     weight: nn.Parameter
     bias: nn.Parameter | None
 
     def __init__(
-        self, name: str, leaf: nn.Linear | nn.Conv2d, circuit: Circuit, *, plastic: bool
+        self, name: str, leaf: nn.Module, circuit: Circuit, wiring: Wiring, *, plastic: bool
     ) -> None:
         super().__init__()
-        self.name, self.circuit, self.plastic = name, circuit, plastic
-        weight = leaf.weight.detach().float().clone()
+        self.name, self.circuit, self.plastic, self.wiring = name, circuit, plastic, wiring
+        weight = cast(Tensor, leaf.weight).detach().float().clone()
         self.weight = nn.Parameter(weight, requires_grad=plastic)
         self.bias = cast("nn.Parameter | None", leaf.bias)
-        self.unit = weight[0, 0].numel()  # rows per input channel
         spec = circuit.spec
-        self.channels = list(partition(weight.shape[1], self.unit, spec.tile_rows))
-        self.columns = list(partition(weight.shape[0], 1, spec.tile_columns))
-        self.tiles: list[Tile] = [self._tile(g, c) for g in self.channels for c in self.columns]
-        self.dac = Converter(spec.dac_bits, spec.range_sigma, tracking=plastic)
-        self.adcs = [
-            Converter(spec.adc_bits, spec.range_sigma, tracking=plastic) for _ in self.channels
-        ]
+        self.channels = list(partition(wiring.channels, wiring.unit, spec.tile_rows))
+        self.columns = list(partition(wiring.columns, 1, spec.tile_columns))
+        self.tiles: list[Tile] = []
+        self.spots: list[Spot] = []
+        for part, channels in enumerate(self.channels):
+            for group in range(wiring.groups):
+                for columns in self.columns:
+                    self.tiles.append(self._tile(*wiring.place(group, channels, columns)))
+                    self.spots.append(Spot(part, group, wiring.sensed(group, columns)))
+        self.dac = self._converter(spec.dac_bits)
+        self.adcs = [self._converter(spec.adc_bits) for _ in self.channels * circuit.planes]
         self.reads = 0
         self.capture: list[tuple[list[Tensor], Tensor]] | None = None
         self.seed = fold(circuit.seed, "layer", name)
-        self.charges = ReadCharges(self.tiles, circuit)
-        self._groups: list[_Group] = []
+        self.charges = ReadCharges(self.tiles, self.spots, wiring, circuit)
+        self._parts: list[_Part] = []
         for tile in self.tiles:
             tile.move(weight.device)
         if plastic:
-            scale = spec.plastic_range / (weight[0].numel() ** 0.5)
+            scale = spec.plastic_range / ((wiring.channels * wiring.unit) ** 0.5)
             for tile in self.tiles:
                 cast(PlasticTile, tile).scale = scale
 
-    def _tile(self, group: slice, columns: slice) -> Tile:
-        rows = slice(group.start * self.unit, group.stop * self.unit)
+    def _converter(self, bits: int) -> Converter:
+        spec = self.circuit.spec
+        percentile = spec.converters.range_percentile
+        return Converter(bits, spec.range_sigma, tracking=self.plastic, percentile=percentile)
+
+    def _tile(self, rows: slice, columns: slice) -> Tile:
         name = f"{self.name}[{rows.start}:{rows.stop},{columns.start}:{columns.stop}]"
         kind = PlasticTile if self.plastic else StoredTile
         return kind(name, rows, columns, self.circuit.seed, self.circuit.spec)
+
+    def matrix(self, weight: Tensor) -> Tensor:
+        """View a tensor of the weight's shape so that [tile.columns, tile.rows] is a tile's."""
+        return self.wiring.matrix(weight)
+
+    def spot(self, tile: Tile) -> Spot:
+        """Where a tile of this layer stands."""
+        return self.spots[self.tiles.index(tile)]
+
+    @property
+    def column_bias(self) -> Tensor | None:
+        """What is added to each column after its last conversion; None for nothing."""
+        return self.bias
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         """What torch calls to move a module: the cells go where the weight goes."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for tile in self.tiles:
             tile.move(self.weight.device)
-        self._groups = []
+        self._parts = []
         return self
 
     def plain(self) -> AbstractContextManager[Any]:
@@ -133,35 +166,54 @@ class AbstractAnalog(nn.Module, ABC):
     @torch.no_grad()
     def refresh(self) -> None:
         """Take what the cells read now into ``weight`` and the read path's factors."""
-        flat = self.weight.data.view(self.weight.shape[0], -1)
-        variance = torch.empty(flat.shape, device=flat.device)
-        scale = torch.empty(len(self.channels), flat.shape[0], device=flat.device)
-        for position, tile in enumerate(self.tiles):
+        variance = torch.empty_like(self.weight.data)
+        matrix, spreads = self.matrix(self.weight.data), self.matrix(variance)
+        wide = self.wiring.groups * self.wiring.columns
+        scale = torch.empty(len(self.channels), wide, device=variance.device)
+        for tile, spot in zip(self.tiles, self.spots, strict=True):
             weight, spread = tile.view(self.circuit.now_s)
-            flat[tile.columns, tile.rows] = weight
-            variance[tile.columns, tile.rows] = spread
-            scale[position // len(self.columns), tile.columns] = tile.column_scale()
-        self._groups = [
-            self._group(channels, variance, scale[g]) for g, channels in enumerate(self.channels)
-        ]
+            matrix[tile.columns, tile.rows] = weight
+            spreads[tile.columns, tile.rows] = spread
+            scale[spot.part, spot.columns] = tile.column_scale()
+        self._parts = [self._part(p, variance, scale[p]) for p in range(len(self.channels))]
 
-    def _group(self, channels: slice, variance: Tensor, scale_O: Tensor) -> "_Group":
-        part = self.weight.data[:, channels]
-        rows = slice(channels.start * self.unit, channels.stop * self.unit)
-        spread_OR = variance[:, rows]
-        power = spread_OR.mean(0).view(-1, self.unit).mean(1)
+    def _part(self, p: int, variance: Tensor, scale_O: Tensor) -> "_Part":
+        channels, unit = self.channels[p], self.wiring.unit
+        powers, sigmas = [], []
+        for group_OR in self.wiring.wired(variance):
+            spread_OR = group_OR[:, channels.start * unit : channels.stop * unit]
+            power = spread_OR.mean(0).view(-1, unit).mean(1)
+            # Rank one: variance(row, column) ~ power(row's channel) * sigma(column)^2.
+            powers.append(power)
+            sigmas.append((spread_OR.mean(1) / power.mean().clamp(min=1e-30)).sqrt())
         exact = self.circuit.spec.read_noise == "exact"
-        # Rank one: variance(row, column) ~ power(row's channel) * sigma(column)^2.
-        sigma = (spread_OR.mean(1) / power.mean().clamp(min=1e-30)).sqrt()
-        bias = torch.zeros_like(sigma) if self.bias is None else self.bias.detach()
+        sigma, power_GC, bias = torch.cat(sigmas), torch.stack(powers), self.column_bias
+        sigma = torch.ones_like(sigma) if exact else sigma
+        bias = torch.zeros_like(sigma) if bias is None else bias.detach()
+        weight = self.wiring.cut(self.weight.data, channels)
         if self.circuit.spec.compute == "bfloat16" and not self.plastic:
-            part = part.bfloat16()
-        return _Group(
-            weight=self.packed(part),
-            power=power,
-            columns=Columns(torch.ones_like(sigma) if exact else sigma, scale_O, bias),
-            variance=self.packed(spread_OR.reshape(part.shape)) if exact else None,
+            weight = weight.bfloat16()
+        grouped = self.wiring.groups > 1 and not exact
+        return _Part(
+            weight=self.packed(weight),
+            power_GC=power_GC,
+            columns=self.ordered(self._columns(p, Columns(sigma, scale_O, bias))),
+            variance=self.packed(self.wiring.cut(variance, channels)) if exact else None,
+            lone=self.one_column(power_GC) if grouped else None,
         )
+
+    def _columns(self, p: int, columns: Columns) -> Columns | FlawedColumns:
+        """Columns with what is wrong with each one's output converter, fixed for good."""
+        kind = self.circuit.spec.converters
+        if not kind.flawed:
+            return columns
+        gain, offset = torch.ones_like(columns.sigma), torch.zeros_like(columns.sigma)
+        for tile, spot in zip(self.tiles, self.spots, strict=True):
+            if spot.part == p:
+                seed = fold(self.circuit.seed, "adc", tile.name)
+                drawn = column_flaws(kind, seed, columns.sigma[spot.columns])
+                gain[spot.columns], offset[spot.columns] = drawn
+        return FlawedColumns(*columns, gain, offset)
 
     def read(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """One noisy product.
@@ -176,7 +228,7 @@ class AbstractAnalog(nn.Module, ABC):
             DeviceLimitError: the core has not been programmed.
             ShapeError: the input does not fit.
         """
-        if not self._groups:
+        if not self._parts:
             if not all(tile.is_programmed for tile in self.tiles):
                 raise DeviceLimitError(
                     f"the cells of {self.name} hold nothing yet; call chip.program_core() first"
@@ -194,39 +246,81 @@ class AbstractAnalog(nn.Module, ABC):
         out = torch.empty(0)
         driven: list[Tensor] = []
         asked = 0
-        for g, group in enumerate(self._groups):
-            volts = torch.empty(len(rows), len(group.power), device=x.device)
+        for p, part in enumerate(self._parts):
+            mine, first = self._inputs(rows, p)
+            volts = torch.empty(len(rows), part.power_GC.numel(), device=x.device)
             energy = torch.empty(len(rows), device=x.device)
-            args = (rows, group.power, dac, volts, energy, self.channels[g].start)
+            args = (mine, part.power_GC.view(-1), dac, volts, energy, first)
             asked = max(asked, circuit.run(kernels.drive, reference.drive, args))
-            image = self.image(volts, x)
-            driven.append(image)
-            y = self.product(image.to(group.weight.dtype), group.weight).float()
-            if group.variance is None:
-                energy_PO = self.gather(energy, x)
-            else:
-                energy_PO = self.vectors(self.product(image.square(), group.variance))
-            y_PO = self.vectors(y)
-            out = out if g else torch.empty_like(y_PO)
-            self._sense(g, y_PO, energy_PO, out)
+            driven.append(self.image(volts, x))
+            for k, (plane, energy_P) in enumerate(self._planes(part, volts, energy, dac)):
+                image = self.image(plane, x)
+                y = self.product(image.to(part.weight.dtype), part.weight).float()
+                y_PO = self.vectors(y)
+                out = y_PO if p + k == 0 else out
+                self._sense((p, k), y_PO, self._noise_energy(part, image, energy_P, x), out)
         self.dac.track(asked)
         self.reads += 1
-        self.charges.forward(out.shape[0], circuit.ledger)
-        return self.shaped(out, y), driven
+        self.charges.forward(out.shape[0], len(rows), circuit.ledger)
+        return self.shaped(out, y, x), driven
 
-    def _sense(self, g: int, y: Tensor, energy: Tensor, out: Tensor) -> None:
-        circuit, adc, columns = self.circuit, self.adcs[g], self._groups[g].columns
+    def _inputs(self, rows: Tensor, p: int) -> tuple[Tensor, int]:
+        """Inputs of one row part, and which of their channels is its first."""
+        if self.wiring.groups == 1 or len(self.channels) == 1:
+            return rows, self.channels[p].start
+        apart = rows.view(len(rows), self.wiring.groups, self.wiring.channels)
+        return apart[:, :, self.channels[p]].flatten(1), 0
+
+    def _planes(
+        self, part: _Part, volts: Tensor, energy: Tensor, dac: NDArray[np.float32]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """What is driven one after the other, and each one's noise energy per vector."""
+        if self.circuit.planes == 1 or dac[2] == 0:
+            yield volts, energy
+            return
+        # Powers of two stand for the digital shift after conversion: they scale currents, noise
+        # and range of a plane alike.
+        serial, power_C = self.circuit.spec.converters.serial_bits, part.power_GC.view(-1)
+        for low in range(0, self.circuit.spec.dac_bits - 1, serial):
+            plane, energy_P = torch.empty_like(volts), torch.empty_like(energy)
+            levels = np.array((dac[1], 2.0**low, 2.0**serial), dtype=np.float32)
+            args = (volts, power_C, levels, plane, energy_P)
+            self.circuit.run(kernels.digits, reference.digits, args)
+            yield plane, energy_P
+
+    def _noise_energy(self, part: _Part, image: Tensor, energy_P: Tensor, x: Tensor) -> Tensor:
+        """Noise variance over the columns' own, [P, 1] or [P, O]."""
+        if part.variance is not None:
+            return self.vectors(self.product(image.square(), part.variance))
+        if part.lone is None:
+            return self.gather(energy_P, x)
+        energy_PG = self.vectors(self.product(image.square(), part.lone))
+        return energy_PG.repeat_interleave(self.wiring.columns, dim=1)
+
+    def _sense(self, step: tuple[int, int], y: Tensor, energy: Tensor, out: Tensor) -> None:
+        circuit, columns = self.circuit, self._parts[step[0]].columns
+        index = step[0] * circuit.planes + step[1]
+        adc = self.adcs[index]
         if circuit.converting and adc.wants(calibrating=circuit.calibrating):
             adc.observe(y / columns.scale)
-        last = self.bias is not None and g == len(self._groups) - 1
-        switches = tuple(map(float, (circuit.noisy, last, g > 0, adc.tracking)))
-        control = np.array(adc.factors(on=circuit.converting) + switches, dtype=np.float32)
-        key = hash_key(self.seed, "read", self.reads, g)
-        args = (y, energy, columns, control, key, out)
-        adc.track(circuit.run(kernels.sense, reference.sense, args))
+            if circuit.spec.converters.auto_zero:
+                self.charges.zero(step[0], circuit.ledger)
+        last = self.column_bias is not None and step[0] == len(self._parts) - 1
+        last = last and step[1] == (circuit.planes - 1 if circuit.converting else 0)
+        switches = tuple(map(float, (circuit.noisy, last, index > 0, adc.tracking)))
+        factors = adc.factors(on=circuit.converting) + switches
+        key = hash_key(self.seed, "read", self.reads, index)
+        kind = circuit.spec.converters
+        flawed = isinstance(columns, FlawedColumns) and factors[2] > 0
+        factors += (kind.noise_lsb, kind.bow_lsb) if flawed else ()
+        own = columns if flawed else Columns(*columns[:3])
+        kernel, plain = _SENSE[flawed]
+        args = (y, energy, own, np.array(factors, dtype=np.float32), key, out)
+        adc.track(circuit.run(kernel, plain, args))
 
     def forward(self, x: Tensor) -> Tensor:
         """Layer output, as of the digital layer this one replaced."""
+        x = self.padded(x)
         out: Tensor = _Through.apply(x, self.weight, self.bias, self)  # type: ignore[no-untyped-call]
         return out
 
@@ -251,9 +345,13 @@ class AbstractAnalog(nn.Module, ABC):
             prefix = f"{tile.name}/"
             own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             tile.load_state(own)
-        self._groups = []
+        self._parts = []
         if all(tile.is_programmed for tile in self.tiles):
             self.refresh()
+
+    def padded(self, x: Tensor) -> Tensor:
+        """The input with what is padded digitally, before any conversion."""
+        return x
 
     @abstractmethod
     def prepared(self, x: Tensor) -> Tensor:
@@ -262,6 +360,14 @@ class AbstractAnalog(nn.Module, ABC):
     @abstractmethod
     def packed(self, weight: Tensor) -> Tensor:
         """Weights in the layout the product is fastest with."""
+
+    def ordered(self, columns: Columns | FlawedColumns) -> Columns | FlawedColumns:
+        """Factors of columns, put in the order in which a product gives them."""
+        return columns
+
+    @abstractmethod
+    def one_column(self, power: Tensor) -> Tensor:
+        """Weights of one column a group whose taps are all ``power`` [G, C], for a product."""
 
     @abstractmethod
     def vectors(self, x: Tensor) -> Tensor:
@@ -280,8 +386,8 @@ class AbstractAnalog(nn.Module, ABC):
         """Noise energy per input position -> per output vector, [P, 1]."""
 
     @abstractmethod
-    def shaped(self, out: Tensor, y: Tensor) -> Tensor:
-        """[P, O] in the shape of a product ``y``."""
+    def shaped(self, out: Tensor, y: Tensor, x: Tensor) -> Tensor:
+        """[P, O] as the layer's output, given a product ``y`` of the input ``x``."""
 
     @abstractmethod
     def back(self, grad: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
@@ -290,6 +396,10 @@ class AbstractAnalog(nn.Module, ABC):
     @abstractmethod
     def unfolded(self, driven: list[Tensor], tile: Tile) -> Tensor:
         """Row voltages of one tile for each vector, [P, R]."""
+
+    def sensed(self, grad: Tensor, tile: Tile) -> Tensor:
+        """Output gradients at the columns of one tile for each vector, [P, O]."""
+        return self.vectors(grad)[:, self.spot(tile).columns]
 
     @abstractmethod
     def outer(self, driven: list[Tensor], grad: Tensor, weight: Tensor) -> Tensor:

@@ -1,13 +1,83 @@
-"""Input and output converters: bits, and a full scale found by calibration."""
+"""Input and output converters: bits, a full scale found by calibration, and what is wrong."""
 
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from clnf.core.errors import ConfigError
+from clnf.core.units import quantity
+from clnf.devices.soft_bounds import hash_normals
 
-__all__ = ["Converter"]
+__all__ = ["Converter", "ConverterKind", "column_flaws"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ConverterKind:
+    """How inputs are sent and what is wrong with converters; by default nothing is.
+
+    Each column has an output converter of its own, whose gain and offset are drawn once from
+    (seed, tile, column). Codes are those of one conversion ("LSB").
+
+    Attributes:
+        serial_bits: 0 drives an input's whole code at once; 1, 2 ... drive that many bits of
+            its magnitude at a time, and each step is a product and a conversion. The sign is
+            the polarity of the drive (sign and magnitude), so 8 bits take 7 steps of 1 bit. A
+            ternary drive of this kind is that of NeuRRAM (Wan et al., Nature 2022); ISAAC
+            (Shafiee et al., ISCA 2016) drives 1 bit at a time too, in two's complement.
+        range_percentile: a range found by calibration covers this share of magnitudes at most.
+        offset_lsb: spread of the offset over columns, in codes.
+        gain_error: spread of the gain over columns, as a fraction.
+        noise_lsb: spread of the converter's own noise, new at each conversion, in codes.
+        bow_lsb: largest integral nonlinearity, in codes: an odd bow that is zero at zero and at
+            both ends, which is the simplest shape an end-point fit leaves.
+        auto_zero: each calibration also converts nothing once, and that code is taken off
+            digitally from then on: at most half a code of offset is left.
+    """
+
+    serial_bits: int = quantity("1", 0)
+    range_percentile: float = quantity("1", 100.0)
+    offset_lsb: float = quantity("1", 0.0)
+    gain_error: float = quantity("1", 0.0)
+    noise_lsb: float = quantity("1", 0.0)
+    bow_lsb: float = quantity("1", 0.0)
+    auto_zero: bool = False
+
+    def __post_init__(self) -> None:
+        flaws = (self.offset_lsb, self.gain_error, self.noise_lsb, self.bow_lsb)
+        if not all(0.0 <= flaw < float("inf") for flaw in flaws) or self.gain_error >= 0.2:
+            raise ConfigError(
+                "offset_lsb, gain_error, noise_lsb and bow_lsb are spreads of at least 0, "
+                f"gain_error below 0.2, got {', '.join(map(str, flaws))}"
+            )
+        if not 0 <= self.serial_bits <= 15 or not 0.0 < self.range_percentile <= 100.0:
+            raise ConfigError(
+                "serial_bits goes from 0 (all at once) to 15 and range_percentile from above 0 "
+                f"to 100, got {self.serial_bits} and {self.range_percentile}"
+            )
+
+    @property
+    def flawed(self) -> bool:
+        """Whether any output converter differs from an ideal one."""
+        return max(self.offset_lsb, self.gain_error, self.noise_lsb, self.bow_lsb) > 0.0
+
+
+def column_flaws(kind: ConverterKind, seed: int, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Gain and offset of the output converters of one tile, both of the shape of ``columns``.
+
+    Args:
+        kind: the spreads.
+        seed: of this tile's converters.
+        columns: any tensor with one number per column; says how many, and where.
+    """
+    shape = tuple(columns.shape)
+    gain = 1.0 + kind.gain_error * hash_normals(seed, ("gain",), shape)
+    offset = kind.offset_lsb * hash_normals(seed, ("offset",), shape)
+    if kind.auto_zero:
+        offset = offset - offset.round()
+    return gain.to(columns.device), offset.to(columns.device)
 
 
 @final
@@ -25,10 +95,14 @@ class Converter:
         bits: 2 to 16, or 0 for no quantisation.
         sigma: the range is at most this many root-mean-squares of what was seen.
         tracking: keep widening after calibration.
+        percentile: the range covers this share of magnitudes at most.
     """
 
-    def __init__(self, bits: int, sigma: float, *, tracking: bool) -> None:
+    def __init__(
+        self, bits: int, sigma: float, *, tracking: bool, percentile: float = 100.0
+    ) -> None:
         self.bits = bits
+        self.percentile = percentile
         self.sigma = sigma
         self.tracking = tracking
         self.range = 0.0
@@ -51,6 +125,9 @@ class Converter:
         peak = max(-float(low), float(high))
         if peak > self.range:
             level = float(values.square().mean().sqrt())
+            if self.percentile < 100.0:
+                rank = max(round(values.numel() * self.percentile / 100.0), 1)
+                peak = float(values.abs().flatten().kthvalue(rank).values)
             self.range = max(self.range, min(peak, self.sigma * level))
 
     def track(self, peak_code: int) -> None:

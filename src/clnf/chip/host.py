@@ -7,9 +7,10 @@ from typing import Any, Literal, cast, final
 from torch import Tensor, nn
 
 from clnf.chip.analog import AbstractAnalog
+from clnf.chip.convolutions import AnalogConv, AnalogTransposedConv
 from clnf.chip.crossbar.reading import Circuit
 from clnf.chip.crossbar.tile import PlasticTile, StoredTile, Tile
-from clnf.chip.layers import AnalogConv2d, AnalogLinear
+from clnf.chip.layers import AnalogLinear
 from clnf.chip.optimizer import PulseOptimizer, PulseRule
 from clnf.chip.program import Bill, compensate, write_plastic, write_stored
 from clnf.chip.spec import ChipSpec
@@ -19,6 +20,16 @@ from clnf.core.units import quantity
 from clnf.devices.materials import lookup
 
 __all__ = ["Assign", "Chip", "TileWear", "host"]
+
+_KINDS: dict[type[nn.Module], Callable[..., AbstractAnalog]] = {
+    nn.Linear: AnalogLinear,
+    nn.Conv1d: AnalogConv,
+    nn.Conv2d: AnalogConv,
+    nn.Conv3d: AnalogConv,
+    nn.ConvTranspose1d: AnalogTransposedConv,
+    nn.ConvTranspose2d: AnalogTransposedConv,
+    nn.ConvTranspose3d: AnalogTransposedConv,
+}
 
 Assign = Callable[[str, nn.Module], Literal["core", "plastic"] | None]
 
@@ -269,36 +280,48 @@ def host(
     the same draws.
 
     Args:
-        module: holder of ``nn.Linear`` and ``nn.Conv2d`` leaves.
+        module: holder of linear, convolution and transposed convolution leaves, of one to
+            three dimensions.
         assign: takes a leaf's name and the leaf; says "core", "plastic" or None (stays digital).
         seed: of every cell and every draw of this chip.
         spec: what kind of chip.
         ledger: an existing ledger to charge; None makes one.
 
     Raises:
-        ConfigError: the module is itself a leaf, or nothing was assigned.
+        ConfigError: the module is itself a leaf, nothing was assigned, or a leaf's weight is not
+            a plain tensor of real numbers.
     """
-    if isinstance(module, (nn.Linear, nn.Conv2d)):
+    if isinstance(module, tuple(_KINDS)):
         raise ConfigError("a leaf cannot be replaced in itself; host the module that holds it")
     circuit = Circuit(spec, seed, ledger or Ledger())
     layers: dict[str, AbstractAnalog] = {}
     for name, leaf in list(module.named_modules()):
-        if not isinstance(leaf, (nn.Linear, nn.Conv2d)):
+        analog = next((made for kind, made in _KINDS.items() if isinstance(leaf, kind)), None)
+        role = assign(name, leaf) if analog else None
+        if analog is None or role is None:
             continue
-        kind = assign(name, leaf)
-        if kind is None:
-            continue
-        plastic = kind == "plastic"
-        analog: AbstractAnalog
-        if isinstance(leaf, nn.Linear):
-            analog = AnalogLinear(name, leaf, circuit, plastic=plastic)
-        else:
-            analog = AnalogConv2d(name, leaf, circuit, plastic=plastic)
+        _refuse(name, leaf)
+        layers[name] = analog(name, leaf, circuit, plastic=role == "plastic")
         parent, _, last = name.rpartition(".")
-        setattr(module.get_submodule(parent), last, analog)
-        layers[name] = analog
+        setattr(module.get_submodule(parent), last, layers[name])
     if not layers:
         raise ConfigError("no leaf was assigned to the chip; check the assign function")
     chip = Chip(layers, circuit)
     chip.program_plastic()
     return chip
+
+
+def _refuse(name: str, leaf: nn.Module) -> None:
+    """Say in one sentence why a leaf's weight cannot lie on tiles, if it cannot."""
+    if nn.utils.parametrize.is_parametrized(leaf) or "weight" not in leaf._parameters:
+        raise ConfigError(
+            f"the weight of {name} is computed from other tensors; make it plain first, with "
+            "torch.nn.utils.parametrize.remove_parametrizations or remove_weight_norm"
+        )
+    weight = cast(Tensor, leaf.weight)
+    if nn.parameter.is_lazy(weight):
+        raise ConfigError(f"{name} has no weight yet; pass one input through it, then host it")
+    if not weight.is_floating_point():
+        raise ConfigError(
+            f"cells hold real weights, {name} has {weight.dtype}; convert it to float first"
+        )

@@ -1,12 +1,15 @@
 """Plain torch versions of the chip's kernels: same signatures, same noise draws."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from clnf.chip.kernels import Columns
+from clnf.chip.kernels import Columns, FlawedColumns
 from clnf.devices.reference import gauss4, root
 
-__all__ = ["drive", "plane_sums", "sense"]
+__all__ = ["digits", "drive", "plane_sums", "sense", "sense_flawed"]
+
+_BOW = float(np.float32(1.5 * np.sqrt(3.0)))
 
 
 def drive(x: Tensor, power: Tensor, dac: Tensor, out: Tensor, energy: Tensor, first: int) -> int:
@@ -18,6 +21,17 @@ def drive(x: Tensor, power: Tensor, dac: Tensor, out: Tensor, energy: Tensor, fi
     out.copy_(code.clamp(-top, top) * step if top > 0 else x)
     energy.copy_((power * (out * out)).sum(1))
     return int(code.abs().masked_fill(~asked.isfinite(), 0.0).max()) if top > 0 else 0
+
+
+def digits(volts: Tensor, power: Tensor, plane: Tensor, out: Tensor, energy: Tensor) -> int:
+    """Take some bits of converted inputs; see :func:`clnf.chip.kernels.digits`."""
+    step, low, base = (float(v) for v in plane)
+    code = (volts * (1.0 / plane[0])).round()
+    rest = (code.abs() * (1.0 / low)).floor()
+    size = (rest - base * (rest * (1.0 / base)).floor()) * low
+    out.copy_(torch.where(code > 0, size, -size) * step)
+    energy.copy_((power * (out * out)).sum(1))
+    return 0
 
 
 def sense(
@@ -36,6 +50,26 @@ def sense(
         peak = int(z.abs().nan_to_num(0.0).max()) if watch else 0
         z = z.clamp(-top, top)
     value = z * (unit * columns.scale) + bias * columns.bias
+    out.copy_(out + value if carry else value)
+    return peak
+
+
+def sense_flawed(
+    y: Tensor, energy: Tensor, columns: FlawedColumns, control: Tensor, key: Tensor, out: Tensor
+) -> int:
+    """Read noise and flawed converters; see :func:`clnf.chip.kernels.sense_flawed`."""
+    _, _, top, _, bias, carry, watch, _, _ = (float(v) for v in control)
+    index = torch.arange(y.numel(), device=y.device)
+    draw = gauss4(index, int(key[0]), int(key[1])).view_as(y)
+    gain = control[0] / columns.scale * columns.gain
+    spread = (control[3] * gain) * columns.sigma
+    noise = root((spread * spread) * energy + control[7] * control[7])
+    z = (y * gain + noise * draw) + columns.offset
+    u = (z * (1.0 / control[2])).clamp(-1.0, 1.0)
+    z = z + ((control[8] * _BOW) * u) * (1.0 - u * u)
+    z = z.round().clamp(-8 * top, 8 * top)
+    peak = int(z.abs().nan_to_num(0.0).max()) if watch else 0
+    value = z.clamp(-top, top) * (control[1] * columns.scale) + bias * columns.bias
     out.copy_(out + value if carry else value)
     return peak
 

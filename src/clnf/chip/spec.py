@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, final
 
+from clnf.chip.converters import ConverterKind
+from clnf.chip.technology import Constant
 from clnf.core.errors import ConfigError
 from clnf.core.units import quantity
 
@@ -18,12 +20,15 @@ class ChipSpec:
         core: catalogue row of the cells that store, written once.
         plastic: catalogue row of the cells that learn.
         technology: row of ``technology.toml`` for the periphery.
+        borrow: another row, for constants that the first one lacks; empty for none.
+        supply: constants of your own by name, which come before both rows.
         tile_rows: rows of a tile; a longer layer becomes several tiles, summed digitally.
         tile_columns: columns of a tile.
         pairs: differential pairs per plastic weight; pulses go round them in turn.
         plastic_range: largest plastic weight, in units of 1/sqrt(rows of the layer).
         dac_bits: input converter; 0 switches quantisation off.
         adc_bits: output converter; 0 switches quantisation off.
+        converters: bit-serial inputs, and what is wrong with output converters.
         range_sigma: converter range is at most this many root-mean-squares when calibrated.
         read_noise: how read noise becomes output noise: the exact variance (one more product
             a layer), a rank-one approximation of the cells' variances (nearly free; spread of
@@ -42,12 +47,15 @@ class ChipSpec:
     core: str = "gst_pcm"
     plastic: str = "hfo2_array_optimised"
     technology: str = "isaac_32nm"
+    borrow: str = ""
+    supply: tuple[tuple[str, Constant], ...] = ()
     tile_rows: int = quantity("1", 512)
     tile_columns: int = quantity("1", 512)
     pairs: int = quantity("1", 4)
     plastic_range: float = quantity("1", 3.0)
     dac_bits: int = quantity("1", 8)
     adc_bits: int = quantity("1", 8)
+    converters: ConverterKind = ConverterKind()
     range_sigma: float = quantity("1", 8.0)
     read_noise: Literal["separable", "exact", "off"] = "separable"
     plastic_read_noise: float = quantity("1", 0.01)
@@ -67,6 +75,16 @@ class ChipSpec:
         for name, bits in (("dac_bits", self.dac_bits), ("adc_bits", self.adc_bits)):
             if bits != 0 and not 2 <= bits <= 16:
                 raise ConfigError(f"{name} must be 0 (off) or 2 to 16, got {bits}")
+        if self.converters.serial_bits and self.converters.serial_bits >= self.dac_bits:
+            raise ConfigError(
+                f"serial_bits of {self.converters.serial_bits} must be below dac_bits, which is "
+                f"{self.dac_bits}: a code has one bit for its sign"
+            )
+        if self.converters.flawed and not self.adc_bits:
+            raise ConfigError(
+                "flaws of output converters are measured in their codes; got adc_bits 0, give "
+                "2 to 16"
+            )
         if min(self.plastic_range, self.range_sigma, self.verify_tolerance) <= 0:
             raise ConfigError(
                 "plastic_range, range_sigma and verify_tolerance must be positive, got "
