@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from clnf.chip.converters import ConverterKind
-from clnf.chip.host import host
+from clnf.chip.hosting import host
 from clnf.chip.spec import ChipSpec, ideal_chip
 
 SIDE, BATCH, ROUNDS, CALLS, DEMANDED = 512, 64, 200, 4, 2.5

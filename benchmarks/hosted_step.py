@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from clnf.chip.host import host
+from clnf.chip.hosting import host
 from clnf.chip.spec import ChipSpec
 from clnf.continual.adapters import attach
 from clnf.core.records import Batch

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from clnf.chip.host import host
+from clnf.chip.hosting import host
 from clnf.chip.spec import ChipSpec
 from clnf.continual.classifier import Classifier
 from clnf.continual.fisher import Fisher

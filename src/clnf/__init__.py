@@ -26,7 +26,7 @@ _MAIN_NAMES = {
     "Run": "clnf.living.run",
     "Verdict": "clnf.core.records",
     "attach": "clnf.continual.adapters",
-    "host": "clnf.chip.host",
+    "host": "clnf.chip.hosting",
 }
 
 __all__ = [

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.converters import Converter, ConverterKind, column_flaws
-from clnf.chip.host import Chip, host
+from clnf.chip.hosting import Chip, host
 from clnf.chip.spec import ChipSpec
 from clnf.core.errors import ConfigError
 

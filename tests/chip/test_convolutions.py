@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.converters import ConverterKind, column_flaws
-from clnf.chip.host import Chip, host
-from clnf.chip.optimizer import PulseRule
+from clnf.chip.hosting import Chip, host
+from clnf.chip.updates import PulseRule
 from clnf.chip.spec import ChipSpec, ideal_chip
 from clnf.chip.wiring import overlap_add, windows
 from clnf.core.errors import ConfigError, ShapeError

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from clnf.chip import reference
-from clnf.chip.host import Chip, host
-from clnf.chip.optimizer import PulseRule
+from clnf.chip.hosting import Chip, host
+from clnf.chip.updates import PulseRule
 from clnf.chip.spec import ChipSpec
 from clnf.core.rng import torch_rng
 from clnf.devices import reference as cell_reference
@@ -176,7 +176,7 @@ def test_on_another_device_the_same_lesson_is_learned(noise: str, far: torch.dev
         for tile in layer.tiles:
             live = [v for v in tile.state().values() if isinstance(v, Tensor)]
             assert {value.device for value in live} == {far}
-    other, _ = taught(far, read_noise=noise, verify_tolerance=0.02)
+    other, _ = taught(far, read_noise=noise, verify=Verify(tolerance=0.02))
     assert "hidden" in apart(mine.chip, other.chip, atol=1e-6)
 
 

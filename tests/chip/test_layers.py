@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clnf.chip.analog import AbstractAnalog
-from clnf.chip.host import Chip, host
+from clnf.chip.hosting import Chip, host
 from clnf.chip.spec import ChipSpec, ideal_chip
 from clnf.core.errors import DeviceLimitError, ShapeError
 

@@ -26,8 +26,8 @@ def stored(**spec: object) -> tuple[StoredTile, Bill, float]:
 
 
 def test_verifying_makes_programming_better_and_costs_pulses() -> None:
-    _, once_bill, once = stored(verify_rounds=1)
-    tile, many_bill, many = stored(verify_rounds=20)
+    _, once_bill, once = stored(verify=Verify(rounds=1))
+    tile, many_bill, many = stored(verify=Verify(rounds=20))
     assert many < once / 2.5
     pulses = [b.ledger.total(op="pulse").count for b in (once_bill, many_bill)]
     assert pulses[0] == 2 * TARGET.numel()

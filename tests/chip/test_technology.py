@@ -8,7 +8,7 @@ from torch import nn
 
 from clnf.chip.converters import ConverterKind
 from clnf.chip.floorplan import area, charge_leakage
-from clnf.chip.host import Chip, host
+from clnf.chip.hosting import Chip, host
 from clnf.chip.spec import ChipSpec
 from clnf.chip.technology import Constant, technologies, technology
 from clnf.core.errors import ConfigError, DeviceLimitError

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from clnf.chip.host import host
+from clnf.chip.hosting import host
 from clnf.chip.spec import ChipSpec
 from clnf.continual.adapters import adapter_parameters, attach
 from clnf.continual.fisher import Fisher, FisherParams

@@ -25,12 +25,13 @@ from torch import Tensor, nn
 from clnf.chip import kernels, reference
 from clnf.chip.converters import Converter, column_flaws
 from clnf.chip.crossbar.reading import Circuit, ReadCharges
-from clnf.chip.crossbar.tile import PlasticTile, StoredTile, Tile, partition
+from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.crossbar.partition import partition
 from clnf.chip.kernels import Columns, FlawedColumns
 from clnf.chip.wiring import Spot, Wiring
 from clnf.core.errors import DeviceLimitError
 from clnf.core.rng import fold
-from clnf.devices.soft_bounds import hash_key
+from clnf.devices.draws import hash_key
 
 __all__ = ["AbstractAnalog"]
 
@@ -104,7 +105,7 @@ class AbstractAnalog(nn.Module, ABC):
         spec = circuit.spec
         self.channels = list(partition(wiring.channels, wiring.unit, spec.tile_rows))
         self.columns = list(partition(wiring.columns, 1, spec.tile_columns))
-        self.tiles: list[Tile] = []
+        self.tiles: list[Crossbar] = []
         self.spots: list[Spot] = []
         for part, channels in enumerate(self.channels):
             for group in range(wiring.groups):
@@ -123,23 +124,23 @@ class AbstractAnalog(nn.Module, ABC):
         if plastic:
             scale = spec.plastic_range / ((wiring.channels * wiring.unit) ** 0.5)
             for tile in self.tiles:
-                cast(PlasticTile, tile).scale = scale
+                tile.scale.fill_(scale)
 
     def _converter(self, bits: int) -> Converter:
         spec = self.circuit.spec
         percentile = spec.converters.range_percentile
         return Converter(bits, spec.range_sigma, tracking=self.plastic, percentile=percentile)
 
-    def _tile(self, rows: slice, columns: slice) -> Tile:
+    def _tile(self, rows: slice, columns: slice) -> Crossbar:
         name = f"{self.name}[{rows.start}:{rows.stop},{columns.start}:{columns.stop}]"
-        kind = PlasticTile if self.plastic else StoredTile
-        return kind(name, rows, columns, self.circuit.seed, self.circuit.spec)
+        make = self.circuit.spec.make(plastic=self.plastic)
+        return Crossbar(name, rows, columns, self.circuit.seed, make)
 
     def matrix(self, weight: Tensor) -> Tensor:
         """View a tensor of the weight's shape so that [tile.columns, tile.rows] is a tile's."""
         return self.wiring.matrix(weight)
 
-    def spot(self, tile: Tile) -> Spot:
+    def spot(self, tile: Crossbar) -> Spot:
         """Where a tile of this layer stands."""
         return self.spots[self.tiles.index(tile)]
 
@@ -394,10 +395,10 @@ class AbstractAnalog(nn.Module, ABC):
         """Gradient to the input through the same weights; charged as a read."""
 
     @abstractmethod
-    def unfolded(self, driven: list[Tensor], tile: Tile) -> Tensor:
+    def unfolded(self, driven: list[Tensor], tile: Crossbar) -> Tensor:
         """Row voltages of one tile for each vector, [P, R]."""
 
-    def sensed(self, grad: Tensor, tile: Tile) -> Tensor:
+    def sensed(self, grad: Tensor, tile: Crossbar) -> Tensor:
         """Output gradients at the columns of one tile for each vector, [P, O]."""
         return self.vectors(grad)[:, self.spot(tile).columns]
 

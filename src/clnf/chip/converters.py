@@ -8,7 +8,7 @@ from torch import Tensor
 
 from clnf.core.errors import ConfigError
 from clnf.core.units import quantity
-from clnf.devices.soft_bounds import hash_normals
+from clnf.devices.draws import hash_normals
 
 __all__ = ["Converter", "ConverterKind", "column_flaws"]
 

@@ -19,7 +19,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.crossbar.reading import Circuit
-from clnf.chip.crossbar.tile import Tile
+from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.kernels import Columns, FlawedColumns
 from clnf.chip.wiring import Sizes, Wiring, overlap_add, windows
 from clnf.core.errors import ShapeError
@@ -147,7 +147,7 @@ class AnalogConv(AbstractAnalog):
         )
         return turned
 
-    def unfolded(self, driven: list[Tensor], tile: Tile) -> Tensor:
+    def unfolded(self, driven: list[Tensor], tile: Crossbar) -> Tensor:
         part, group, _ = self.spot(tile)
         image = driven[part].chunk(self.wiring.groups, dim=1)[group]
         if self.dims == 2:  # torch has a faster way for images only
@@ -274,11 +274,11 @@ class AnalogTransposedConv(AbstractAnalog):
         rows = torch.bmm(columns, wired).transpose(0, 1).reshape(vectors, -1)
         return rows.view(shape[0], *shape[2:], shape[1]).movedim(-1, 1)
 
-    def unfolded(self, driven: list[Tensor], tile: Tile) -> Tensor:
+    def unfolded(self, driven: list[Tensor], tile: Crossbar) -> Tensor:
         part, group, _ = self.spot(tile)
         return driven[part].chunk(self.wiring.groups, dim=1)[group]
 
-    def sensed(self, grad: Tensor, tile: Tile) -> Tensor:
+    def sensed(self, grad: Tensor, tile: Crossbar) -> Tensor:
         taps = self._taps(grad, self._shape(grad))
         return taps[:, self.spot(tile).columns]
 

@@ -6,8 +6,8 @@ Both come from the parts of a technology; a part without a published value is na
 from dataclasses import dataclass
 from typing import final
 
-from clnf.chip.crossbar.tile import Tile
-from clnf.chip.host import Chip
+from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.hosting import Chip
 from clnf.chip.technology import Technology
 from clnf.core.ledger import ATTOJOULES_PER_JOULE, PICOSECONDS_PER_SECOND
 from clnf.core.units import quantity
@@ -43,7 +43,7 @@ def area(chip: Chip) -> dict[str, TileArea]:
     return {name: _area(tile, chip.circuit.costs) for name, tile in chip.tiles.items()}
 
 
-def _area(tile: Tile, costs: Technology) -> TileArea:
+def _area(tile: Crossbar, costs: Technology) -> TileArea:
     rows, columns = (s.stop - s.start for s in (tile.rows, tile.columns))
     adcs = columns
     if "columns_per_adc" in costs:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.crossbar.reading import Circuit
-from clnf.chip.crossbar.tile import Tile
+from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.wiring import Wiring
 from clnf.core.errors import ShapeError
 
@@ -60,7 +60,7 @@ class AnalogLinear(AbstractAnalog):
         self.charges.backward(vectors, vectors, self.circuit.ledger)
         return grad @ weight
 
-    def unfolded(self, driven: list[Tensor], tile: Tile) -> Tensor:
+    def unfolded(self, driven: list[Tensor], tile: Crossbar) -> Tensor:
         return self.vectors(driven[self.spot(tile).part])
 
     def outer(self, driven: list[Tensor], grad: Tensor, weight: Tensor) -> Tensor:

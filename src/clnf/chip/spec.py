@@ -1,14 +1,31 @@
 """What kind of chip: one frozen record, and presets that return it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, final
 
 from clnf.chip.converters import ConverterKind
 from clnf.chip.technology import Constant
+from clnf.chip.crossbar.array import Make
+from clnf.chip.crossbar.mapping import Mapping
+from clnf.chip.crossbar.wires import Wires
+from clnf.chip.program import Verify
 from clnf.core.errors import ConfigError
 from clnf.core.units import quantity
+from clnf.devices.cell import Cell, Unknown
+from clnf.devices.families import cell
+from clnf.devices.materials import Material, material
+from clnf.devices.programming import PolynomialError
 
 __all__ = ["ChipSpec", "ideal_chip"]
+
+# Where cells that learn borrow what their own papers do not give.
+_RELATIVES = {
+    "conductance_min_s": "hfo2_1t1r",
+    "conductance_max_s": "hfo2_1t1r",
+    "write_voltage_v": "cmo_hfox",
+    "write_time_s": "hfox_generic",
+    "endurance_cycles": "hfox_generic",
+}
 
 
 @final
@@ -17,8 +34,12 @@ class ChipSpec:
     """Materials, tile size, converters and write rules of a chip.
 
     Attributes:
-        core: catalogue row of the cells that store, written once.
-        plastic: catalogue row of the cells that learn.
+        core: catalogue row of the cells that store, or its name. Where no programming voltage
+            was published 2 V is assumed, which sets programming energy only.
+        plastic: catalogue row of the cells that learn, or its name. What it lacks of window,
+            pulse, endurance and read noise comes from relatives (HfO2 1T1R, CMO/HfOx, generic
+            HfOx, ``plastic_read_noise``), and sets energy, time and life, not learning.
+        relatives: fill in what the rows lack as said above; False leaves it unknown.
         technology: row of ``technology.toml`` for the periphery.
         borrow: another row, for constants that the first one lacks; empty for none.
         supply: constants of your own by name, which come before both rows.
@@ -37,15 +58,16 @@ class ChipSpec:
             papers give none; 1 % is what Wan et al. (Nature 2022) report for other ReRAM.
         dead_cells: include the material's share of dead cells.
         spreads: keep the materials' spreads and programming noise.
-        verify_rounds: largest number of program-and-verify rounds.
-        verify_tolerance: accepted error when programming, as a fraction of full scale.
+        wires: resistances around the cells of a tile; None for none.
+        verify: accepted error when programming, and rounds.
         compute: number format of the simulated products of core tiles; bfloat16 rounds weights
             and sums to 8 bits, below programming noise and half an 8-bit ADC step.
         kernels: use the compiled kernels where they apply (on the CPU); else plain torch.
     """
 
-    core: str = "gst_pcm"
-    plastic: str = "hfo2_array_optimised"
+    core: str | Material = "gst_pcm"
+    plastic: str | Material = "hfo2_array_optimised"
+    relatives: bool = True
     technology: str = "isaac_32nm"
     borrow: str = ""
     supply: tuple[tuple[str, Constant], ...] = ()
@@ -61,16 +83,16 @@ class ChipSpec:
     plastic_read_noise: float = quantity("1", 0.01)
     dead_cells: bool = True
     spreads: bool = True
-    verify_rounds: int = quantity("1", 20)
-    verify_tolerance: float = quantity("1", 0.01)
+    wires: Wires | None = None
+    verify: Verify = Verify()
     compute: Literal["float32", "bfloat16"] = "float32"
     kernels: bool = True
 
     def __post_init__(self) -> None:
-        if min(self.tile_rows, self.tile_columns, self.pairs, self.verify_rounds) < 1:
+        if min(self.tile_rows, self.tile_columns, self.pairs) < 1:
             raise ConfigError(
-                "a chip needs tiles of at least 1 x 1, at least 1 pair and 1 verify round, got "
-                f"{self.tile_rows} x {self.tile_columns}, {self.pairs}, {self.verify_rounds}"
+                "a chip needs tiles of at least 1 x 1 and at least 1 pair, got "
+                f"{self.tile_rows} x {self.tile_columns} and {self.pairs}"
             )
         for name, bits in (("dac_bits", self.dac_bits), ("adc_bits", self.adc_bits)):
             if bits != 0 and not 2 <= bits <= 16:
@@ -85,11 +107,54 @@ class ChipSpec:
                 "flaws of output converters are measured in their codes; got adc_bits 0, give "
                 "2 to 16"
             )
-        if min(self.plastic_range, self.range_sigma, self.verify_tolerance) <= 0:
+        if min(self.plastic_range, self.range_sigma) <= 0:
             raise ConfigError(
-                "plastic_range, range_sigma and verify_tolerance must be positive, got "
-                f"{self.plastic_range}, {self.range_sigma}, {self.verify_tolerance}"
+                "plastic_range and range_sigma must be positive, got "
+                f"{self.plastic_range}, {self.range_sigma}"
             )
+
+    def make(self, *, plastic: bool) -> Make:
+        """What tiles that learn, or that store, are made of."""
+        one = cell(self._plastic_row() if plastic else self._core_row())
+        return Make(
+            cell=one if self.spreads else _without_spreads(one),
+            mapping=Mapping(pairs=self.pairs if plastic else 1),
+            wires=self.wires,
+            noisy=self.read_noise != "off",
+            kernels=self.kernels,
+        )
+
+    def _core_row(self) -> Material:
+        row = material(self.core) if isinstance(self.core, str) else self.core
+        missing = self.relatives and "write_voltage_v" in row.missing
+        return row.supply(write_voltage_v=2.0) if missing else row
+
+    def _plastic_row(self) -> Material:
+        row = material(self.plastic) if isinstance(self.plastic, str) else self.plastic
+        if not self.relatives:
+            return row
+        row = row.borrow(**_RELATIVES)
+        if "read_noise_scale" not in row.values and self.plastic_read_noise:
+            row = row.supply(read_noise_scale=self.plastic_read_noise)
+        return row if self.dead_cells else row.supply(dead_fraction=0.0)
+
+
+def _without_spreads(one: Cell) -> Cell:
+    """The same cell with its mean steps alone: exact programming, no drift, no noise."""
+    off, response = Unknown("switched off: the chip has no spreads"), one.response
+    if not isinstance(response, Unknown):
+        response = replace(
+            response,
+            step_spread=0.0,
+            bias_spread=0.0,
+            bound_max_spread=0.0,
+            bound_min_spread=0.0,
+            cycle_spread=0.0,
+            write_noise=0.0,
+            dead_fraction=0.0,
+        )
+    exact = PolynomialError(coefficients_s=(0.0,), unit_s=1.0)
+    return replace(one, response=response, programming=exact, drift=off)
 
 
 def ideal_chip(*, kernels: bool = True) -> ChipSpec:

@@ -68,7 +68,7 @@ def _draws_alike(device: "torch.device") -> bool:
     """Whether a device does the arithmetic of whole words that draws are made of."""
     import torch
 
-    from clnf.devices.soft_bounds import hash_normals
+    from clnf.devices.draws import hash_normals
 
     here, there = (hash_normals(0, ("trial",), (64,), device=d) for d in ("cpu", device))
     return torch.equal(here, there.cpu())

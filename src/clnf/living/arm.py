@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clnf.chip.host import Chip
+from clnf.chip.hosting import Chip
 from clnf.core.errors import RunError
 from clnf.core.records import Experience, Quality, Source, Verdict
 from clnf.core.units import quantity

@@ -6,8 +6,8 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
-from clnf.chip.host import Chip, host
-from clnf.chip.optimizer import PulseRule
+from clnf.chip.hosting import Chip, host
+from clnf.chip.updates import PulseRule
 from clnf.chip.spec import ChipSpec
 from clnf.continual.adapters import attach
 from clnf.continual.fisher import Fisher, FisherParams

@@ -3,6 +3,7 @@
 Legend: C columns (outputs), R rows (inputs x kernel), M = C R weights, N vectors.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -85,12 +86,15 @@ class Crossbar:
         self.pulsed = not isinstance(make.cell.response, Unknown)
         self.drifts = not isinstance(make.cell.drift, Unknown)
         self.operations, self.events, self.formed = 0, 0, self.pulsed
+        self._spent = 0  # longest trains since windows were last closed
         low, high = make.cell.bounds
         self._per_w = make.mapping.coefficient * 2 / (high - low)
         self._law = make.cell.law() if self.pulsed else torch.empty(0)
         self._tables: list[Tensor] = []
         cells = self._form()
-        self.hidden, self.seen, self.wear = (t.view(self.planes, self.size) for t in cells)
+        self.hidden, self.wear = (t.view(self.planes, self.size) for t in (cells.hidden, cells.wear))
+        noisy = cells.seen is not cells.hidden
+        self.seen = cells.seen.view(self.planes, self.size) if noisy else self.hidden
         drifting = (self.planes, self.size) if self.drifts else (0, 0)
         self.trait, self.born_s = torch.zeros(drifting), torch.zeros(drifting)
         self.fence, self._fenced = torch.ones(self.size), False
@@ -154,6 +158,13 @@ class Crossbar:
         programmed_s = self.cell.conductance_s(self.seen)
         return self.cell.weight(drift.at(programmed_s, self.trait, age_s))
 
+    def relax(self, kept: float) -> None:
+        """Let every state relax towards the lower end of the window: a share ``kept`` stays."""
+        low = self.cell.bounds[0]
+        for tensor in (self.hidden,) if self.seen is self.hidden else (self.hidden, self.seen):
+            tensor.sub_(low).mul_(kept).add_(low)
+        self.events += 1
+
     def conductance_s(self, now_s: float) -> Tensor:
         """Conductance of every cell at a time, S, [planes, C, R]."""
         return self.cell.conductance_s(self.weights_now(now_s)).view(self.planes, *self.shape)
@@ -215,6 +226,15 @@ class Crossbar:
             self._wires = (state, torch.where(now > 0, ratio, torch.zeros_like(ratio)))
         return self._wires[1]
 
+    def read_of(self, state: dict[str, Any], now_s: float) -> Tensor:
+        """Weights that cells would show now had they kept a state of :meth:`state`, [C, R]."""
+        mine = self.seen, self.trait, self.born_s
+        kept = [state.get("seen", state["hidden"]), state["trait"], state["born_s"]]
+        self.seen, self.trait, self.born_s = (t.to(self.wear.device) for t in kept)
+        weight, _ = self.view(now_s)
+        self.seen, self.trait, self.born_s = mine
+        return weight
+
     def column_scale(self) -> Tensor:
         """Weight at full scale of each column, [C]; the unit of the ADC's range."""
         return (self.scale * self.compensation).clamp(min=1e-12)
@@ -224,12 +244,15 @@ class Crossbar:
         self.fence.copy_(mask_CR.reshape(-1))
         self._fenced = bool((self.fence < 1.0).any())
 
-    def pulse(self, train_CR: Tensor, *, fenced: bool = True) -> tuple[int, int, int]:
+    def pulse(
+        self, train_CR: Tensor, *, fenced: bool = True, now_s: float = 0.0
+    ) -> tuple[int, int, int]:
         """Apply signed pulses, [C, R], to the plane whose turn it is.
 
         Args:
             train_CR: positive raises the weight.
             fenced: honour the fence; a roll-back does not.
+            now_s: simulated time, from which pulsed cells drift anew.
 
         Returns:
             Pulses applied, energy in aJ, longest train.
@@ -241,19 +264,20 @@ class Crossbar:
         key = hash_key(self.seed, "pulse", self.operations, words=6)
         self.operations += 1
         job = PulseJob(train, fence, plane * self.size)
-        args = (job, self._cells(plane), self._law, self._tables[plane], key)
-        moved: tuple[int, int, int] = run(
-            pulses.pulse_cells, pulse_reference.pulse_cells, args, compiled=self.make.kernels
+        return self._apply(
+            pulses.pulse_cells, pulse_reference.pulse_cells, job, plane, key, now_s
         )
-        return moved
 
-    def pulse_outer(self, rows_NR: Tensor, columns_NC: Tensor, rate: float) -> tuple[int, int, int]:
+    def pulse_outer(
+        self, rows_NR: Tensor, columns_NC: Tensor, rate: float, *, now_s: float = 0.0
+    ) -> tuple[int, int, int]:
         """Move weights by -rate d x on average, by coincidences of random pulse trains.
 
         Args:
             rows_NR: inputs x of N vectors.
             columns_NC: output gradients d.
             rate: learning rate in weight units; products are cut where a train saturates.
+            now_s: simulated time, from which pulsed cells drift anew.
 
         Returns:
             Pulses applied, energy in aJ, longest sum of coincidences at one cell.
@@ -275,20 +299,67 @@ class Crossbar:
             first=plane * self.size,
         )
         key = hash_key(self.seed, *place, words=6)
-        args = (job, self._cells(plane), self._law, self._tables[plane], key)
-        moved: tuple[int, int, int] = run(
-            trains.pulse_outer, pulse_reference.pulse_outer, args, compiled=self.make.kernels
+        return self._apply(
+            trains.pulse_outer, pulse_reference.pulse_outer, job, plane, key, now_s
         )
+
+    def _apply(
+        self,
+        kernel: Callable[..., Any],
+        plain: Callable[..., Any],
+        job: PulseJob | Trains,
+        plane: int,
+        key: NDArray[np.uint32],
+        now_s: float,
+    ) -> tuple[int, int, int]:
+        """Pulse one plane. A pulsed cell goes on from where it has drifted to, and drifts anew."""
+        cells = Cells(self.hidden[plane], self.seen[plane], self.wear[plane])
+        args = (job, cells, self._law, self._tables[plane], key)
+        if isinstance(self.cell.drift, Unknown):
+            moved: tuple[int, int, int] = run(kernel, plain, args, compiled=self.make.kernels)
+        else:
+            before = [tensor.clone() for tensor in cells]
+            drifted = self.weights_now(now_s)[plane]
+            cells.hidden.add_(drifted - cells.seen)
+            cells.seen.copy_(drifted)
+            moved = run(kernel, plain, args, compiled=self.make.kernels)
+            idle = cells.wear == before[2]
+            for tensor, kept in zip(cells[:2], before[:2], strict=True):
+                tensor.copy_(torch.where(idle, kept, tensor))
+            draw = self.normals("drift", self.operations).view(-1)
+            trait = self.cell.drift.trait(self.cell.conductance_s(cells.seen), draw)
+            self.trait[plane] = torch.where(idle, self.trait[plane], trait)
+            self.born_s[plane] = torch.where(idle, self.born_s[plane], now_s)
+        self._wear_out(plane, moved[2])
         return moved
+
+    def _wear_out(self, plane: int, longest: int) -> None:
+        """Close the windows of worn cells, each time their life is a hundredth shorter."""
+        endurance = self.cell.endurance
+        if isinstance(endurance, Unknown):
+            return
+        self._spent += longest
+        if self._spent * 100 >= endurance.cycles:
+            self._spent = 0
+            self._close_windows()
+
+    def _close_windows(self) -> None:
+        endurance, response = self.cell.endurance, self.cell.response
+        if isinstance(endurance, Unknown) or isinstance(response, Unknown):
+            return
+        key = hash_key(self.seed, "life")
+        for plane in range(self.planes):
+            first, compiled = plane * self.size, self.make.kernels
+            fresh = cell_traits(response, self.size, self.seed, first=first, compiled=compiled)
+            life = endurance.life(self.size, key, first)
+            worn, stuck = self.wear[plane].cpu(), self.hidden[plane].cpu()
+            self._tables[plane] = endurance.wear(fresh, worn, life, stuck).to(self.wear.device)
 
     def _next_plane(self) -> int:
         if not self.pulsed:
             self.cell.need(self.cell.response)
         taught = self.make.mapping.taught
         return taught[self.operations % len(taught)]
-
-    def _cells(self, plane: int) -> Cells:
-        return Cells(self.hidden[plane], self.seen[plane], self.wear[plane])
 
     def _encode(self, value: Tensor, key: NDArray[np.uint32]) -> Tensor:
         # Words of 32 bits; few operations know them off the CPU, so there they are int64.
@@ -299,7 +370,13 @@ class Crossbar:
         return words
 
     def state(self) -> dict[str, Any]:
-        """Tensors and JSON values."""
+        """Tensors and JSON values.
+
+        Windows are closed for it, so that who goes on from here and who resumes stay alike.
+        """
+        if self._spent:
+            self._spent = 0
+            self._close_windows()
         tensors = {name: getattr(self, name) for name in _TENSORS}
         if self.seen is self.hidden:
             del tensors["seen"]
@@ -314,4 +391,5 @@ class Crossbar:
         self.operations, self.events = int(state["operations"]), int(state["events"])
         self.formed = bool(state["formed"])
         self._fenced = bool((self.fence < 1.0).any())
-        self._wires = None
+        self._spent, self._wires = 0, None
+        self._close_windows()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, final
 
-from clnf.chip.crossbar.tile import Tile
+from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.spec import ChipSpec
 from clnf.chip.technology import Technology, technology
 from clnf.chip.wiring import Spot, Wiring
@@ -72,7 +72,7 @@ class ReadCharges:
     """
 
     def __init__(
-        self, tiles: Sequence[Tile], spots: Sequence[Spot], wiring: Wiring, circuit: Circuit
+        self, tiles: Sequence[Crossbar], spots: Sequence[Spot], wiring: Wiring, circuit: Circuit
     ) -> None:
         self.circuit = circuit
         self._forward: list[_Row] = []

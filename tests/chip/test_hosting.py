@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from clnf.chip.convolutions import AnalogConv
-from clnf.chip.host import Chip, host
+from clnf.chip.hosting import Chip, host
 from clnf.chip.layers import AnalogLinear
 from clnf.chip.spec import ChipSpec
 from clnf.core.errors import ConfigError

@@ -9,15 +9,14 @@ from torch import Tensor, nn
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.convolutions import AnalogConv, AnalogTransposedConv
 from clnf.chip.crossbar.reading import Circuit
-from clnf.chip.crossbar.tile import PlasticTile, StoredTile, Tile
+from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.layers import AnalogLinear
-from clnf.chip.optimizer import PulseOptimizer, PulseRule
-from clnf.chip.program import Bill, compensate, write_plastic, write_stored
+from clnf.chip.updates import PulseOptimizer, PulseRule
+from clnf.chip.program import Bill, compensate, write_by_pulses, write_once
 from clnf.chip.spec import ChipSpec
 from clnf.core.errors import ConfigError
 from clnf.core.ledger import Ledger
 from clnf.core.units import quantity
-from clnf.devices.materials import lookup
 
 __all__ = ["Assign", "Chip", "TileWear", "host"]
 
@@ -43,7 +42,7 @@ class TileWear:
         most: pulses of its most worn cell.
         mean: pulses per cell.
         worst: that cell as (plane, column, row).
-        endurance: pulses a cell is expected to survive.
+        endurance: pulses a cell is expected to survive; infinite where that is unknown.
         source: where that figure comes from.
         life_lessons: lessons left to its most worn cell at the mean rate so far; infinite
             while nothing was taught.
@@ -64,7 +63,7 @@ class Chip:
     def __init__(self, layers: dict[str, AbstractAnalog], circuit: Circuit) -> None:
         self.layers = layers
         self.circuit = circuit
-        self._bill = Bill(circuit.ledger, circuit.costs)
+        self.bill = Bill(circuit.ledger, circuit.costs)
 
     @property
     def ledger(self) -> Ledger:
@@ -82,7 +81,7 @@ class Chip:
         return self.circuit.now_s
 
     @property
-    def tiles(self) -> dict[str, Tile]:
+    def tiles(self) -> dict[str, Crossbar]:
         """All tiles by name."""
         return {tile.name: tile for layer in self.layers.values() for tile in layer.tiles}
 
@@ -99,7 +98,7 @@ class Chip:
             flat = layer.weight.detach().flatten(1).clone()
             for tile in layer.tiles:
                 target = flat[tile.columns, tile.rows]
-                write_stored(cast(StoredTile, tile), target, self.clock_s, self._bill)
+                write_once(tile, target, self.clock_s, self.bill, self.spec.verify)
             layer.refresh()
             left = (layer.weight.detach().flatten(1) - flat).square().mean().sqrt()
             errors[name] = float(left / flat.square().mean().sqrt().clamp(min=1e-12))
@@ -113,7 +112,7 @@ class Chip:
             flat = layer.weight.detach().flatten(1)
             for tile in layer.tiles:
                 target = flat[tile.columns, tile.rows]
-                write_plastic(cast(PlasticTile, tile), target, self._bill)
+                write_by_pulses(tile, target, self.bill, self.spec.verify)
             layer.refresh()
 
     def optimizer(
@@ -130,7 +129,7 @@ class Chip:
         wanted = [p for p in params if p.requires_grad]
         plastic = [owners[id(p)] for p in wanted if id(p) in owners]
         digital = [p for p in wanted if id(p) not in owners]
-        return PulseOptimizer(plastic, digital, lr=lr, rule=rule or PulseRule(), bill=self._bill)
+        return PulseOptimizer(plastic, digital, lr=lr, rule=rule or PulseRule(), bill=self.bill)
 
     def noise(self, on: bool) -> None:
         """Switch read noise."""
@@ -144,21 +143,32 @@ class Chip:
         """While on, converters widen their ranges to whatever passes through the module."""
         self.circuit.calibrating = on
 
-    def advance(self, seconds: float) -> None:
-        """Let simulated time pass: stored cells drift."""
-        if not seconds >= 0:
-            raise ConfigError(f"time runs forward; got {seconds} s")
+    def advance(self, seconds: float, *, temperature_k: float | None = None) -> None:
+        """Let simulated time pass: cells drift, and with a temperature also lose their states.
+
+        Args:
+            seconds: >= 0.
+            temperature_k: of the cells meanwhile; None leaves retention out.
+
+        Raises:
+            DeviceLimitError: retention at that temperature is not known; the sentence says why.
+        """
+        if not 0 <= seconds < float("inf"):
+            raise ConfigError(f"time runs forward and ends; got {seconds} s")
+        for tile in self.tiles.values() if temperature_k is not None else ():
+            tile.relax(tile.cell.need(tile.cell.retention).kept(seconds, temperature_k))
         self.circuit.now_s += seconds
         for layer in self.layers.values():
-            if not layer.plastic and all(tile.is_programmed for tile in layer.tiles):
+            moved = temperature_k is not None or any(tile.drifts for tile in layer.tiles)
+            if moved and all(tile.is_programmed for tile in layer.tiles):
                 layer.refresh()
 
     def recalibrate(self, *, per_column: bool = True) -> None:
         """Undo the mean drift of stored cells digitally and let plastic converters settle anew."""
         for layer in self.layers.values():
             for tile in layer.tiles:
-                if isinstance(tile, StoredTile) and tile.is_programmed:
-                    compensate(tile, self.clock_s, self._bill, per_column=per_column)
+                if not layer.plastic and tile.is_programmed:
+                    compensate(tile, self.clock_s, self.bill, per_column=per_column)
             if layer.plastic:
                 for converter in (layer.dac, *layer.adcs):
                     converter.range = 0.0
@@ -179,15 +189,13 @@ class Chip:
             if not layer.plastic:
                 continue
             for tile in layer.tiles:
-                assert isinstance(tile, PlasticTile)
                 prefix = f"{name}/{tile.name}/"
                 before = snapshot[f"{prefix}wear"].to(tile.wear.device)
                 worn = (tile.wear != before).any(0).view(tile.shape)
-                now = tile.seen.clone()
-                tile.seen.copy_(snapshot[f"{prefix}seen"])
-                target, _ = tile.view(self.clock_s)
-                tile.seen.copy_(now)
-                left = write_plastic(tile, target, self._bill, only_CR=worn)
+                own = {k.removeprefix(prefix): v for k, v in snapshot.items() if k.startswith(prefix)}
+                target = tile.read_of(own, self.clock_s)
+                verify = self.spec.verify
+                left = write_by_pulses(tile, target, self.bill, verify, only_CR=worn)
                 total += left**2 * int(worn.sum())
                 count += int(worn.sum())
             layer.refresh()
@@ -210,8 +218,7 @@ class Chip:
             )
         flat = mask.detach().float().flatten(1)
         for tile in layer.tiles:
-            assert isinstance(tile, PlasticTile)
-            tile.fence.copy_(flat[tile.columns, tile.rows].reshape(-1))
+            tile.set_fence(flat[tile.columns, tile.rows])
 
     def wear(self) -> dict[str, TileWear]:
         """Wear of every tile.
@@ -227,8 +234,9 @@ class Chip:
                 pulses[key] = pulses.get(key, 0) + count
         report: dict[str, TileWear] = {}
         for tile in self.tiles.values():
-            row = self.spec.core if isinstance(tile, StoredTile) else self.spec.plastic
-            endurance = lookup("endurance_cycles", row, "hfox_generic")
+            published = tile.cell.material.values.get("endurance_cycles")
+            endurance = published.number if published else float("inf")
+            source = f"{published.source} ({published.material})" if published else "not published"
             worn = tile.wear.reshape(tile.cells_per_weight, -1)
             plane, cell = divmod(int(worn.argmax()), worn.shape[1])
             most = int(worn[plane, cell])
@@ -239,9 +247,9 @@ class Chip:
                 most=most,
                 mean=float(worn.double().mean()),
                 worst=(plane, *divmod(cell, tile.rows.stop - tile.rows.start)),
-                endurance=endurance.number,
-                source=f"{endurance.source} ({endurance.material})",
-                life_lessons=(endurance.number - most) / rate if rate else float("inf"),
+                endurance=endurance,
+                source=source,
+                life_lessons=(endurance - most) / rate if rate else float("inf"),
             )
         return report
 

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from clnf.chip.analog import AbstractAnalog
-from clnf.chip.crossbar.tile import PlasticTile
 from clnf.chip.program import Bill
 from clnf.core.errors import ConfigError
 from clnf.core.ledger import ATTOJOULES_PER_JOULE
@@ -150,7 +149,6 @@ class PulseOptimizer(torch.optim.Optimizer):
         chi.add_(direction, alpha=-lr)
         flat = chi.view(chi.shape[0], -1)
         for tile in layer.tiles:
-            assert isinstance(tile, PlasticTile)
             part = flat[tile.columns, tile.rows]
             eps = tile.weight_step
             due = (part / eps).trunc_().clamp_(-self.rule.longest, self.rule.longest)
@@ -166,7 +164,6 @@ class PulseOptimizer(torch.optim.Optimizer):
         for driven, grad in layer.capture or []:
             columns = layer.vectors(grad)
             for tile in layer.tiles:
-                assert isinstance(tile, PlasticTile)
                 rows = layer.unfolded(driven, tile)
                 pulses = tile.pulse_outer(rows, columns[:, tile.columns], lr)
                 self.bill.pulses(tile, *pulses)

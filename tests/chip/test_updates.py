@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from clnf.chip.crossbar.plastic import PlasticTile
-from clnf.chip.host import Chip, host
-from clnf.chip.optimizer import PulseRule
+from clnf.chip.hosting import Chip, host
+from clnf.chip.updates import PulseRule
 from clnf.chip.spec import ChipSpec
 from clnf.core.errors import ConfigError
 

@@ -1,18 +1,12 @@
 """How a layer is cut into tiles.
 
-A weight is a sum of differential cells on planes; planes with even index count up, odd ones
-down. Columns never interact, so cutting along columns changes only names and counts; cutting
-along rows gives partial sums that are converted one by one and added digitally.
+Columns never interact, so cutting along columns changes only names and counts; cutting along rows
+gives partial sums that are converted one by one and added digitally.
 """
 
 from collections.abc import Iterator
 
-from clnf.chip.crossbar.plastic import PlasticTile
-from clnf.chip.crossbar.stored import StoredTile
-
-__all__ = ["PlasticTile", "StoredTile", "Tile", "partition"]
-
-Tile = StoredTile | PlasticTile
+__all__ = ["partition"]
 
 
 def partition(size: int, unit: int, limit: int) -> Iterator[slice]:

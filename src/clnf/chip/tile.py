@@ -1,0 +1,196 @@
+"""One tile by itself: a material, its converters and its bill, without a network around it."""
+
+from dataclasses import replace
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.hosting import Chip, host
+from clnf.chip.program import Verify, write_by_pulses, write_once
+from clnf.chip.spec import ChipSpec
+from clnf.core.errors import ConfigError, ShapeError
+from clnf.core.ledger import Ledger
+from clnf.devices.cell import Unknown
+from clnf.devices.families import cell
+from clnf.devices.materials import Material
+
+__all__ = ["Tile"]
+
+
+@final
+class Tile:
+    """Cells of one material that hold a matrix of weights.
+
+    Nothing is borrowed: what was not published about the material is left out
+    (:attr:`left_out`), or an error where the tile cannot do without it. Supply it with
+    ``material(name).supply(...)``.
+
+    Args:
+        material: a catalogue row or its name.
+        rows: inputs.
+        cols: outputs.
+        seed: of every cell and every draw.
+        spec: converters, wires, noise and technology; its materials are not looked at.
+        ledger: an existing ledger to charge; None makes one.
+
+    >>> tile = Tile("gst_pcm", 8, 4, seed=1)
+    >>> error = tile.program(torch.linspace(-1, 1, 32).view(8, 4))
+    >>> tile.mvm(torch.ones(2, 8)).shape
+    torch.Size([2, 4])
+    """
+
+    def __init__(
+        self,
+        material: str | Material,
+        rows: int,
+        cols: int,
+        *,
+        seed: int,
+        spec: ChipSpec | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        if min(rows, cols) < 1:
+            raise ConfigError(f"a tile needs at least one row and column, got {rows} x {cols}")
+        self.rows, self.cols = rows, cols
+        plastic = not isinstance(cell(material).response, Unknown)
+        own = replace(
+            spec or ChipSpec(),
+            core=material,
+            plastic=material,
+            relatives=False,
+            tile_rows=rows,
+            tile_columns=cols,
+        )
+        self._layer = nn.Linear(rows, cols, bias=False)
+        self._layer.weight.data.zero_()
+        module = nn.ModuleDict({"tile": self._layer})
+        kind: Any = "plastic" if plastic else "core"
+        self.chip: Chip = host(
+            module, assign=lambda name, leaf: kind, seed=seed, spec=own, ledger=ledger
+        )
+        self._analog = self.chip.layers["tile"]
+
+    @property
+    def cells(self) -> Crossbar:
+        """The cells and their state."""
+        return self._analog.tiles[0]
+
+    @property
+    def ledger(self) -> Ledger:
+        """What everything so far has cost."""
+        return self.chip.ledger
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """What is not known of the material and so not simulated: part -> why."""
+        return self.cells.cell.left_out
+
+    @property
+    def weights(self) -> Tensor:
+        """Weights as the cells hold them now, [rows, cols]."""
+        return self.cells.view(self.chip.clock_s)[0].T
+
+    @property
+    def conductance_s(self) -> Tensor:
+        """Conductance of every cell now, S, [cells per weight, rows, cols]."""
+        return self.cells.conductance_s(self.chip.clock_s).transpose(1, 2)
+
+    @property
+    def wear(self) -> Tensor:
+        """Pulses of every cell so far, [cells per weight, rows, cols]."""
+        return self.cells.wear.view(-1, self.cols, self.rows).transpose(1, 2)
+
+    def program(self, weights: Tensor, *, verify: Verify | None = None) -> float:
+        """Write weights into the cells.
+
+        Cells with a law of steps are pulsed until a read shows the weight; all others take the
+        published error of programming, once unless ``verify`` asks for more rounds.
+
+        Args:
+            weights: [rows, cols]; full scale becomes the largest magnitude, for stored cells
+                the largest of each column.
+            verify: accepted error and rounds.
+
+        Returns:
+            Root-mean-square error left, over the root-mean-square weight.
+
+        Raises:
+            ShapeError: another shape, or values that are not finite.
+            DeviceLimitError: a value this cannot do without was not published.
+        """
+        weights = torch.as_tensor(weights, dtype=torch.float32)
+        if weights.shape != (self.rows, self.cols) or not bool(weights.isfinite().all()):
+            raise ShapeError(
+                f"weights of this tile are finite and [{self.rows}, {self.cols}], got "
+                f"{tuple(weights.shape)}"
+            )
+        target, now_s, bill = weights.T.contiguous(), self.chip.clock_s, self.chip.bill
+        if self._analog.plastic:
+            self.cells.scale.fill_(max(float(target.abs().max()), 1e-12))
+            write_by_pulses(self.cells, target, bill, verify or Verify(), now_s=now_s)
+        else:
+            write_once(self.cells, target, now_s, bill, verify or Verify(rounds=1))
+        self._analog.refresh()
+        error = self.weights.T - target
+        return float(error.square().mean().sqrt() / target.square().mean().sqrt().clamp(min=1e-12))
+
+    @torch.no_grad()
+    def mvm(self, x: Tensor) -> Tensor:
+        """Product of inputs and weights, through converters, noise and wires.
+
+        Args:
+            x: [batch, rows], in the units of the weights' inputs.
+
+        Returns:
+            [batch, cols].
+        """
+        return self._analog(torch.as_tensor(x, dtype=torch.float32))
+
+    def pulse(self, pulses: Tensor) -> int:
+        """Give signed pulses to weights; positive ones raise them.
+
+        Args:
+            pulses: whole numbers, [rows, cols].
+
+        Returns:
+            Pulses given.
+
+        Raises:
+            DeviceLimitError: the material has no law of steps.
+        """
+        self._must_step()
+        given = torch.as_tensor(pulses)
+        if given.shape != (self.rows, self.cols):
+            raise ShapeError(
+                f"pulses of this tile are [{self.rows}, {self.cols}], got {tuple(given.shape)}"
+            )
+        moved = self.cells.pulse(given.T, now_s=self.chip.clock_s)
+        self.chip.bill.pulses(self.cells, *moved)
+        self._analog.refresh()
+        return moved[0]
+
+    def update(self, x: Tensor, gradient: Tensor, *, lr: float) -> int:
+        """Move weights by -lr x^T gradient on average, by random pulse trains.
+
+        Args:
+            x: inputs, [batch, rows].
+            gradient: of the outputs, [batch, cols].
+            lr: learning rate.
+
+        Returns:
+            Pulses given.
+        """
+        self._must_step()
+        moved = self.cells.pulse_outer(x, gradient, lr, now_s=self.chip.clock_s)
+        self.chip.bill.pulses(self.cells, *moved)
+        self._analog.refresh()
+        return moved[0]
+
+    def age(self, seconds: float, *, temperature_k: float | None = None) -> None:
+        """Let time pass; see :meth:`clnf.chip.Chip.advance`."""
+        self.chip.advance(seconds, temperature_k=temperature_k)
+
+    def _must_step(self) -> None:
+        self.cells.cell.need(self.cells.cell.response)
