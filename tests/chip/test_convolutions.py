@@ -202,6 +202,18 @@ def test_a_transposed_convolution_converts_every_tap_of_every_input_position() -
     assert chip.ledger.total(op="routing").count == (4 * rows * 8 + columns * 16) * vectors
 
 
+def test_a_kernel_larger_than_a_tile_is_charged_as_a_stack_of_tiles() -> None:
+    layer, chip = hosted(nn.Conv2d(2, 6, 9), "core", tile_rows=32)
+    chip.ledger.load_state([])
+    with torch.no_grad():
+        layer(torch.randn(1, 2, 9, 12))
+    assert list(chip.tiles) == ["0[0:81,0:6]", "0[81:162,0:6]"]
+    assert chip.ledger.total(op="dac").count == 162 * 4
+    assert chip.ledger.total(op="adc").count == 2 * 3 * 6 * 4
+    # Of six partial sums of each column, all but the first travel.
+    assert chip.ledger.total(op="routing").count == 5 * 6 * 16 * 4 + 2 * 8 * 9 * 12
+
+
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_overlap_add_is_the_adjoint_of_windows(dims: int) -> None:
     rng = torch.Generator().manual_seed(3)

@@ -68,7 +68,9 @@ class ReadCharges:
     Forward: drive the rows, let every cell conduct, convert each column and add it up, once for
     each plane of bits; move 8-bit inputs and 16-bit sums through the buffer. Through the router
     go the inputs, once for each position of the input however many vectors see it, and the
-    16-bit partial sums of all row parts but the first. Backward: rows and columns swap.
+    16-bit partial sums of all row parts but the first. Backward: rows and columns swap. Where the
+    taps of one channel are more than a tile has rows, the tile stands for a stack of tiles, and
+    each of them converts.
     """
 
     def __init__(
@@ -82,11 +84,12 @@ class ReadCharges:
             rows = tile.rows.stop - tile.rows.start
             columns = tile.columns.stop - tile.columns.start
             cells = rows * columns * tile.cells_per_weight
-            inputs = rows // wiring.unit
-            self._zero.append((spot.part, tile.name, columns))
-            self._forward += self._product(tile.name, cells, rows, columns)
-            self._forward.append(self._move(tile.name, 16 * columns * (spot.part > 0), 8 * inputs))
-            self._backward += self._product(tile.name, cells, columns, rows)
+            inputs, stack = rows // wiring.unit, -(-rows // circuit.spec.tile_rows)
+            travelling = columns * (stack - (spot.part == 0))
+            self._zero.append((spot.part, tile.name, columns * stack))
+            self._forward += self._product(tile.name, cells, rows, columns * stack)
+            self._forward.append(self._move(tile.name, 16 * travelling, 8 * inputs))
+            self._backward += self._product(tile.name, cells, columns * stack, rows)
             later = spot.columns.start % wiring.columns > 0
             self._backward.append(self._move(tile.name, 8 * columns, 16 * inputs * later))
 
