@@ -95,12 +95,12 @@ class Chip:
         for name, layer in self.layers.items():
             if layer.plastic:
                 continue
-            flat = layer.weight.detach().flatten(1).clone()
+            flat = layer.matrix(layer.weight.detach()).clone()
             for tile in layer.tiles:
                 target = flat[tile.columns, tile.rows]
                 write_once(tile, target, self.clock_s, self.bill, self.spec.verify)
             layer.refresh()
-            left = (layer.weight.detach().flatten(1) - flat).square().mean().sqrt()
+            left = (layer.matrix(layer.weight.detach()) - flat).square().mean().sqrt()
             errors[name] = float(left / flat.square().mean().sqrt().clamp(min=1e-12))
         return errors
 
@@ -109,7 +109,7 @@ class Chip:
         for layer in self.layers.values():
             if not layer.plastic:
                 continue
-            flat = layer.weight.detach().flatten(1)
+            flat = layer.matrix(layer.weight.detach())
             for tile in layer.tiles:
                 target = flat[tile.columns, tile.rows]
                 write_by_pulses(tile, target, self.bill, self.spec.verify)
@@ -216,7 +216,7 @@ class Chip:
                 f"a fence for {name} needs shape {tuple(layer.weight.shape)} and values in "
                 f"[0, 1], got shape {tuple(mask.shape)}"
             )
-        flat = mask.detach().float().flatten(1)
+        flat = layer.matrix(mask.detach().float())
         for tile in layer.tiles:
             tile.set_fence(flat[tile.columns, tile.rows])
 

@@ -6,6 +6,7 @@ Write-verify is rare and a long row of small passes, so it always runs on the CP
 goes back to where the tile lives. A seed so gives the same cells, bit for bit, on any device.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.technology import Technology
+from clnf.core.errors import ConfigError
 from clnf.core.ledger import ATTOJOULES_PER_JOULE, PICOSECONDS_PER_SECOND, Ledger
 from clnf.core.units import quantity
 from clnf.devices.cell import Unknown
@@ -21,7 +23,6 @@ from clnf.devices.draws import hash_normals, normals_at
 
 __all__ = ["Bill", "Verify", "compensate", "write_by_pulses", "write_once"]
 
-_LONGEST_TRAIN = 31
 _VERIFY_S = 1e-6  # after the pulse, when the verifying read comes
 _CPU = torch.device("cpu")
 
@@ -34,10 +35,19 @@ class Verify:
     Attributes:
         tolerance: accepted error, as a share of full scale.
         rounds: largest number of program-and-verify rounds.
+        longest: most pulses to one cell in a round.
     """
 
     tolerance: float = quantity("1", 0.01)
     rounds: int = quantity("1", 20)
+    longest: int = quantity("1", 1023)
+
+    def __post_init__(self) -> None:
+        if not (self.tolerance > 0 and self.rounds >= 1 and 1 <= self.longest <= 32767):
+            raise ConfigError(
+                "verifying needs a tolerance above 0, at least 1 round and trains of 1 to 32767 "
+                f"pulses, got {self.tolerance}, {self.rounds}, {self.longest}"
+            )
 
 
 @final
@@ -160,7 +170,8 @@ def write_by_pulses(
 ) -> float:
     """Bring weights to a target by pulses, closing the loop on the weight read back.
 
-    The verifying read sees the summed current of a weight's cells, as a column read does.
+    The verifying read sees the summed current of a weight's cells, as a column read does. What
+    one pulse moves is learned on the way, weight by weight.
 
     Args:
         tile: pulsed in place.
@@ -179,20 +190,46 @@ def write_by_pulses(
     target = torch.minimum(torch.maximum(target_CR, -full), full)
     allowed = torch.ones_like(target, dtype=torch.bool) if only_CR is None else only_CR.cpu()
     pending = allowed.clone()
+    step, before, given = torch.full_like(target, tile.weight_step), None, torch.zeros_like(target)
     for _ in range(verify.rounds):
         weight, variance = tile.view(now_s)
-        noise = tile.normals("verify", tile.operations)
+        read = weight + variance.sqrt() * tile.normals("verify", tile.operations)
         bill.verify(tile, int(pending.sum()))
-        error = target - (weight + variance.sqrt() * noise)
+        error = target - read
         pending &= error.abs() > verify.tolerance * full
         if not pending.any():
             break
-        train = (error / tile.weight_step).round().clamp(-_LONGEST_TRAIN, _LONGEST_TRAIN)
-        train = torch.where(train == 0, error.sign(), train) * pending
-        bill.pulses(tile, *tile.pulse(train, fenced=False))
+        if before is not None:
+            step = _learned(step, (read - before).abs(), given, tile.weight_step)
+        before, given = read, _wanted(error / step, error) * pending
+        for train in _shares(given, len(tile.make.mapping.taught), verify.longest):
+            bill.pulses(tile, *tile.pulse(train, fenced=False, now_s=now_s))
     left = ((tile.view(now_s)[0] - target_CR) / full)[allowed]
     tile.move(home)
     return float(left.square().mean().sqrt()) if left.numel() else 0.0
+
+
+def _wanted(steps: Tensor, error: Tensor) -> Tensor:
+    """Whole pulses against an error, at least one."""
+    whole = steps.round()
+    return torch.where(whole == 0, error.sign(), whole)
+
+
+def _learned(step: Tensor, moved: Tensor, given: Tensor, typical: float) -> Tensor:
+    """What a pulse moves this weight by, corrected half-way by what the last train did."""
+    seen = moved / given.abs().clamp(min=1.0)
+    better = ((step + seen) / 2).clamp(typical / 8, typical * 64)
+    return torch.where(given != 0, better, step)
+
+
+def _shares(wanted: Tensor, planes: int, longest: int) -> Iterator[Tensor]:
+    """Trains for the planes that are taught: even shares, what is left on the first."""
+    shared = (wanted / planes).trunc()
+    rest = wanted - shared * planes
+    for plane in range(planes):
+        train = (shared + (rest if plane == 0 else 0)).clamp(-longest, longest)
+        if plane == 0 or bool(train.any()):
+            yield train
 
 
 @torch.no_grad()

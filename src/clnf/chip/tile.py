@@ -32,7 +32,8 @@ class Tile:
         rows: inputs.
         cols: outputs.
         seed: of every cell and every draw.
-        spec: converters, wires, noise and technology; its materials are not looked at.
+        spec: converters, wires, noise and technology, without a look at its materials; one pair
+            of cells a weight where it is not given.
         ledger: an existing ledger to charge; None makes one.
 
     >>> tile = Tile("gst_pcm", 8, 4, seed=1)
@@ -56,7 +57,7 @@ class Tile:
         self.rows, self.cols = rows, cols
         plastic = not isinstance(cell(material).response, Unknown)
         own = replace(
-            spec or ChipSpec(),
+            spec or ChipSpec(pairs=1),
             core=material,
             plastic=material,
             relatives=False,

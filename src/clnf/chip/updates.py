@@ -147,7 +147,7 @@ class PulseOptimizer(torch.optim.Optimizer):
             state["chi"] = torch.zeros_like(parameter)
         chi = state["chi"]
         chi.add_(direction, alpha=-lr)
-        flat = chi.view(chi.shape[0], -1)
+        flat = layer.matrix(chi)
         for tile in layer.tiles:
             part = flat[tile.columns, tile.rows]
             eps = tile.weight_step
@@ -162,10 +162,9 @@ class PulseOptimizer(torch.optim.Optimizer):
 
     def _pulse_outer(self, layer: AbstractAnalog, lr: float) -> None:
         for driven, grad in layer.capture or []:
-            columns = layer.vectors(grad)
             for tile in layer.tiles:
                 rows = layer.unfolded(driven, tile)
-                pulses = tile.pulse_outer(rows, columns[:, tile.columns], lr)
+                pulses = tile.pulse_outer(rows, layer.sensed(grad, tile), lr)
                 self.bill.pulses(tile, *pulses)
         layer.capture = []
         layer.refresh()

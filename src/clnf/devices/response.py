@@ -144,6 +144,13 @@ class Response:
         return pulse_reference.step_at(weight, torch.tensor(up), cell, self.law())
 
     @property
+    def typical_step(self) -> float:
+        """Mean step in the middle of the range, both directions averaged."""
+        middle = torch.tensor((self.bound_min + self.bound_max) / 2)
+        both = [float(self.mean_step(middle, up=up)) for up in (True, False)]
+        return sum(both) / 2
+
+    @property
     def states(self) -> float:
         """Mean steps over the range, both directions averaged: not a count of pulses."""
         return (self.bound_max - self.bound_min) / self.step

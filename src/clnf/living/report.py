@@ -28,6 +28,8 @@ _WORK = {
     "adc": "output converters",
     "shift_add": "adding up partial sums",
     "buffer": "moving numbers",
+    "routing": "moving numbers between tiles",
+    "leakage": "leakage",
     "pulse": "write pulses",
     "verify": "reads that check a write",
     "digital": "digital logic",

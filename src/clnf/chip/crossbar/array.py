@@ -89,6 +89,8 @@ class Crossbar:
         self._spent = 0  # longest trains since windows were last closed
         low, high = make.cell.bounds
         self._per_w = make.mapping.coefficient * 2 / (high - low)
+        pulsed = make.cell.response
+        self._step = 0.0 if isinstance(pulsed, Unknown) else pulsed.typical_step
         self._law = make.cell.law() if self.pulsed else torch.empty(0)
         self._tables: list[Tensor] = []
         cells = self._form()
@@ -139,9 +141,9 @@ class Crossbar:
 
     @property
     def weight_step(self) -> float:
-        """Mean change of a weight by one pulse near zero, in weight units of the first column."""
-        step = self.cell.need(self.cell.response).step
-        return float(self.scale[0]) * step * self._per_w
+        """Mean change of a weight by one pulse in the middle of its range, in weight units."""
+        self.cell.need(self.cell.response)
+        return float(self.scale[0]) * self._step * self._per_w
 
     def normals(self, *place: str | int, planes: int = 0) -> Tensor:
         """Standard normals of a place: [planes, M], or [C, R] where ``planes`` is 0."""
