@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.converters import ConverterKind, column_flaws
 from clnf.chip.hosting import Chip, host
-from clnf.chip.updates import PulseRule
 from clnf.chip.spec import ChipSpec, ideal_chip
+from clnf.chip.updates import PulseRule
 from clnf.chip.wiring import overlap_add, windows
 from clnf.core.errors import ConfigError, ShapeError
 from clnf.core.rng import fold

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from clnf.chip import reference
 from clnf.chip.hosting import Chip, host
-from clnf.chip.updates import PulseRule
+from clnf.chip.program import Verify
 from clnf.chip.spec import ChipSpec
+from clnf.chip.updates import PulseRule
 from clnf.core.rng import torch_rng
-from clnf.devices import reference as cell_reference
+from clnf.devices import pulse_reference
 
 CPU = torch.device("cpu")
 STOCHASTIC = PulseRule(mode="stochastic")
@@ -140,11 +141,11 @@ def _round_down(x: Tensor, power: Tensor, dac: Tensor, out: Tensor, *rest: Any) 
     return peak
 
 
-PULSE, DRIVE = cell_reference.pulse_cells, reference.drive
+PULSE, DRIVE = pulse_reference.pulse_cells, reference.drive
 FAULTS: list[tuple[Any, str, Callable[..., Any], str]] = [
-    (cell_reference, "pulse_cells", _forget_wear, "wear"),
-    (cell_reference, "pulse_cells", _no_fence, "ledger"),
-    (cell_reference, "pulse_cells", _other_draw, "hidden"),
+    (pulse_reference, "pulse_cells", _forget_wear, "wear"),
+    (pulse_reference, "pulse_cells", _no_fence, "ledger"),
+    (pulse_reference, "pulse_cells", _other_draw, "hidden"),
     (reference, "drive", _round_down, "hidden"),
 ]
 

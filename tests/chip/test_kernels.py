@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clnf.chip import kernels, reference
 from clnf.chip.kernels import Columns, FlawedColumns
-from clnf.devices.soft_bounds import hash_key
+from clnf.devices.draws import hash_key
 
 P, C = 500, 37
 

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from clnf.chip.crossbar.plastic import PlasticTile
-from clnf.chip.crossbar.stored import StoredTile
-from clnf.chip.program import Bill, compensate, write_plastic, write_stored
+from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.program import Bill, Verify, compensate, write_by_pulses, write_once
 from clnf.chip.spec import ChipSpec
 from clnf.chip.technology import technology
 from clnf.core.ledger import Ledger
@@ -19,15 +18,16 @@ def bill() -> Bill:
     return Bill(Ledger(), technology("isaac_32nm", 8))
 
 
-def stored(**spec: object) -> tuple[StoredTile, Bill, float]:
-    tile = StoredTile("t", slice(0, 60), slice(0, 40), 4, ChipSpec(**spec))  # type: ignore[arg-type]
+def stored(rounds: int = 20, **spec: object) -> tuple[Crossbar, Bill, float]:
+    make = ChipSpec(**spec).make(plastic=False)  # type: ignore[arg-type]
+    tile = Crossbar("t", slice(0, 60), slice(0, 40), 4, make)
     account = bill()
-    return tile, account, write_stored(tile, TARGET, 0.0, account)
+    return tile, account, write_once(tile, TARGET, 0.0, account, Verify(rounds=rounds))
 
 
 def test_verifying_makes_programming_better_and_costs_pulses() -> None:
-    _, once_bill, once = stored(verify=Verify(rounds=1))
-    tile, many_bill, many = stored(verify=Verify(rounds=20))
+    _, once_bill, once = stored(1)
+    tile, many_bill, many = stored(20)
     assert many < once / 2.5
     pulses = [b.ledger.total(op="pulse").count for b in (once_bill, many_bill)]
     assert pulses[0] == 2 * TARGET.numel()
@@ -57,16 +57,16 @@ def test_drift_shrinks_weights_and_compensation_brings_their_level_back() -> Non
     assert float((columns - 1).abs().max()) < 0.25
 
 
-def plastic(**spec: object) -> PlasticTile:
-    tile = PlasticTile("p", slice(0, 60), slice(0, 40), 4, ChipSpec(**spec))  # type: ignore[arg-type]
-    tile.scale = 0.4
+def plastic() -> Crossbar:
+    tile = Crossbar("p", slice(0, 60), slice(0, 40), 4, ChipSpec().make(plastic=True))
+    tile.scale.fill_(0.4)
     return tile
 
 
 def test_plastic_weights_reach_their_target_by_pulses() -> None:
     tile, account = plastic(), bill()
-    start = float((tile.view(0.0)[0] - TARGET).square().mean().sqrt() / tile.scale)
-    left = write_plastic(tile, TARGET, account)
+    start = float((tile.view(0.0)[0] - TARGET).square().mean().sqrt() / 0.4)
+    left = write_by_pulses(tile, TARGET, account, Verify())
     assert left < start / 3
     assert account.ledger.total(op="pulse").count == int(tile.wear.sum()) > 0
     assert account.ledger.total(op="verify").count >= TARGET.numel()
@@ -76,7 +76,7 @@ def test_only_chosen_weights_are_pulsed() -> None:
     tile, only = plastic(), torch.zeros(40, 60, dtype=torch.bool)
     only[:, ::2] = True
     before = tile.seen.clone()
-    write_plastic(tile, TARGET, bill(), only_CR=only)
+    write_by_pulses(tile, TARGET, bill(), Verify(), only_CR=only)
     touched = (tile.seen != before).any(0).view(40, 60)
     assert not bool(touched[~only].any())
     assert float(touched[only].float().mean()) > 0.5

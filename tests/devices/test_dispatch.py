@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from clnf.devices import kernels, reference
+from clnf.devices import kernels, pulse_reference, pulses
 from clnf.devices.dispatch import run
-from clnf.devices.kernels import Cells, PulseJob
-from clnf.devices.soft_bounds import SoftBounds, fresh_cells, hash_key, hash_normals
+from clnf.devices.draws import hash_key, hash_normals
+from clnf.devices.families import cell
+from clnf.devices.pulses import Cells, PulseJob
+from clnf.devices.response import cell_traits, fresh_cells
 
-LAW = SoftBounds.of("hfo2_array_optimised")
+OPTIMISED = cell("hfo2_array_optimised")
+LAW = OPTIMISED.need(OPTIMISED.response)
 
 
 def kernel(*args: Any) -> tuple[str, tuple[Any, ...]]:
@@ -55,14 +58,18 @@ def test_draws_are_the_same_bits_everywhere(far: torch.device) -> None:
 
 def test_cells_are_pulsed_alike_everywhere(far: torch.device) -> None:
     rng = torch.Generator().manual_seed(1)
-    pulses = torch.randint(-9, 10, (5_000,), generator=rng).to(torch.int16)
+    train = torch.randint(-9, 10, (5_000,), generator=rng).to(torch.int16)
     fence = torch.rand(5_000, generator=rng).mul(1.5).clamp(max=1.0)
-    keys = hash_key(3, "traits", words=8), hash_key(3, "op", words=6)
+    table, key = cell_traits(LAW, 5_000, 3), hash_key(3, "op", words=6)
     results = []
     for device in ("cpu", far):
-        cells = Cells(*(t.to(device) for t in fresh_cells(LAW, 5_000, 3)))
-        job = PulseJob(pulses.to(device), fence.to(device), 0)
-        done = run(kernels.pulse_cells, reference.pulse_cells, (job, cells, LAW.law(), *keys))
+        cells = Cells(*(t.to(device) for t in fresh_cells(LAW, table, 3)))
+        job = PulseJob(train.to(device), fence.to(device), 0)
+        done = run(
+            pulses.pulse_cells,
+            pulse_reference.pulse_cells,
+            (job, cells, LAW.law(), table.to(device), key),
+        )
         results.append((done, *(t.cpu() for t in cells)))
     (done, hidden, seen, wear), (done2, hidden2, seen2, wear2) = results
     assert done == done2
@@ -70,7 +77,7 @@ def test_cells_are_pulsed_alike_everywhere(far: torch.device) -> None:
     # A root may be off by its last bit where it cannot be taken in double precision.
     assert torch.allclose(hidden, hidden2, rtol=0, atol=3e-7)
     assert torch.allclose(seen, seen2, rtol=0, atol=3e-7)
-    assert not torch.equal(hidden, fresh_cells(LAW, 5_000, 3).hidden)
+    assert not torch.equal(hidden, fresh_cells(LAW, table, 3).hidden)
 
 
 def test_the_other_device_is_strict(far: torch.device) -> None:

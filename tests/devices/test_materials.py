@@ -28,7 +28,8 @@ ROWS = {
 
 def test_every_row_of_the_literature_list_is_there_and_every_family_has_one() -> None:
     assert set(materials()) == ROWS
-    assert {material(name).family for name in materials()} == set(FAMILIES)
+    # Nobody published what a user will fit.
+    assert {material(name).family for name in materials()} == set(FAMILIES) - {"fitted"}
 
 
 def test_every_value_names_unit_and_source() -> None:

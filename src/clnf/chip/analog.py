@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clnf.chip import kernels, reference
+from clnf.chip.circuit import Circuit, ReadCharges
 from clnf.chip.converters import Converter, column_flaws
-from clnf.chip.crossbar.reading import Circuit, ReadCharges
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.crossbar.partition import partition
 from clnf.chip.kernels import Columns, FlawedColumns

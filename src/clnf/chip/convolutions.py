@@ -18,7 +18,7 @@ from torch.nn import grad as conv_gradients
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from clnf.chip.analog import AbstractAnalog
-from clnf.chip.crossbar.reading import Circuit
+from clnf.chip.circuit import Circuit
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.kernels import Columns, FlawedColumns
 from clnf.chip.wiring import Sizes, Wiring, overlap_add, windows

@@ -7,13 +7,13 @@ from typing import Any, Literal, cast, final
 from torch import Tensor, nn
 
 from clnf.chip.analog import AbstractAnalog
+from clnf.chip.circuit import Circuit
 from clnf.chip.convolutions import AnalogConv, AnalogTransposedConv
-from clnf.chip.crossbar.reading import Circuit
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.layers import AnalogLinear
-from clnf.chip.updates import PulseOptimizer, PulseRule
 from clnf.chip.program import Bill, compensate, write_by_pulses, write_once
 from clnf.chip.spec import ChipSpec
+from clnf.chip.updates import PulseOptimizer, PulseRule
 from clnf.core.errors import ConfigError
 from clnf.core.ledger import Ledger
 from clnf.core.units import quantity
@@ -192,7 +192,9 @@ class Chip:
                 prefix = f"{name}/{tile.name}/"
                 before = snapshot[f"{prefix}wear"].to(tile.wear.device)
                 worn = (tile.wear != before).any(0).view(tile.shape)
-                own = {k.removeprefix(prefix): v for k, v in snapshot.items() if k.startswith(prefix)}
+                own = {
+                    k.removeprefix(prefix): v for k, v in snapshot.items() if k.startswith(prefix)
+                }
                 target = tile.read_of(own, self.clock_s)
                 verify = self.spec.verify
                 left = write_by_pulses(tile, target, self.bill, verify, only_CR=worn)
@@ -268,9 +270,11 @@ class Chip:
         self.ledger.load_state(state["ledger"])
         self.ledger.lesson = state["lesson"]
         for name, layer in self.layers.items():
-            prefix = f"{name}/"
-            own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-            layer.load_state(own)
+            layer.load_state(_below(state, f"{name}/"))
+
+
+def _below(state: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
 def _kept(value: Any) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clnf.chip.analog import AbstractAnalog
-from clnf.chip.crossbar.reading import Circuit
+from clnf.chip.circuit import Circuit
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.wiring import Wiring
 from clnf.core.errors import ShapeError

@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 from typing import Literal, final
 
 from clnf.chip.converters import ConverterKind
-from clnf.chip.technology import Constant
 from clnf.chip.crossbar.array import Make
 from clnf.chip.crossbar.mapping import Mapping
 from clnf.chip.crossbar.wires import Wires
 from clnf.chip.program import Verify
+from clnf.chip.technology import Constant
 from clnf.core.errors import ConfigError
 from clnf.core.units import quantity
 from clnf.devices.cell import Cell, Unknown

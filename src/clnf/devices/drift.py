@@ -39,7 +39,7 @@ class Drift(Protocol):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class PowerDrift:
+class PowerDrift(Drift):
     """G(t) = G_prog ((t + t0) / t0)^-nu, nu = |mu(g) + sigma(g) xi| once per programming.
 
     mu and sigma are clip(slope ln g + offset, low, high) of the programmed g = G / Gmax, with a
@@ -73,7 +73,7 @@ class PowerDrift:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class LogDrift:
+class LogDrift(Drift):
     """G(t) = max(G_prog + mean ln(t/s) + (slope ln(t/s) + offset) xi, 0) from one second on.
 
     xi is drawn once per programming. Before one second nothing has moved.
@@ -101,7 +101,7 @@ class LogDrift:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class RelaxationDrift:
+class RelaxationDrift(Drift):
     """Spread that grows after programming, known at a few ages only.
 
         G(t) = max(G_prog + sqrt(sigma(t)^2 - sigma(first)^2) xi, 0)
@@ -138,7 +138,7 @@ class RelaxationDrift:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class LeakDrift:
+class LeakDrift(Drift):
     """A charge that leaks: G(t) = rest + (G_prog - rest) exp(-t / tau), tau = tau0 (1 + s xi).
 
     Attributes:

@@ -124,7 +124,7 @@ class Material:
         """
         found = {k: material(name).get(k) for k, name in rows.items() if k not in self.values}
         missing = tuple(key for key in self.missing if key not in found)
-        return replace(self, values=self.values | found, missing=missing)
+        return replace(self, values={**self.values, **found}, missing=missing)
 
     def supply(self, **values: float | tuple[float, ...]) -> "Material":
         """The material with values of your own, in SI units, added or put in place of others.

@@ -63,7 +63,7 @@ def _growth(time_s: float, read_time_s: float) -> float:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class PowerNoise:
+class PowerNoise(ReadNoise):
     """sigma = G min(q / g^p, cap) sqrt(ln((t + tr) / (2 tr))), g the programmed G / Gmax.
 
     Source: Nandakumar et al., ICECS 2019.
@@ -83,7 +83,7 @@ class PowerNoise:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class PiecewiseNoise:
+class PiecewiseNoise(ReadNoise):
     """sigma = G Q(g) sqrt(ln((t + tr) / (2 tr))), Q piecewise in the programmed g = G / Gmax.
 
     Source: Le Gallo et al., Nat. Electron. 2023.
@@ -103,7 +103,7 @@ class PiecewiseNoise:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class LevelNoise:
+class LevelNoise(ReadNoise):
     """sigma = K log10(G / 1 uS) sqrt(ln((t + tr) / (2 tr))), at least 0; meant for 10 to 100 uS.
 
     Source: Falcone et al., arXiv 2502.04524.
@@ -119,7 +119,7 @@ class LevelNoise:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class RelativeNoise:
+class RelativeNoise(ReadNoise):
     """sigma = fraction G."""
 
     fraction: float = quantity("1")
@@ -130,7 +130,7 @@ class RelativeNoise:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class SaturatingNoise:
+class SaturatingNoise(ReadNoise):
     """sigma = height (1 - exp(-G / scale)).
 
     Source: Agrawal et al., IEDM 2022.

@@ -127,12 +127,14 @@ def _steps(row: Material) -> dict[str, float]:
 def linear_response(row: Material) -> Response:
     """Steps that fall linearly towards the bound."""
     up, down = row.get("slope_up").number, row.get("slope_down").number
-    return Response(shape_up=up, shape_down=down, **_steps(row), **_spreads(row))
+    steps = _steps(row)
+    return Response(kind="linear", shape_up=up, shape_down=down, **steps, **_spreads(row))
 
 
 def soft_response(row: Material) -> Response:
     """Steps that fall linearly to nothing at the bound."""
-    return Response(shape_up=1.0, shape_down=1.0, **_steps(row), **_spreads(row))
+    steps = _steps(row)
+    return Response(kind="linear", shape_up=1.0, shape_down=1.0, **steps, **_spreads(row))
 
 
 def exponential_response(row: Material) -> Response:

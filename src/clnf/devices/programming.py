@@ -35,7 +35,7 @@ class ProgrammingError(Protocol):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class PolynomialError:
+class PolynomialError(ProgrammingError):
     """sigma = sum of c_k (G / unit)^k, at least 0.
 
     Attributes:
@@ -56,7 +56,7 @@ class PolynomialError:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class SaturatingError:
+class SaturatingError(ProgrammingError):
     """sigma = height (1 - exp(-G / scale)).
 
     Attributes:

@@ -75,14 +75,17 @@ def _pulse(w: Tensor, n: Tensor, cell: Cell, law: Tensor, draw: Tensor) -> Tenso
         moved = _linear(w, size, up, cell, law, draw)
         w = torch.where(up, w + moved, w - moved)
         return torch.minimum(torch.maximum(w, lower), upper)
-    at, variance = w, torch.zeros_like(w)
+    at, variance, step = w, torch.zeros_like(w), step_at(w, up, cell, law)
     for pulse in range(int(size.max())):
         more = size > pulse
-        step = step_at(at, up, cell, law)
         moved = torch.where(up, at + step, at - step)
         moved = torch.minimum(torch.maximum(moved, lower), upper)
+        after = step_at(moved, up, cell, law)
+        ratio = torch.where(step > 0, after / step, torch.zeros_like(step))
+        strayed = variance * (ratio * ratio) + step * step
         at = torch.where(more, moved, at)
-        variance = torch.where(more, variance + step * step, variance)
+        variance = torch.where(more, strayed, variance)
+        step = torch.where(more, after, step)
     w = at + law[pulses.CYCLE] * (root(variance) * draw)
     return torch.minimum(torch.maximum(w, lower), upper)
 

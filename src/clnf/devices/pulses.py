@@ -134,7 +134,7 @@ def pulse_cell(
     Linear steps: with a the part of the way to where steps vanish that one pulse covers, that
     way shrinks by (1 - a - a c xi) each pulse; its mean (1-a)^n and its second moment
     ((1-a)^2 + a^2 c^2)^n are exact away from the clip. Other steps: the mean path step by step,
-    and the spread c of each step carried to the end as it is.
+    and what one step strays carried along it to first order, by the ratio of steps.
     """
     up = n > 0
     step_up, step_down, upper, lower = cell
@@ -158,12 +158,14 @@ def pulse_cell(
         moved = step * (total + np.sqrt(variance) * draw)
         w = w + moved if up else w - moved
         return min(max(w, lower), upper)
-    at = w
+    at, size = w, step_at(w, up, cell, law)
     for _ in range(abs(n)):
-        size = step_at(at, up, cell, law)
         at = at + size if up else at - size
         at = min(max(at, lower), upper)
-        variance = variance + size * size
+        after = step_at(at, up, cell, law)
+        ratio = after / size if size > _F(0.0) else _F(0.0)
+        variance = variance * (ratio * ratio) + size * size
+        size = after
     w = at + law[CYCLE] * (np.sqrt(variance) * draw)
     return min(max(w, lower), upper)
 

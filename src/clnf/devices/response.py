@@ -140,8 +140,8 @@ class Response:
     def mean_step(self, weight: Tensor, *, up: bool) -> Tensor:
         """Mean step of a typical cell from weights [...], before the clip."""
         mean = (self.step_up, self.step_down, self.bound_max, self.bound_min)
-        cell = tuple(torch.tensor(v, dtype=weight.dtype) for v in mean)
-        return pulse_reference.step_at(weight, torch.tensor(up), cell, self.law())
+        a, b, c, d = (torch.tensor(v, dtype=weight.dtype) for v in mean)
+        return pulse_reference.step_at(weight, torch.tensor(up), (a, b, c, d), self.law())
 
     @property
     def typical_step(self) -> float:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from clnf.chip.hosting import Chip, host
-from clnf.chip.updates import PulseRule
 from clnf.chip.spec import ChipSpec
+from clnf.chip.updates import PulseRule
 from clnf.continual.adapters import attach
 from clnf.continual.fisher import Fisher, FisherParams
 from clnf.continual.guards.ewc import EWC, EWCParams

@@ -94,7 +94,9 @@ class Crossbar:
         self._law = make.cell.law() if self.pulsed else torch.empty(0)
         self._tables: list[Tensor] = []
         cells = self._form()
-        self.hidden, self.wear = (t.view(self.planes, self.size) for t in (cells.hidden, cells.wear))
+        self.hidden, self.wear = (
+            t.view(self.planes, self.size) for t in (cells.hidden, cells.wear)
+        )
         noisy = cells.seen is not cells.hidden
         self.seen = cells.seen.view(self.planes, self.size) if noisy else self.hidden
         drifting = (self.planes, self.size) if self.drifts else (0, 0)
@@ -152,7 +154,7 @@ class Crossbar:
         return hash_normals(self.seed, place, shape, device=device, compiled=compiled)
 
     def weights_now(self, now_s: float) -> Tensor:
-        """w of every cell at a time, drifted, [planes, M]."""
+        """W of every cell at a time, drifted, [planes, M]."""
         if not self.drifts or not self.formed:
             return self.seen
         drift = self.cell.need(self.cell.drift)
@@ -266,9 +268,7 @@ class Crossbar:
         key = hash_key(self.seed, "pulse", self.operations, words=6)
         self.operations += 1
         job = PulseJob(train, fence, plane * self.size)
-        return self._apply(
-            pulses.pulse_cells, pulse_reference.pulse_cells, job, plane, key, now_s
-        )
+        return self._apply(pulses.pulse_cells, pulse_reference.pulse_cells, job, plane, key, now_s)
 
     def pulse_outer(
         self, rows_NR: Tensor, columns_NC: Tensor, rate: float, *, now_s: float = 0.0
@@ -301,9 +301,7 @@ class Crossbar:
             first=plane * self.size,
         )
         key = hash_key(self.seed, *place, words=6)
-        return self._apply(
-            trains.pulse_outer, pulse_reference.pulse_outer, job, plane, key, now_s
-        )
+        return self._apply(trains.pulse_outer, pulse_reference.pulse_outer, job, plane, key, now_s)
 
     def _apply(
         self,

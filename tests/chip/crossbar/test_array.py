@@ -5,9 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clnf.chip.crossbar.plastic import PlasticTile
-from clnf.chip.crossbar.stored import StoredTile
-from clnf.chip.crossbar.tile import partition
+from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.crossbar.partition import partition
 from clnf.chip.spec import ChipSpec
 
 SPEC = ChipSpec(pairs=2)
@@ -22,8 +21,9 @@ def test_a_partition_covers_all_lines_once_within_the_limit(
     assert all((p.stop - p.start) * unit <= max(limit, unit) for p in parts)
 
 
-def plastic(**spec: object) -> PlasticTile:
-    return PlasticTile("t", slice(0, 30), slice(0, 20), 4, ChipSpec(pairs=2, **spec))  # type: ignore[arg-type]
+def plastic(**spec: object) -> Crossbar:
+    make = ChipSpec(pairs=2, **spec).make(plastic=True)  # type: ignore[arg-type]
+    return Crossbar("t", slice(0, 30), slice(0, 20), 4, make)
 
 
 def test_pulses_go_round_the_planes_with_alternating_sign() -> None:
@@ -70,6 +70,6 @@ def test_outer_product_moves_weights_down_the_gradient(kernels: bool) -> None:
 
 
 def test_stored_tile_starts_empty() -> None:
-    tile = StoredTile("t", slice(0, 3), slice(0, 2), 4, SPEC)
+    tile = Crossbar("t", slice(0, 3), slice(0, 2), 4, SPEC.make(plastic=False))
     assert not tile.is_programmed
     assert float(tile.view(0.0)[0].abs().sum()) == 0.0
