@@ -191,8 +191,9 @@ def node_voltages(
     cells = conductance_s.double().flip(wires.flipped)
     drive = voltage_v.double().flip([0] * (wires.columns_to == "bottom"))
     word, bit = torch.empty_like(cells), torch.empty_like(cells)
-    args = drive.contiguous().numpy(), _TOLERANCE, _MOST_STEPS, word.numpy(), bit.numpy()
-    _settled(kernels.voltages(_ladders(cells, wires.conductances), *args))
+    given = drive.contiguous().numpy(), np.zeros(cells.shape[1]), np.zeros(cells.shape)
+    net = _network(cells, wires.conductances)
+    _settled(kernels.voltages(net, given, (_TOLERANCE, _MOST_STEPS), word.numpy(), bit.numpy()))
     return word.flip(wires.flipped), bit.flip(wires.flipped)
 
 
@@ -245,8 +246,8 @@ class _Exact(torch.autograd.Function):
         ctx.save_for_backward(cells, drive)
         ctx.conductances = conductances
         out = torch.empty(len(drive), cells.shape[1], dtype=torch.float64)
-        args = _ladders(cells, conductances), drive.contiguous().numpy(), _TOLERANCE, _MOST_STEPS
-        _settled(kernels.currents(*args, out.numpy()))
+        given = drive.contiguous().numpy(), (_TOLERANCE, _MOST_STEPS)
+        _settled(kernels.currents(_network(cells, conductances), *given, out.numpy()))
         return out
 
     @staticmethod
@@ -256,18 +257,13 @@ class _Exact(torch.autograd.Function):
         by_cell = torch.zeros(cells.shape, dtype=torch.float64)
         by_volt = torch.empty(drive.shape, dtype=torch.float64)
         given = drive.contiguous().numpy(), grad.contiguous().numpy(), (_TOLERANCE, _MOST_STEPS)
-        net = _ladders(cells, ctx.conductances)
+        net = _network(cells, ctx.conductances)
         _settled(kernels.gradients(net, *given, by_cell.numpy(), by_volt.numpy()))
         return by_cell, by_volt, None
 
 
-def _ladders(cells: Tensor, conductances: tuple[float, float, float, float]) -> kernels.Ladders:
-    word, feed, bit, ground = conductances
-    straight, turned = cells.contiguous().numpy(), cells.T.contiguous().numpy()
-    across, down = np.empty_like(turned), np.empty_like(straight)
-    kernels.pivots(turned, word, feed, across)
-    kernels.pivots(straight, bit, ground, down)
-    return kernels.Ladders(turned, across, down, word, feed, bit, ground)
+def _network(cells: Tensor, conductances: tuple[float, float, float, float]) -> kernels.Network:
+    return kernels.network(cells.detach().contiguous().numpy(), *conductances)
 
 
 def _settled(steps: int) -> None:
