@@ -1,5 +1,27 @@
 """Tiles of cells that hold a module's weights: converters, reads, pulses, and the bill for it."""
 
-from clnf.chip.crossbar.wires import Wires, effective_conductance, line_currents, node_voltages
+from clnf.chip.crossbar.access import Access, through_transistors
+from clnf.chip.crossbar.laws import AbstractCellLaw, Milo, Ohmic, Polynomial, Sinh
+from clnf.chip.crossbar.nonlinear import Operating, nonlinear_currents, nonlinear_voltages
+from clnf.chip.crossbar.spice import netlist, read_currents
+from clnf.chip.crossbar.wires import effective_conductance, line_currents, node_voltages
+from clnf.chip.crossbar.wiring import Wires
 
-__all__ = ["Wires", "effective_conductance", "line_currents", "node_voltages"]
+__all__ = [
+    "AbstractCellLaw",
+    "Access",
+    "Milo",
+    "Ohmic",
+    "Operating",
+    "Polynomial",
+    "Sinh",
+    "Wires",
+    "effective_conductance",
+    "line_currents",
+    "netlist",
+    "node_voltages",
+    "nonlinear_currents",
+    "nonlinear_voltages",
+    "read_currents",
+    "through_transistors",
+]

@@ -46,7 +46,7 @@ class Network(NamedTuple):
         bit_root: 1 / root of the bit lines' pivots, by tile.
         word_link: factors f along the word lines, by block.
         word_root: 1 / root of the word lines' pivots, by block.
-        feed: conductance between a row's driver and its first node.
+        feed: conductance between each row's driver and its first node, [rows].
         ground: conductance between a column's last node and ground.
         rows: number of rows.
         cols: number of columns.
@@ -57,7 +57,7 @@ class Network(NamedTuple):
     bit_root: Any
     word_link: Any
     word_root: Any
-    feed: float
+    feed: Any
     ground: float
     rows: int
     cols: int
@@ -92,13 +92,13 @@ def _beside(i: int, j: int, cols: int) -> int:
 
 
 @njit(nogil=True, cache=True)
-def network(cells: Matrix, word: float, feed: float, bit: float, ground: float) -> Network:
+def network(cells: Matrix, word: float, feed: Vector, bit: float, ground: float) -> Network:
     """Factor both sets of ladders; by sums of positive conductances, so nothing cancels.
 
     Args:
         cells: conductances, [rows, cols].
         word: conductance of a word line's segment.
-        feed: conductance between a row's driver and its first node.
+        feed: conductance between each row's driver and its first node, [rows]; 0 floats.
         bit: conductance of a bit line's segment.
         ground: conductance between a column's last node and ground.
 
@@ -112,7 +112,7 @@ def network(cells: Matrix, word: float, feed: float, bit: float, ground: float) 
     # Of the ladder before a node, the conductance; and 1 / root of the last pivot.
     below, last_down = np.full(cols, ground), np.zeros(cols)
     for i in range(rows):
-        before, last = feed, 0.0
+        before, last = feed[i], 0.0
         for j in range(cols):
             inside = cells[i, j] + before
             across = 1.0 / np.sqrt(inside + (word if j + 1 < cols else 0.0))
@@ -304,7 +304,7 @@ def _drive(net: Network, volts: Vector, space: _Space) -> None:
     for b in range(len(space.image) // size):
         _fill(block, 0.0)
         for k in range(min(_ROWS, net.rows - b * _ROWS)):
-            block[k] = net.feed * volts[b * _ROWS + k] * net.word_root[b * size + k]
+            block[k] = net.feed[b * _ROWS + k] * volts[b * _ROWS + k] * net.word_root[b * size + k]
         _along_words(net, b, block)
         _leave_words(net, b, space)
 
@@ -343,7 +343,7 @@ def _inject(net: Network, volts: Vector, ends: Vector, amps: Matrix, space: _Spa
         for i in range(b * _ROWS, min((b + 1) * _ROWS, net.rows)):
             for j in range(net.cols):
                 at = _beside(i, j, net.cols)
-                into = (net.feed * volts[i] if j == 0 else 0.0) - amps[i, j]
+                into = (net.feed[i] * volts[i] if j == 0 else 0.0) - amps[i, j]
                 block[at - b * len(block)] = into * net.word_root[at]
         _along_words(net, b, block)
         _leave_words(net, b, space)
@@ -376,7 +376,7 @@ def _read_out(
         for i in range(b * _ROWS, min((b + 1) * _ROWS, net.rows)):
             for j in range(net.cols):
                 at = _beside(i, j, net.cols)
-                into = (net.feed * volts[i] if j == 0 else 0.0) - amps[i, j]
+                into = (net.feed[i] * volts[i] if j == 0 else 0.0) - amps[i, j]
                 block[at - start] += into * net.word_root[at]
         _along_words(net, b, block)
         for i in range(b * _ROWS, min((b + 1) * _ROWS, net.rows)):
@@ -439,7 +439,7 @@ def gradients(
         ends = net.ground * grad[b]
         worst = max(worst, voltages(net, (still, ends, none), goal, up, vp))
         for i in range(net.rows):
-            volts[b, i] = net.feed * up[i, 0]
+            volts[b, i] = net.feed[i] * up[i, 0]
             for j in range(net.cols):
                 cells[i, j] -= (up[i, j] - vp[i, j]) * (u[i, j] - v[i, j])
     return worst
