@@ -32,19 +32,25 @@ from clnf.chip.crossbar import wire_kernels as kernels
 from clnf.chip.crossbar.wiring import GOAL, factored
 
 PEER = ("badcrossbar==1.1.0", "pathvalidate==3.3.1")
-OHM, SIDES, VECTORS, ROUNDS = 2.0, (64, 128, 256), (1, 64), 3
+OHM, SIDES, VECTORS, ROUNDS, LONG_S = 2.0, (64, 128, 256), (1, 64), 3, 0.2
+# What it may leave out, it leaves out.
+ONLY = {"node_voltages": False, "all_currents": False}
 # Per crossing and step: down reads 6 arrays and writes 3, up reads 3 and writes 1.
 BYTES, FLOPS = 13 * 8, 22
 MEMORY = """
-import resource, torch
+import torch
+from pathlib import Path
 from clnf.chip import line_currents
 torch.set_num_threads(1)
 cells = 1e-6 + 99e-6 * torch.rand(1024, 1024, dtype=torch.float64)
 volts = torch.rand(1024, dtype=torch.float64)
 line_currents(cells[:8, :8], volts[:8], 2.0)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():  # of this program alone; what getrusage says may be its parent's
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(line.split()[1] for line in lines if line.startswith("VmHWM"))
+before = peak()
 line_currents(cells, volts, 2.0)
-print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(before, peak())
 """
 
 
@@ -99,13 +105,16 @@ def direct(cells: Tensor, volts: Tensor) -> Tensor:
 
 
 def fastest(arms: dict[str, Callable[[], Tensor]], rounds: int) -> dict[str, float]:
-    """Shortest time of each arm; rounds of all arms alternate."""
+    """Shortest time of each arm; rounds of all arms alternate, a short one has five turns."""
     times = dict.fromkeys(arms, float("inf"))
     for _ in range(rounds):
         for name, arm in arms.items():
-            start = time.perf_counter()
-            arm()
-            times[name] = min(times[name], time.perf_counter() - start)
+            for _ in range(1 if LONG_S < times[name] < float("inf") else 5):
+                start = time.perf_counter()
+                arm()
+                times[name] = min(times[name], time.perf_counter() - start)
+                if times[name] > LONG_S:
+                    break
     return times
 
 
@@ -121,7 +130,7 @@ def solves(compute: Any) -> None:
             }
             if compute:
                 arms["badcrossbar"] = lambda v=volts, c=cells: torch.from_numpy(
-                    compute(v.T.numpy(), (1 / c).numpy(), OHM).currents.output
+                    compute(v.T.numpy(), (1 / c).numpy(), OHM, **ONLY).currents.output
                 )
             exact = arms["splu"]()
             off = {n: float((a() - exact).abs().max() / exact.abs().max()) for n, a in arms.items()}
@@ -129,7 +138,8 @@ def solves(compute: Any) -> None:
             for name, seconds in times.items():
                 say(
                     arm=name, rows=side, cols=side, vectors=vectors, ms=round(seconds * 1e3, 3),
-                    ratio_to_clnf=round(seconds / times["clnf"], 1), off_splu=float(f"{off[name]:.1e}"),
+                    ratio_to_clnf=round(seconds / times["clnf"], 1),
+                    off_splu=float(f"{off[name]:.1e}"),
                 )  # fmt: skip
 
 

@@ -34,10 +34,13 @@ def eliminated(cells: Tensor, word: float, feed: float, bit: float, ground: floa
     for i in range(len(cells) - 1, -1, -1):
         # Voltage at node j of the word line per ampere into node k.
         spread = (-(reach[i, :, None] - reach[i]).abs()).exp() * depth[i][later]
-        network = between + torch.diag(cells[i]) - cells[i, :, None] * spread * cells[i]
+        network = torch.addcmul(between, cells[i, :, None] * cells[i], spread, value=-1.0)
+        network.diagonal().add_(cells[i])
         into = cells[i] * spread[:, 0] * feed
         onward = bit if i else ground
-        root = torch.linalg.cholesky(network + onward * one)
+        grounded = network.clone()
+        grounded.diagonal().add_(onward)
+        root = torch.linalg.cholesky(grounded)
         asked = torch.cat([into[:, None], carried, network], dim=1)
         solved = onward * torch.cholesky_solve(asked, root)
         carried, between = solved[:, :-n], solved[:, -n:]
