@@ -33,7 +33,7 @@ from clnf.chip.crossbar.wiring import GOAL, factored
 
 PEER = ("badcrossbar==1.1.0", "pathvalidate==3.3.1")
 OHM, SIDES, VECTORS, ROUNDS, LONG_S = 2.0, (64, 128, 256), (1, 64), 3, 0.2
-# What it may leave out, it leaves out.
+# By default the peer also gives all voltages and branch currents; it may leave them out.
 ONLY = {"node_voltages": False, "all_currents": False}
 # Per crossing and step: down reads 6 arrays and writes 3, up reads 3 and writes 1.
 BYTES, FLOPS = 13 * 8, 22
@@ -128,10 +128,11 @@ def solves(compute: Any) -> None:
                 "clnf": lambda v=volts, c=cells: line_currents(c, v, OHM),
                 "splu": lambda v=volts, c=cells: direct(c, v),
             }
-            if compute:
-                arms["badcrossbar"] = lambda v=volts, c=cells: torch.from_numpy(
-                    compute(v.T.numpy(), (1 / c).numpy(), OHM, **ONLY).currents.output
-                )
+            for name, asked in (("badcrossbar", {}), ("badcrossbar_outputs_only", ONLY)):
+                if compute:
+                    arms[name] = lambda v=volts, c=cells, asked=asked: torch.from_numpy(
+                        compute(v.T.numpy(), (1 / c).numpy(), OHM, **asked).currents.output
+                    )
             exact = arms["splu"]()
             off = {n: float((a() - exact).abs().max() / exact.abs().max()) for n, a in arms.items()}
             times = fastest(arms, ROUNDS)

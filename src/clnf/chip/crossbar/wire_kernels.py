@@ -64,7 +64,7 @@ class Network(NamedTuple):
 
 
 class _Space(NamedTuple):
-    """Room for one vector's solution: by tile, along a row, for a tile, and for a block."""
+    """Room for one vector's solution: by tile, along a row, for a tile, a block, a column of it."""
 
     rest: Any
     step: Any
@@ -75,6 +75,7 @@ class _Space(NamedTuple):
     end: Any
     tile: Any
     block: Any
+    edge: Any
 
 
 @njit(nogil=True, cache=True)
@@ -136,34 +137,15 @@ def _space_for(net: Network) -> _Space:
     rest, step, image, found = np.zeros(size), np.zeros(size), np.zeros(size), np.zeros(size)
     carry, foot, end = np.zeros(wide), np.zeros(wide), np.zeros(wide)
     return _Space(
-        rest, step, image, found, carry, foot, end, np.zeros(_TILE), np.zeros(wide * _ROWS)
-    )
+        rest, step, image, found, carry, foot, end,
+        np.zeros(_TILE), np.zeros(wide * _ROWS), np.zeros(_ROWS),
+    )  # fmt: skip
 
 
 @njit(nogil=True, cache=True)
 def _fill(x: Vector, value: float) -> None:
     for k in range(len(x)):
         x[k] = value
-
-
-@njit(nogil=True, cache=True)
-def _along_words(net: Network, b: int, block: Vector) -> None:
-    """Solve the word lines of a block of rows in place: L_a^T L_a."""
-    n = len(block)
-    link, start = net.word_link, b * n
-    left, right = mul(load(block, 0), 0.0), mul(load(block, 0), 0.0)
-    for m in range(0, n, _ROWS):
-        left = mad(load(block, m), load(link, start + m), left)
-        right = mad(load(block, m + _COLS), load(link, start + m + _COLS), right)
-        save(block, m, left)
-        save(block, m + _COLS, right)
-    left, right = mul(left, 0.0), mul(right, 0.0)
-    for m in range(n - _ROWS, -1, -_ROWS):
-        left, right = mad(load(block, m), left, 1.0), mad(load(block, m + _COLS), right, 1.0)
-        save(block, m, left)
-        save(block, m + _COLS, right)
-        left = mul(load(link, start + m), left)
-        right = mul(load(link, start + m + _COLS), right)
 
 
 @njit(nogil=True, cache=True)
@@ -179,13 +161,53 @@ def _to_tile(block: Vector, c: int, tile: Vector) -> None:
 
 
 @njit(nogil=True, cache=True)
+def _away(net: Network, b: int, c: int, block: Vector, edge: Vector) -> None:
+    """First half of a solution of word lines, L_a, for eight columns; ``edge`` goes from left."""
+    left, right = load(edge, 0), load(edge, _COLS)
+    start = b * len(block)
+    for m in range(c * _TILE, (c + 1) * _TILE, _ROWS):
+        left = mad(load(block, m), load(net.word_link, start + m), left)
+        right = mad(load(block, m + _COLS), load(net.word_link, start + m + _COLS), right)
+        save(block, m, left)
+        save(block, m + _COLS, right)
+    save(edge, 0, left)
+    save(edge, _COLS, right)
+
+
+@njit(nogil=True, cache=True)
+def _back(net: Network, b: int, c: int, block: Vector, edge: Vector) -> None:
+    """Second half, L_a^T, for eight columns; ``edge`` goes from right."""
+    left, right = load(edge, 0), load(edge, _COLS)
+    start = b * len(block)
+    for m in range((c + 1) * _TILE - _ROWS, c * _TILE - _ROWS, -_ROWS):
+        left, right = mad(load(block, m), left, 1.0), mad(load(block, m + _COLS), right, 1.0)
+        save(block, m, left)
+        save(block, m + _COLS, right)
+        left = mul(load(net.word_link, start + m), left)
+        right = mul(load(net.word_link, start + m + _COLS), right)
+    save(edge, 0, left)
+    save(edge, _COLS, right)
+
+
+@njit(nogil=True, cache=True)
+def _enter_words(net: Network, b: int, space: _Space) -> None:
+    """First half of the word lines of a block of rows, in place."""
+    _fill(space.edge, 0.0)
+    for c in range(len(space.block) // _TILE):
+        _away(net, b, c, space.block, space.edge)
+
+
+@njit(nogil=True, cache=True)
 def _leave_words(net: Network, b: int, space: _Space) -> None:
-    """From the word lines of a block to currents into the bit lines: image = H block."""
-    for c in range(len(space.carry) // _COLS):
-        _to_tile(space.block, c, space.tile)
-        start = b * len(space.block) + c * _TILE
+    """Second half of the word lines, and currents into the bit lines: image = H L_a^T block."""
+    tile, block, edge = space.tile, space.block, space.edge
+    _fill(edge, 0.0)
+    for c in range(len(block) // _TILE - 1, -1, -1):
+        _back(net, b, c, block, edge)
+        _to_tile(block, c, tile)
+        start = b * len(block) + c * _TILE
         for m in range(0, _TILE, _COLS):
-            save(space.image, start + m, mul(load(space.tile, m), load(net.middle, start + m)))
+            save(space.image, start + m, mul(load(tile, m), load(net.middle, start + m)))
 
 
 @njit(nogil=True, cache=True)
@@ -198,11 +220,12 @@ def _down(net: Network, alpha: float, beta: float, space: _Space) -> float:
     Returns:
         The square of the rest.
     """
-    rest, step, image, _, carry, foot, _, tile, block = space
+    rest, step, image, _, carry, foot, _, tile, block, edge = space
     size = len(block)
     square = mul(load(carry, 0), 0.0)
     _fill(carry, 0.0)
     for b in range(len(rest) // size - 1, -1, -1):
+        _fill(edge, 0.0)
         for c in range(len(carry) // _COLS):
             start = b * size + c * _TILE
             onward = load(carry, c * _COLS)
@@ -220,7 +243,7 @@ def _down(net: Network, alpha: float, beta: float, space: _Space) -> float:
             save(carry, c * _COLS, onward)
             save(foot, c * _COLS, volt)
             _to_block(tile, c, block)
-        _along_words(net, b, block)
+            _away(net, b, c, block, edge)
         _leave_words(net, b, space)
     return float(total(square))
 
@@ -232,7 +255,7 @@ def _up(net: Network, own: float, space: _Space) -> tuple[float, float]:
     Returns:
         Step times image, and the square of the image.
     """
-    _, step, image, _, carry, _, _, _, block = space
+    _, step, image, _, carry, _, _, _, block, _ = space
     size = len(block)
     both, square = mul(load(carry, 0), 0.0), mul(load(carry, 0), 0.0)
     _fill(carry, 0.0)
@@ -267,7 +290,7 @@ def _solve(net: Network, goal: tuple[float, int], whole: bool, space: _Space) ->
     Returns:
         Steps taken, more than allowed where the tolerance was not reached.
     """
-    rest, step, _, found, _, foot, end, _, _ = space
+    rest, step, _, found, _, foot, end, _, _, _ = space
     _up(net, 0.0, space)
     _fill(rest, 0.0)
     limit = goal[0] * goal[0] * _down(net, 1.0, 0.0, space)
@@ -305,7 +328,7 @@ def _drive(net: Network, volts: Vector, space: _Space) -> None:
         _fill(block, 0.0)
         for k in range(min(_ROWS, net.rows - b * _ROWS)):
             block[k] = net.feed[b * _ROWS + k] * volts[b * _ROWS + k] * net.word_root[b * size + k]
-        _along_words(net, b, block)
+        _enter_words(net, b, space)
         _leave_words(net, b, space)
 
 
@@ -345,7 +368,7 @@ def _inject(net: Network, volts: Vector, ends: Vector, amps: Matrix, space: _Spa
                 at = _beside(i, j, net.cols)
                 into = (net.feed[i] * volts[i] if j == 0 else 0.0) - amps[i, j]
                 block[at - b * len(block)] = into * net.word_root[at]
-        _along_words(net, b, block)
+        _enter_words(net, b, space)
         _leave_words(net, b, space)
     for i in range(net.rows):
         for j in range(net.cols):
@@ -378,7 +401,10 @@ def _read_out(
                 at = _beside(i, j, net.cols)
                 into = (net.feed[i] * volts[i] if j == 0 else 0.0) - amps[i, j]
                 block[at - start] += into * net.word_root[at]
-        _along_words(net, b, block)
+        _enter_words(net, b, space)
+        _fill(space.edge, 0.0)
+        for c in range(wide // _COLS - 1, -1, -1):
+            _back(net, b, c, block, space.edge)
         for i in range(b * _ROWS, min((b + 1) * _ROWS, net.rows)):
             for j in range(net.cols):
                 at = _beside(i, j, net.cols)
