@@ -16,6 +16,7 @@ from clnf.chip.crossbar import wire_kernels as kernels
 from clnf.chip.crossbar.laws import AbstractCellLaw
 from clnf.chip.crossbar.wiring import GOAL, Wires, checked, factored, row_count, settled
 from clnf.core.errors import DeviceLimitError, ShapeError
+from clnf.core.units import quantity
 
 __all__ = ["Operating", "nonlinear_currents", "nonlinear_voltages"]
 
@@ -39,7 +40,7 @@ class Operating:
 
     word_v: Tensor
     bit_v: Tensor
-    changes_v: tuple[float, ...]
+    changes_v: tuple[float, ...] = quantity("V")
 
 
 @dataclass(frozen=True, kw_only=True)
