@@ -38,6 +38,7 @@ LAWS = [
     Access(on_ohm=3e3),
     Access(selector_s=1e-6, selector_v=0.05),
     Access(cell=Sinh(scale_v=0.2), on_ohm=2e3, selector_s=2e-5, selector_v=0.04),
+    Access(cell=Milo(), on_ohm=1e3, selector_s=1e-4, selector_v=0.1),
 ]
 
 

@@ -94,11 +94,17 @@ class Access(AbstractCellLaw):
             own = own - (self._whole(conductance_s, own)[0] - volt_v) / steep
         return self.cell.current(conductance_s, own)
 
-    @torch.no_grad()
     def slope(self, conductance_s: Tensor, volt_v: Tensor) -> Tensor:
         """The cell's slope over what its own voltage costs in all."""
+        return self.tangent(conductance_s, volt_v)[1]
+
+    @torch.no_grad()
+    def tangent(self, conductance_s: Tensor, volt_v: Tensor) -> tuple[Tensor, Tensor]:
+        """Current and slope from one solution, without derivatives of their own."""
         own = self._own(conductance_s, volt_v)
-        return self.cell.slope(conductance_s, own) / self._whole(conductance_s, own)[1]
+        steep = self._whole(conductance_s, own)[1]
+        slope = self.cell.slope(conductance_s, own) / steep
+        return self.cell.current(conductance_s, own), slope
 
     def _whole(self, conductance_s: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
         """Voltage across cell and access device when the cell has ``own``, and its derivative."""
@@ -112,19 +118,20 @@ class Access(AbstractCellLaw):
 
     def _own(self, conductance_s: Tensor, volt_v: Tensor) -> Tensor:
         """The cell's voltage: Newton's method, kept between bounds that close in."""
-        goal = volt_v.abs() + torch.zeros_like(conductance_s)
+        goal, sign = volt_v.abs() + torch.zeros_like(conductance_s), volt_v.sign()
         low, high = torch.zeros_like(goal), goal.clone()
         own = goal / self._whole(conductance_s, low)[1]
         for _ in range(_MOST_STEPS):
-            whole, steep = self._whole(conductance_s, own)
-            low, high = torch.where(whole <= goal, own, low), torch.where(whole > goal, own, high)
-            new = own - (whole - goal) / steep
+            whole, steep = self._whole(conductance_s, sign * own)
+            over = sign * whole - goal
+            low, high = torch.where(over <= 0, own, low), torch.where(over > 0, own, high)
+            new = own - over / steep
             new = torch.where((new >= low) & (new <= high), new, (low + high) / 2)
             moved, own = (new - own).abs(), new
             # Steps end squared: after one this small, what is left is rounding.
             if bool((moved <= 1e-9 * own).all()):
                 break
-        return own * volt_v.sign()
+        return sign * own
 
     def spice(self, conductance_s: float, name: str, ends: tuple[str, str]) -> list[str]:
         """Transistor, selector and cell in a row, from the word line to the bit line."""

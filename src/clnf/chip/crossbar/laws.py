@@ -1,7 +1,7 @@
 """How the current through a cell depends on its voltage, where Ohm's law is not enough.
 
-All laws are odd, I(-V) = -I(V), and rise with the voltage: then a crossbar of them has one
-solution. Measured polynomials hold for one polarity; their odd continuation is this package's.
+All laws pass through the origin and rise with the voltage: then a crossbar of them has one
+solution. All are odd, I(-V) = -I(V), but for one that was measured at both polarities.
 """
 
 from abc import ABC, abstractmethod
@@ -31,6 +31,10 @@ class AbstractCellLaw(ABC):
     @abstractmethod
     def slope(self, conductance_s: Tensor, volt_v: Tensor) -> Tensor:
         """The derivative of the current with respect to the voltage, in S."""
+
+    def tangent(self, conductance_s: Tensor, volt_v: Tensor) -> tuple[Tensor, Tensor]:
+        """Current and slope; a law for which both are one piece of work says so here."""
+        return self.current(conductance_s, volt_v), self.slope(conductance_s, volt_v)
 
     @abstractmethod
     def spice(self, conductance_s: float, name: str, ends: tuple[str, str]) -> list[str]:
@@ -118,12 +122,12 @@ class Polynomial(AbstractCellLaw):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Milo(AbstractCellLaw):
-    """HfO2 1T1R: I = G V + NL2 V |V| + NL3 V^3, both factors functions of log10(G).
+    """HfO2 1T1R: I = G V + NL2 V^2 + NL3 V^3, both factors polynomials of log10(G).
 
-    Sure for 62.5 to 110 uS and up to 0.5 V; cells and voltages outside are refused.
+    A fit to curves of four states, 62.5 to 110 uS, between -0.5 and 0.5 V; cells and voltages
+    outside are refused. NL2 is negative: the cell conducts better at negative voltages.
 
-    Source: Milo et al. IRPS 2021, as published with CrossSim (RRAM_Milo). Fitted there for one
-    polarity.
+    Source: Milo et al. IRPS 2021, figure 1; the fit is CrossSim's (RRAM_Milo).
     """
 
     def limit_v(self) -> float:
@@ -146,21 +150,21 @@ class Milo(AbstractCellLaw):
         return second, (8.871e-5 * x + 6.7919e-4) * x + 1.2968e-3
 
     def current(self, conductance_s: Tensor, volt_v: Tensor) -> Tensor:
-        """I = G V + NL2 V |V| + NL3 V^3."""
+        """I = G V + NL2 V^2 + NL3 V^3."""
         second, third = self._factors(conductance_s)
-        return volt_v * (conductance_s + second * volt_v.abs() + third * volt_v * volt_v)
+        return volt_v * (conductance_s + volt_v * (second + third * volt_v))
 
     def slope(self, conductance_s: Tensor, volt_v: Tensor) -> Tensor:
-        """G + 2 NL2 |V| + 3 NL3 V^2."""
+        """G + 2 NL2 V + 3 NL3 V^2."""
         second, third = self._factors(conductance_s)
-        return conductance_s + 2 * second * volt_v.abs() + 3 * third * volt_v * volt_v
+        return conductance_s + volt_v * (2 * second + 3 * third * volt_v)
 
     def spice(self, conductance_s: float, name: str, ends: tuple[str, str]) -> list[str]:
         """A behavioural source."""
         factors = self._factors(torch.tensor(conductance_s, dtype=torch.float64))
         second, third = (float(f) for f in factors)
         v = f"v({ends[0]},{ends[1]})"
-        more = f"{second:.17g}*abs({v})+{third:.17g}*{v}*{v}"
+        more = f"{second:.17g}*{v}+{third:.17g}*{v}*{v}"
         return [f"B{name} {ends[0]} {ends[1]} i={v}*({conductance_s:.17g}+{more})"]
 
 

@@ -57,8 +57,8 @@ class _Array:
         """Current and slope, continued straight where a step leads out of the law's range."""
         most = self.law.limit_v()
         inside = across.clamp(-most, most)
-        slope = self.law.slope(self.cells, inside)
-        return self.law.current(self.cells, inside) + slope * (across - inside), slope
+        current, slope = self.law.tangent(self.cells, inside)
+        return current + slope * (across - inside), slope
 
     def solve(
         self, slope: Tensor, volts: Tensor, ends: Tensor, amps: Tensor
