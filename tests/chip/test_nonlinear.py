@@ -211,6 +211,21 @@ def test_an_access_device_takes_its_share() -> None:
     assert float(through_transistors(cell, 1e4)) == pytest.approx(5e-5)
 
 
+def test_threads_change_no_bit() -> None:
+    cells, volts = crossbar(190, 180)  # torch divides work above 32,768 numbers
+    before, found = torch.get_num_threads(), []
+    law = Access(cell=Sinh(scale_v=0.1), selector_s=1e-4, selector_v=0.05)
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        held = cells.clone().requires_grad_()
+        current = nonlinear_currents(held, volts, wires(), law)
+        current.square().sum().backward()
+        assert held.grad is not None
+        found.append((current.detach(), held.grad))
+    torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for one in found for a, b in zip(one, found[0], strict=True))
+
+
 def test_batches_types_and_empty_batches() -> None:
     cells, volts = crossbar(6, 5)
     law = Sinh(scale_v=0.15)

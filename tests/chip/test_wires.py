@@ -1,5 +1,8 @@
 """Exact wires: against a sparse direct solve, ngspice, and the laws of circuits."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -236,6 +239,32 @@ def test_a_solution_that_is_not_reached_is_no_solution(monkeypatch: pytest.Monke
     cells, volts = crossbar(40, 40, largest_s=1e-3)
     with pytest.raises(DeviceLimitError, match="no solution after 1 steps"):
         line_currents(cells, volts, 30.0)
+
+
+LARGE = """
+import torch
+from pathlib import Path
+from clnf.chip import line_currents, node_voltages
+cells = 1e-6 + 99e-6 * torch.rand(1024, 1024, dtype=torch.float64)
+volts = torch.rand(1024, dtype=torch.float64)
+word, bit = node_voltages(cells, volts, 2.0)
+given = (volts * (volts - word[:, 0])).sum() / 2
+spent = (cells * (word - bit) ** 2).sum() + (word.diff(dim=1) ** 2).sum() / 2
+spent += ((volts - word[:, 0]) ** 2).sum() / 2
+spent += (bit.diff(dim=0) ** 2).sum() / 2 + (bit[-1] ** 2).sum() / 2
+assert abs(float(spent / given) - 1) < 1e-10, float(spent / given)
+through = line_currents(cells, volts, 2.0)
+assert float((bit[-1] / 2 - through).abs().max() / through.max()) < 1e-11
+lines = Path("/proc/self/status").read_text().splitlines()
+print(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to read memory from")
+def test_a_thousand_lines_balance_their_power_in_less_than_a_gigabyte() -> None:
+    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert 1e5 < int(done.stdout) < 1e6  # in kB; torch alone takes more than the lower bound
 
 
 def test_reciprocity_exchanges_drivers_and_grounds() -> None:

@@ -18,7 +18,7 @@ __all__ = ["AbstractCellLaw", "Milo", "Ohmic", "Polynomial", "Sinh"]
 
 
 class AbstractCellLaw(ABC):
-    """Current through a cell of a given conductance at a given voltage."""
+    """Current through a cell of a given conductance, from its word line to its bit line."""
 
     @abstractmethod
     def limit_v(self) -> float:

@@ -74,9 +74,9 @@ class _Array:
         """Power in the wires at these voltages, with drivers at 0 V."""
         g_word, g_feed, g_bit, g_ground = self.conductances
         fed = word[~self.floating, 0]
-        return float(
-            g_word * word.diff(dim=1).square().sum() + g_feed * fed.square().sum()
-            + g_bit * bit.diff(dim=0).square().sum() + g_ground * bit[0].square().sum()
+        return (
+            g_word * _sum(word.diff(dim=1).square()) + g_feed * _sum(fed.square())
+            + g_bit * _sum(bit.diff(dim=0).square()) + g_ground * _sum(bit[0].square())
         )  # fmt: skip
 
 
@@ -238,14 +238,19 @@ def _length(array: _Array, across: Tensor, move: tuple[Tensor, Tensor]) -> float
     """How much of a step to take: until the content, convex, falls no more than half as steeply."""
     wires, apart = array.spent(*move), move[0] - move[1]
     current, slope = array.tangent(across)
-    fall = wires + float((slope * apart * apart).sum())
+    fall = wires + _sum(slope * apart * apart)
     length = 1.0
     while length > 1e-6:
         there, _ = array.tangent(across + length * apart)
-        if float(((there - current) * apart).sum()) + length * wires - fall <= 0.5 * fall:
+        if _sum((there - current) * apart) + length * wires - fall <= 0.5 * fall:
             break
         length /= 2
     return length
+
+
+def _sum(x: Tensor) -> float:
+    # torch splits long sums among its threads, and their number must not change a step.
+    return float(x.contiguous().numpy().sum())
 
 
 def _not_too_steep(array: _Array, slope: Tensor) -> None:
