@@ -234,7 +234,8 @@ def test_batches_types_and_empty_batches() -> None:
     assert torch.equal(both[0], one)
     assert off(both[1], -one) < 1e-10
     assert nonlinear_currents(cells.float(), volts.float(), 1.0, law).dtype == torch.float32
-    assert nonlinear_currents(cells, torch.zeros(0, 6), 1.0, law).shape == (0, 5)
+    for ohm in (0.0, 1.0):
+        assert nonlinear_currents(cells, torch.zeros(0, 6), ohm, law).shape == (0, 5)
     assert not nonlinear_currents(cells, torch.zeros(6), 1.0, law).any()
 
 

@@ -129,5 +129,7 @@ def test_what_no_netlist_can_say_is_refused() -> None:
         netlist(cells, volts, 0.0)
     with pytest.raises(ShapeError, match="one vector of 8 voltages"):
         netlist(cells, volts[None], 1.0)
+    with pytest.raises(ShapeError, match=r"bool \[8\]"):
+        netlist(cells, volts, 1.0, floating=torch.zeros(8))
     with pytest.raises(DeviceLimitError, match=r"62\.5 to 110 uS"):
         netlist(cells / 10, volts, 1.0, Milo())

@@ -5,6 +5,7 @@ source I(d) - d dI/dV. The linear solver gives the voltages of that network, and
 has a convex content, so a step that overshoots is shortened and the way always leads down.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -14,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from clnf.chip.crossbar import wire_kernels as kernels
 from clnf.chip.crossbar.laws import AbstractCellLaw
-from clnf.chip.crossbar.wiring import GOAL, Wires, checked, factored, row_count, settled
+from clnf.chip.crossbar.wiring import GOAL, Wires, checked, factored, open_rows, row_count, settled
 from clnf.core.errors import DeviceLimitError, ShapeError
 from clnf.core.units import quantity
 
@@ -24,6 +25,8 @@ _MOST_STEPS = 100
 # Below this share of the drive the next step would be its square; below the other, step lengths
 # are not measured any more, as content changes by less than its rounding.
 _SETTLED, _SURE = 1e-9, 1e-6
+# torch divides longer work among threads, and rounds sinh and its kind otherwise where parts end.
+_PART = 16384
 _MOST_RESISTING = 1e4  # of a segment against the steepest cell, as for the linear solver
 
 
@@ -57,7 +60,8 @@ class _Array:
         """Current and slope, continued straight where a step leads out of the law's range."""
         most = self.law.limit_v()
         inside = across.clamp(-most, most)
-        current, slope = self.law.tangent(self.cells, inside)
+        found = [self.law.tangent(*part) for part in _parts(self.cells, inside)]
+        current, slope = (torch.cat(x).view_as(across) for x in zip(*found, strict=True))
         return current + slope * (across - inside), slope
 
     def solve(
@@ -119,12 +123,14 @@ def nonlinear_currents(
     law.check(conductance_s)
     kind = torch.promote_types(conductance_s.dtype, voltage_v.dtype)
     cells, drive = conductance_s.double().cpu(), voltage_v.double().cpu().reshape(-1, rows)
-    alone = _floating(cells, floating)
+    alone = open_rows(cells, floating)
     if wires is None:
         if bool(alone.any()):
             raise DeviceLimitError("a row floats on a wire that resists; give wire_ohm > 0")
         _within(law, drive)
-        current = law.current(cells, drive[:, :, None]).sum(1)
+        across = drive[:, :, None].expand(-1, -1, cells.shape[1])
+        found = [law.current(*part) for part in _parts(cells.expand_as(across), across)]
+        current = torch.cat(found).view_as(across).sum(1)
     else:
         upside_down, mirrored = [0] * (wires.columns_to == "bottom"), wires.rows_from == "right"
         array = _Array(
@@ -177,27 +183,12 @@ def nonlinear_voltages(
     cells, upside_down = conductance_s.double(), [0] * (wires.columns_to == "bottom")
     array = _Array(
         cells=cells.flip(wires.flipped), conductances=wires.conductances,
-        floating=_floating(cells, floating).flip(upside_down), law=law,
+        floating=open_rows(cells, floating).flip(upside_down), law=law,
     )  # fmt: skip
     word, bit, changes = _newton(array, voltage_v.double().flip(upside_down))
     return Operating(
         word_v=word.flip(wires.flipped), bit_v=bit.flip(wires.flipped), changes_v=tuple(changes)
     )
-
-
-def _floating(cells: Tensor, floating: Tensor | None) -> Tensor:
-    rows = cells.shape[0]
-    if floating is None:
-        return torch.zeros(rows, dtype=torch.bool)
-    floating = torch.as_tensor(floating).cpu()
-    if floating.dtype != torch.bool or floating.shape != (rows,):
-        raise ShapeError(
-            f"floating rows of {rows} are bool [{rows}], got {floating.dtype} "
-            f"{tuple(floating.shape)}"
-        )
-    if bool((floating & (cells.detach().amax(1) == 0)).any()):
-        raise DeviceLimitError("a row that floats needs a cell of more than 0 S; one has none")
-    return floating
 
 
 def _within(law: AbstractCellLaw, across: Tensor) -> None:
@@ -212,7 +203,7 @@ def _within(law: AbstractCellLaw, across: Tensor) -> None:
 def _newton(array: _Array, volts: Tensor) -> tuple[Tensor, Tensor, list[float]]:
     """Voltages of word and bit lines, and the change at each step."""
     none, ends = torch.zeros_like(array.cells), torch.zeros(array.cells.shape[1]).double()
-    word, bit = array.solve(array.law.slope(array.cells, none), volts, ends, none)
+    word, bit = array.solve(array.tangent(none)[1], volts, ends, none)
     scale = float(volts[~array.floating].abs().max()) if not bool(array.floating.all()) else 0.0
     changes: list[float] = []
     for _ in range(_MOST_STEPS):
@@ -227,7 +218,7 @@ def _newton(array: _Array, volts: Tensor) -> tuple[Tensor, Tensor, list[float]]:
         if length == 1.0 and change <= _SETTLED * scale:
             across = word - bit
             _within(array.law, across)
-            _not_too_steep(array, array.law.slope(array.cells, across))
+            _not_too_steep(array, array.tangent(across)[1])
             return word, bit, changes
     raise DeviceLimitError(
         f"no solution after {_MOST_STEPS} steps of Newton's method; take lower voltages"
@@ -246,6 +237,10 @@ def _length(array: _Array, across: Tensor, move: tuple[Tensor, Tensor]) -> float
             break
         length /= 2
     return length
+
+
+def _parts(cells: Tensor, across: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(cells.flatten().split(_PART), across.flatten().split(_PART), strict=True)
 
 
 def _sum(x: Tensor) -> float:
@@ -286,12 +281,13 @@ class _Tangent(torch.autograd.Function):
         by_volt = torch.zeros(len(across), len(cells), dtype=torch.float64)
         feed = array.conductances[1] * (~array.floating)
         for b, seen in enumerate(across):
-            slope = array.law.slope(array.cells, seen)
+            slope = array.tangent(seen)[1]
             ends = array.conductances[3] * grad[b]
             word, bit = array.solve(slope, torch.zeros(len(cells)).double(), ends, none)
             by_volt[b] = feed * word[:, 0]
             with torch.enable_grad():
                 held = array.cells.clone().requires_grad_()
-                current = array.law.current(held, seen)
-            by_cell += torch.autograd.grad(current, held, bit - word)[0]
+                found = [array.law.current(*part) for part in _parts(held, seen)]
+            weight = (bit - word).flatten().split(_PART)
+            by_cell += torch.autograd.grad(found, held, weight)[0]
         return by_cell, by_volt, None

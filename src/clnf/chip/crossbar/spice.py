@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from clnf.chip.crossbar.laws import AbstractCellLaw, Ohmic
-from clnf.chip.crossbar.wiring import Wires, checked, row_count
+from clnf.chip.crossbar.wiring import Wires, checked, open_rows, row_count
 from clnf.core.errors import DataError, DeviceLimitError, ShapeError
 
 __all__ = ["netlist", "read_currents"]
@@ -64,8 +64,8 @@ def netlist(
         f"* clnf crossbar: {rows} rows fed from the {wires.rows_from}, {cols} columns read at the "
         f"{wires.columns_to}",
     ]
-    open_rows = torch.zeros(rows, dtype=torch.bool) if floating is None else floating.cpu()
-    lines += _ends(wires, (rows, cols), volts.double().tolist(), open_rows.tolist())
+    alone = open_rows(cells, floating).tolist()
+    lines += _ends(wires, (rows, cols), volts.double().tolist(), alone)
     for i, row in enumerate(cells.tolist()):
         for j, value in enumerate(row):
             lines += law.spice(value, f"cell{i}_{j}", (f"w{i}_{j}", f"b{i}_{j}"))

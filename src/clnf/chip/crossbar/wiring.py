@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from clnf.chip.crossbar import wire_kernels as kernels
 from clnf.core.errors import ConfigError, DeviceLimitError, ShapeError
 from clnf.core.units import quantity
 
-__all__ = ["GOAL", "Wires", "checked", "factored", "row_count", "settled"]
+__all__ = ["GOAL", "Wires", "checked", "factored", "open_rows", "row_count", "settled"]
 
 # The root of energy left, which leaves currents right to 1e-12 of the largest; and most steps.
 GOAL = (1e-13, 2000)
@@ -120,6 +121,27 @@ def checked(cells: Tensor, wire_ohm: float | Wires) -> Wires | None:
             f"times as much as the cell; currents can be found up to {_MOST_RESISTING:g} times"
         )
     return wires
+
+
+def open_rows(cells: Tensor, floating: Tensor | None) -> Tensor:
+    """Which rows nothing drives, bool [rows] on the CPU.
+
+    Raises:
+        ShapeError: not bool [rows].
+        DeviceLimitError: a row floats whose cells all have 0 S, so that it has no voltage.
+    """
+    rows = cells.shape[0]
+    if floating is None:
+        return torch.zeros(rows, dtype=torch.bool)
+    floating = torch.as_tensor(floating).cpu()
+    if floating.dtype != torch.bool or floating.shape != (rows,):
+        raise ShapeError(
+            f"floating rows of {rows} are bool [{rows}], got {floating.dtype} "
+            f"{tuple(floating.shape)}"
+        )
+    if bool((floating & (cells.detach().amax(1) == 0)).any()):
+        raise DeviceLimitError("a row that floats needs a cell of more than 0 S; one has none")
+    return floating
 
 
 def factored(
