@@ -6,7 +6,7 @@ from typing import Literal, final
 from clnf.chip.converters import ConverterKind
 from clnf.chip.crossbar.array import Make
 from clnf.chip.crossbar.mapping import Mapping
-from clnf.chip.crossbar.wires import Wires
+from clnf.chip.crossbar.wiring import Wires
 from clnf.chip.program import Verify
 from clnf.chip.technology import Constant
 from clnf.core.errors import ConfigError

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from clnf.chip import kernels, reference
 from clnf.chip.crossbar.mapping import Mapping
-from clnf.chip.crossbar.wires import Wires, effective_conductance
+from clnf.chip.crossbar.wires import effective_conductance
+from clnf.chip.crossbar.wiring import Wires
 from clnf.core.rng import fold
 from clnf.devices import pulse_reference, pulses, trains
 from clnf.devices.cell import Cell, Unknown

@@ -27,21 +27,26 @@ def eliminated(cells: Tensor, word: float, feed: float, bit: float, ground: floa
     n = cells.shape[1]
     reach, depth = _word_lines(cells, word, feed)
     place = torch.arange(n, device=cells.device)
-    later = torch.maximum(place[:, None], place)
+    later = torch.maximum(place[:, None], place).flatten()
     one = torch.eye(n, dtype=cells.dtype, device=cells.device)
     # What the columns conduct between each other so far, and per volt at a row what they carry.
-    between, carried = torch.zeros_like(one), one[:, :0]
+    between, carried = torch.zeros_like(one), one[:0]
     for i in range(len(cells) - 1, -1, -1):
         # Voltage at node j of the word line per ampere into node k.
-        spread = (-(reach[i, :, None] - reach[i]).abs()).exp() * depth[i][later]
-        network = between + torch.diag(cells[i]) - cells[i, :, None] * spread * cells[i]
+        deeper = depth[i].index_select(0, later).view(n, n)
+        spread = (-(reach[i, :, None] - reach[i]).abs()).exp() * deeper
+        network = torch.addcmul(between, cells[i, :, None] * cells[i], spread, value=-1.0)
+        network.diagonal().add_(cells[i])
         into = cells[i] * spread[:, 0] * feed
         onward = bit if i else ground
-        root = torch.linalg.cholesky(network + onward * one)
-        asked = torch.cat([into[:, None], carried, network], dim=1)
-        solved = onward * torch.cholesky_solve(asked, root)
-        carried, between = solved[:, :-n], solved[:, -n:]
-    return carried.T
+        grounded = network.clone()
+        grounded.diagonal().add_(onward)
+        # LAPACK counts along columns: symmetric matrices and right sides are handed over turned.
+        root = torch.linalg.cholesky(grounded.T)
+        asked = torch.cat([into[None], carried, network])
+        solved = onward * torch.cholesky_solve(asked.T, root).T
+        carried, between = solved[:-n], solved[-n:]
+    return carried
 
 
 def _word_lines(cells: Tensor, word: float, feed: float) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,7 @@ many vectors on the same cells: it eliminates row after row once, in plain torch
 matrix to multiply with.
 """
 
-from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -17,69 +16,10 @@ from torch.autograd.function import once_differentiable
 
 from clnf.chip.crossbar import wire_kernels as kernels
 from clnf.chip.crossbar.elimination import eliminated
-from clnf.core.errors import ConfigError, DeviceLimitError, ShapeError
-from clnf.core.units import quantity
+from clnf.chip.crossbar.wiring import GOAL, Wires, checked, factored, row_count, settled
+from clnf.core.errors import DeviceLimitError, ShapeError
 
 __all__ = ["Wires", "effective_conductance", "line_currents", "node_voltages"]
-
-_TOLERANCE = 1e-13  # of the root of energy; leaves currents right to 1e-12 of the largest
-# A segment against the best cell: beyond it double precision cannot keep 12 digits. On chips the
-# product is below 0.01.
-_MOST_RESISTING = 1e4
-_LEAST_OHM = {"word_ohm": 1e-15, "bit_ohm": 1e-15, "source_ohm": 0.0, "sink_ohm": 0.0}
-_MOST_OHM = 1e15
-_MOST_STEPS = 2000
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Wires:
-    """Resistances around the cells of a crossbar, and where it is fed.
-
-    Attributes:
-        word_ohm: a segment of a word line (row), 1e-15 to 1e15.
-        bit_ohm: a segment of a bit line (column), 1e-15 to 1e15.
-        source_ohm: of a row's driver, on top of its first segment, 0 to 1e15.
-        sink_ohm: of a column's read-out, on top of its last segment, 0 to 1e15.
-        rows_from: the side at which rows are driven.
-        columns_to: the side at which columns are held at ground and read.
-
-    Raises:
-        DeviceLimitError: a resistance is out of its range.
-        ConfigError: a side is not one of the two.
-    """
-
-    word_ohm: float = quantity("ohm")
-    bit_ohm: float = quantity("ohm")
-    source_ohm: float = quantity("ohm", 0.0)
-    sink_ohm: float = quantity("ohm", 0.0)
-    rows_from: Literal["left", "right"] = "left"
-    columns_to: Literal["bottom", "top"] = "bottom"
-
-    def __post_init__(self) -> None:
-        for name, least in _LEAST_OHM.items():
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not least <= value <= _MOST_OHM:
-                raise DeviceLimitError(
-                    f"{name} is a number from {least:g} to {_MOST_OHM:g}, got {value!r}; for "
-                    "wires without resistance give wire_ohm = 0"
-                )
-        if self.rows_from not in ("left", "right") or self.columns_to not in ("bottom", "top"):
-            raise ConfigError(
-                f"rows are fed from left or right and columns end at bottom or top, got "
-                f"{self.rows_from!r} and {self.columns_to!r}"
-            )
-
-    @property
-    def conductances(self) -> tuple[float, float, float, float]:
-        """Of a word segment, of a row's way in, of a bit segment, of a column's way out, in S."""
-        word, bit = self.word_ohm, self.bit_ohm
-        return 1 / word, 1 / (word + self.source_ohm), 1 / bit, 1 / (bit + self.sink_ohm)
-
-    @property
-    def flipped(self) -> list[int]:
-        """Dimensions to turn round for rows fed at column 0 and columns that end at row 0."""
-        return [0] * (self.columns_to == "bottom") + [1] * (self.rows_from == "right")
 
 
 def line_currents(conductance_s: Tensor, voltage_v: Tensor, wire_ohm: float | Wires) -> Tensor:
@@ -109,8 +49,8 @@ def line_currents(conductance_s: Tensor, voltage_v: Tensor, wire_ohm: float | Wi
     99.9001
     """
     conductance_s, voltage_v = torch.as_tensor(conductance_s), torch.as_tensor(voltage_v)
-    wires = _checked(conductance_s, wire_ohm)
-    rows = _rows(conductance_s, voltage_v)
+    wires = checked(conductance_s, wire_ohm)
+    rows = row_count(conductance_s, voltage_v)
     kind = torch.promote_types(conductance_s.dtype, voltage_v.dtype)
     cells, drive = conductance_s.double(), voltage_v.double().reshape(-1, rows)
     if wires is None or not cells.is_cpu:
@@ -146,7 +86,7 @@ def effective_conductance(conductance_s: Tensor, wire_ohm: float | Wires) -> Ten
     True
     """
     conductance_s = torch.as_tensor(conductance_s)
-    wires = _checked(conductance_s, wire_ohm)
+    wires = checked(conductance_s, wire_ohm)
     if wires is None:
         return conductance_s.clone()
     cells = conductance_s.double().flip(wires.flipped)
@@ -182,56 +122,19 @@ def node_voltages(
     True
     """
     conductance_s, voltage_v = (torch.as_tensor(x).cpu() for x in (conductance_s, voltage_v))
-    wires = _checked(conductance_s, wire_ohm)
+    wires = checked(conductance_s, wire_ohm)
     if wires is None:
         raise DeviceLimitError("wires of 0 ohm have the voltages of their ends; give more than 0")
-    rows = _rows(conductance_s, voltage_v)
+    rows = row_count(conductance_s, voltage_v)
     if voltage_v.dim() != 1:
         raise ShapeError(f"give one vector of {rows} voltages, got {tuple(voltage_v.shape)}")
     cells = conductance_s.double().flip(wires.flipped)
     drive = voltage_v.double().flip([0] * (wires.columns_to == "bottom"))
     word, bit = torch.empty_like(cells), torch.empty_like(cells)
-    args = drive.contiguous().numpy(), _TOLERANCE, _MOST_STEPS, word.numpy(), bit.numpy()
-    _settled(kernels.voltages(_ladders(cells, wires.conductances), *args))
+    given = drive.contiguous().numpy(), np.zeros(cells.shape[1]), np.zeros(cells.shape)
+    net = factored(cells, wires.conductances)
+    settled(kernels.voltages(net, given, GOAL, word.numpy(), bit.numpy()), GOAL)
     return word.flip(wires.flipped), bit.flip(wires.flipped)
-
-
-def _rows(cells: Tensor, voltage_v: Tensor) -> int:
-    rows = cells.shape[0]
-    if voltage_v.dim() not in (1, 2) or voltage_v.shape[-1] != rows:
-        raise ShapeError(
-            f"voltages of a crossbar with {rows} rows are [batch, {rows}], got "
-            f"{tuple(voltage_v.shape)}"
-        )
-    if voltage_v.is_complex() or not bool(voltage_v.isfinite().all()):
-        raise DeviceLimitError("voltages must be real and finite; some are not")
-    return rows
-
-
-def _checked(cells: Tensor, wire_ohm: float | Wires) -> Wires | None:
-    if cells.dim() != 2 or not cells.numel() or not cells.is_floating_point():
-        raise ShapeError(
-            f"conductances are a matrix of floats [rows, cols], got {cells.dtype} "
-            f"{tuple(cells.shape)}"
-        )
-    # The negated form also catches what is not a number.
-    if not bool((cells >= 0).all()) or not bool(cells.isfinite().all()):
-        raise DeviceLimitError(
-            "conductances must be finite and at least 0 S, got values from "
-            f"{float(cells.detach().min())} to {float(cells.detach().max())}"
-        )
-    wires = wire_ohm
-    if not isinstance(wires, Wires):
-        if wires == 0:
-            return None
-        wires = Wires(word_ohm=wires, bit_ohm=wires)
-    best, worst = float(cells.detach().max()), max(wires.word_ohm, wires.bit_ohm)
-    if best * worst > _MOST_RESISTING:
-        raise DeviceLimitError(
-            f"a segment of {worst:g} ohm beside a cell of {best:g} S resists {best * worst:.2g} "
-            f"times as much as the cell; currents can be found up to {_MOST_RESISTING:g} times"
-        )
-    return wires
 
 
 @final
@@ -245,8 +148,8 @@ class _Exact(torch.autograd.Function):
         ctx.save_for_backward(cells, drive)
         ctx.conductances = conductances
         out = torch.empty(len(drive), cells.shape[1], dtype=torch.float64)
-        args = _ladders(cells, conductances), drive.contiguous().numpy(), _TOLERANCE, _MOST_STEPS
-        _settled(kernels.currents(*args, out.numpy()))
+        given = drive.contiguous().numpy(), GOAL
+        settled(kernels.currents(factored(cells, conductances), *given, out.numpy()), GOAL)
         return out
 
     @staticmethod
@@ -255,23 +158,7 @@ class _Exact(torch.autograd.Function):
         cells, drive = ctx.saved_tensors
         by_cell = torch.zeros(cells.shape, dtype=torch.float64)
         by_volt = torch.empty(drive.shape, dtype=torch.float64)
-        given = drive.contiguous().numpy(), grad.contiguous().numpy(), (_TOLERANCE, _MOST_STEPS)
-        net = _ladders(cells, ctx.conductances)
-        _settled(kernels.gradients(net, *given, by_cell.numpy(), by_volt.numpy()))
+        given = drive.contiguous().numpy(), grad.contiguous().numpy(), GOAL
+        net = factored(cells, ctx.conductances)
+        settled(kernels.gradients(net, *given, by_cell.numpy(), by_volt.numpy()), GOAL)
         return by_cell, by_volt, None
-
-
-def _ladders(cells: Tensor, conductances: tuple[float, float, float, float]) -> kernels.Ladders:
-    word, feed, bit, ground = conductances
-    straight, turned = cells.contiguous().numpy(), cells.T.contiguous().numpy()
-    across, down = np.empty_like(turned), np.empty_like(straight)
-    kernels.pivots(turned, word, feed, across)
-    kernels.pivots(straight, bit, ground, down)
-    return kernels.Ladders(turned, across, down, word, feed, bit, ground)
-
-
-def _settled(steps: int) -> None:
-    if steps > _MOST_STEPS:
-        raise DeviceLimitError(
-            f"no solution after {_MOST_STEPS} steps; take smaller wire resistances or conductances"
-        )
