@@ -109,6 +109,7 @@ def write_once(
         tile.born_s.fill_(now_s)
     bill.pulses(tile, count, count * _full_pulse_aj(tile), rounds)
     bill.verify(tile, count)
+    tile.settle()
     weight, _ = tile.view(now_s)
     tile.expected = weight.abs().sum(1)
     tile.move(home)

@@ -59,6 +59,8 @@ class ChipSpec:
         dead_cells: include the material's share of dead cells.
         spreads: keep the materials' spreads and programming noise.
         wires: resistances around the cells of a tile; None for none.
+        exact_wires: solve them anew at every change of a cell. Else they are solved when a whole
+            tile was written, and the loss then goes with the mean conductance of the tile.
         verify: accepted error when programming, and rounds.
         compute: number format of the simulated products of core tiles; bfloat16 rounds weights
             and sums to 8 bits, below programming noise and half an 8-bit ADC step.
@@ -84,6 +86,7 @@ class ChipSpec:
     dead_cells: bool = True
     spreads: bool = True
     wires: Wires | None = None
+    exact_wires: bool = True
     verify: Verify = Verify()
     compute: Literal["float32", "bfloat16"] = "float32"
     kernels: bool = True
@@ -120,6 +123,7 @@ class ChipSpec:
             cell=one if self.spreads else _without_spreads(one),
             mapping=Mapping(pairs=self.pairs if plastic else 1),
             wires=self.wires,
+            exact_wires=self.exact_wires,
             noisy=self.read_noise != "off",
             kernels=self.kernels,
         )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.crossbar.spice import netlist
 from clnf.chip.hosting import Chip, host
 from clnf.chip.program import Verify, write_by_pulses, write_once
 from clnf.chip.spec import ChipSpec
@@ -188,6 +189,19 @@ class Tile:
         self.chip.bill.pulses(self.cells, *moved)
         self._analog.refresh()
         return moved[0]
+
+    def netlist(self, x: Tensor, *, plane: int = 0) -> str:
+        """The tile with its cells as they are now as a netlist for ngspice.
+
+        Args:
+            x: voltages of the row drivers, [rows].
+            plane: which of the cells behind each weight; each plane is an array of its own.
+
+        Raises:
+            DeviceLimitError: the tile has no wires, or its window is not known.
+        """
+        wires = self.cells.make.wires
+        return netlist(self.conductance_s[plane], x, 0.0 if wires is None else wires)
 
     def age(self, seconds: float, *, temperature_k: float | None = None) -> None:
         """Let time pass; see :meth:`clnf.chip.Chip.advance`."""

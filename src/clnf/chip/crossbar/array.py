@@ -5,7 +5,7 @@ Legend: C columns (outputs), R rows (inputs x kernel), M = C R weights, N vector
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ class Make:
         cell: one memory cell.
         mapping: how a weight lies on cells.
         wires: resistances around the cells; None for none.
+        exact_wires: solve them at every change of a cell; else carry the last solution on.
         noisy: reads are noisy.
         kernels: use compiled kernels on the CPU.
     """
@@ -51,8 +52,17 @@ class Make:
     cell: Cell
     mapping: Mapping = Mapping()
     wires: Wires | None = None
+    exact_wires: bool = True
     noisy: bool = True
     kernels: bool = True
+
+
+class _Attenuation(NamedTuple):
+    """What wires leave of each cell, at a state of the cells, and their mean conductance then."""
+
+    state: tuple[int, int, float]
+    kept: Tensor
+    level: Tensor
 
 
 @final
@@ -102,11 +112,14 @@ class Crossbar:
         self.seen = cells.seen.view(self.planes, self.size) if noisy else self.hidden
         drifting = (self.planes, self.size) if self.drifts else (0, 0)
         self.trait, self.born_s = torch.zeros(drifting), torch.zeros(drifting)
+        if self.pulsed and not isinstance(make.cell.drift, Unknown):
+            draw = self.normals("drift", 0, planes=self.planes)
+            self.trait = make.cell.drift.trait(make.cell.conductance_s(self.seen), draw)
         self.fence, self._fenced = torch.ones(self.size), False
         self.scale, self.compensation, self.expected = (
             torch.full((self.shape[0],), v) for v in (1.0, 1.0, 0.0)
         )
-        self._wires: tuple[tuple[int, int, float], Tensor] | None = None
+        self._wires: _Attenuation | None = None
 
     def _form(self) -> Cells:
         count, compiled = self.planes * self.size, self.make.kernels
@@ -219,17 +232,30 @@ class Crossbar:
         return max(now_s - float(self.born_s.min()), 1.0) + self.cell.drift.since_s
 
     def _attenuation(self, now: Tensor, now_s: float) -> Tensor:
-        """What wires leave of each cell, solved anew when a cell was written or has drifted."""
+        """What wires leave of each cell.
+
+        Solved anew when a cell was written or has drifted; or, where wires are carried, solved
+        once per write of the whole tile (:meth:`settle`), after which the loss goes with the mean
+        conductance of its plane, as it does to first order.
+        """
         state = (self.operations, self.events, now_s if self.drifts else 0.0)
-        if self._wires is None or self._wires[0] != state:
+        if self._wires is None or (self.make.exact_wires and self._wires.state != state):
             wires = self.make.wires
             assert wires is not None
             cells = now.view(self.planes, *self.shape)
             solved = torch.stack([effective_conductance(plane.T, wires).T for plane in cells])
             # A cell of no conductance still carries what reaches its column by other ways.
             ratio = solved.reshape(self.planes, self.size) / now.clamp(min=1e-30)
-            self._wires = (state, torch.where(now > 0, ratio, torch.zeros_like(ratio)))
-        return self._wires[1]
+            kept = torch.where(now > 0, ratio, torch.zeros_like(ratio))
+            self._wires = _Attenuation(state, kept, now.mean(1, keepdim=True))
+        if self._wires.state == state:
+            return self._wires.kept
+        grown = now.mean(1, keepdim=True) / self._wires.level
+        return 1.0 - (1.0 - self._wires.kept) * grown
+
+    def settle(self) -> None:
+        """Have wires solved exactly at the next read."""
+        self._wires = None
 
     def read_of(self, state: dict[str, Any], now_s: float) -> Tensor:
         """Weights that cells would show now had they kept a state of :meth:`state`, [C, R]."""
