@@ -171,7 +171,7 @@ class Response:
                 return middle
             low, high = (middle, high) if gain > 0 else (low, middle)
         inside = self.bound_min + 1e-9 < low < self.bound_max - 1e-9
-        return round(low, 12) if inside else math.nan
+        return round(low, 12) + 0.0 if inside else math.nan
 
 
 def cell_traits(
