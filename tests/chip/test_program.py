@@ -1,12 +1,17 @@
 """Write-verify: errors shrink to the tolerance, pulses are counted, drift can be undone."""
 
+from typing import Any
+
 import pytest
 import torch
 
+from clnf.chip.bill import Bill
+from clnf.chip.compensation import PROBES, compensate
 from clnf.chip.crossbar.array import Crossbar
-from clnf.chip.program import Bill, Verify, compensate, write_by_pulses, write_once
+from clnf.chip.program import Verify, write_by_pulses, write_once
 from clnf.chip.spec import ChipSpec
 from clnf.chip.technology import technology
+from clnf.core.errors import ConfigError
 from clnf.core.ledger import Ledger
 
 RNG = torch.Generator().manual_seed(6)
@@ -41,20 +46,39 @@ def test_without_spread_programming_is_exact_in_one_round() -> None:
     assert torch.allclose(tile.view(365 * DAY)[0], TARGET, atol=1e-6)
 
 
-def test_drift_shrinks_weights_and_compensation_brings_their_level_back() -> None:
+@pytest.mark.parametrize("kind", ["global", "column", "learned"])
+def test_drift_shrinks_weights_and_compensation_brings_their_level_back(kind: Any) -> None:
     tile, account, _ = stored()
     start, _ = tile.view(0.0)
     drifted, _ = tile.view(DAY)
     shrink = float(drifted.abs().sum() / start.abs().sum())
     assert 0.5 < shrink < 0.8
-    for per_column in (False, True):
-        compensate(tile, DAY, account, per_column=per_column)
-        now, _ = tile.view(DAY)
-        assert float(now.abs().sum() / start.abs().sum()) == pytest.approx(1.0, abs=0.03)
-        before = float((drifted - start).square().mean())
-        assert float((now - start).square().mean()) < before / 4
-    columns = now.abs().sum(1) / start.abs().sum(1)
-    assert float((columns - 1).abs().max()) < 0.25
+    before = account.ledger.total(op="verify").count
+    compensate(tile, DAY, account, kind)
+    reads = account.ledger.total(op="verify").count - before
+    assert reads == (PROBES if kind == "learned" else TARGET.numel())
+    now, _ = tile.view(DAY)
+    assert float(now.abs().sum() / start.abs().sum()) == pytest.approx(1.0, abs=0.03)
+    lost = float((drifted - start).square().mean())
+    assert float((now - start).square().mean()) < lost / 4
+    if kind == "column":
+        columns = now.abs().sum(1) / start.abs().sum(1)
+        assert float((columns - 1).abs().max()) < 0.25
+
+
+def test_the_learned_factor_is_best_for_outputs() -> None:
+    """On new inputs: less error than any common factor, and than no correction at all."""
+    x = torch.randn(500, 60, generator=torch.Generator().manual_seed(8))
+    errors = {}
+    for kind in (None, "global", "learned"):
+        tile, account, _ = stored()
+        wanted = x @ tile.view(0.0)[0].T
+        if kind:
+            compensate(tile, DAY, account, kind)  # type: ignore[arg-type]
+        errors[kind] = float((x @ tile.view(DAY)[0].T - wanted).norm() / wanted.norm())
+    assert errors["learned"] < errors["global"] < errors[None] / 2
+    with pytest.raises(ConfigError, match="global, column or learned"):
+        compensate(tile, DAY, account, "mean")  # type: ignore[arg-type]
 
 
 def plastic() -> Crossbar:

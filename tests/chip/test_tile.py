@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from clnf.chip import ChipSpec, Mapping, Tile, Verify, Wires, line_currents, read_currents
-from clnf.chip.crossbar.array import Crossbar, Make
+from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.crossbar.make import Make
 from clnf.chip.program import Bill, write_once
 from clnf.chip.technology import technology
 from clnf.core.errors import ConfigError, DeviceLimitError, ShapeError

@@ -7,11 +7,13 @@ from typing import Any, Literal, cast, final
 from torch import Tensor, nn
 
 from clnf.chip.analog import AbstractAnalog
+from clnf.chip.bill import Bill
 from clnf.chip.circuit import Circuit
+from clnf.chip.compensation import compensate
 from clnf.chip.convolutions import AnalogConv, AnalogTransposedConv
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.layers import AnalogLinear
-from clnf.chip.program import Bill, compensate, write_by_pulses, write_once
+from clnf.chip.program import write_by_pulses, write_once
 from clnf.chip.spec import ChipSpec
 from clnf.chip.updates import PulseOptimizer, PulseRule
 from clnf.core.errors import ConfigError
@@ -163,12 +165,17 @@ class Chip:
             if moved and all(tile.is_programmed for tile in layer.tiles):
                 layer.refresh()
 
-    def recalibrate(self, *, per_column: bool = True) -> None:
-        """Undo the mean drift of stored cells digitally and let plastic converters settle anew."""
+    def recalibrate(self, kind: Literal["global", "column", "learned"] = "column") -> None:
+        """Undo the mean drift of stored cells digitally and let plastic converters settle anew.
+
+        Args:
+            kind: what the digital factor is for and made from, see
+                :mod:`clnf.chip.compensation`.
+        """
         for layer in self.layers.values():
             for tile in layer.tiles:
                 if not layer.plastic and tile.is_programmed:
-                    compensate(tile, self.clock_s, self.bill, per_column=per_column)
+                    compensate(tile, self.clock_s, self.bill, kind)
             if layer.plastic:
                 for converter in (layer.dac, *layer.adcs):
                     converter.range = 0.0

@@ -1,4 +1,4 @@
-"""Writing weights into cells and checking them: write-verify, compensation of drift.
+"""Writing weights into cells and checking them: write-verify.
 
 Every pulse and every verifying read is charged to the ledger and wears its cell.
 
@@ -13,15 +13,16 @@ from typing import final
 import torch
 from torch import Tensor
 
+from clnf.chip.bill import Bill
+from clnf.chip.compensation import remember
 from clnf.chip.crossbar.array import Crossbar
-from clnf.chip.technology import Technology
 from clnf.core.errors import ConfigError
-from clnf.core.ledger import ATTOJOULES_PER_JOULE, PICOSECONDS_PER_SECOND, Ledger
+from clnf.core.ledger import ATTOJOULES_PER_JOULE
 from clnf.core.units import quantity
 from clnf.devices.cell import Unknown
 from clnf.devices.draws import hash_normals, normals_at
 
-__all__ = ["Bill", "Verify", "compensate", "write_by_pulses", "write_once"]
+__all__ = ["Verify", "write_by_pulses", "write_once"]
 
 _VERIFY_S = 1e-6  # after the pulse, when the verifying read comes
 _CPU = torch.device("cpu")
@@ -48,31 +49,6 @@ class Verify:
                 "verifying needs a tolerance above 0, at least 1 round and trains of 1 to 32767 "
                 f"pulses, got {self.tolerance}, {self.rounds}, {self.longest}"
             )
-
-
-@final
-class Bill:
-    """Charges writes and verifying reads of one chip."""
-
-    def __init__(self, ledger: Ledger, costs: Technology) -> None:
-        self.ledger = ledger
-        self.costs = costs
-
-    def pulses(self, tile: Crossbar, count: int, energy_aj: int, longest: int) -> None:
-        """Charge write pulses; rows are selected one after the other."""
-        rows, pulse = tile.rows.stop - tile.rows.start, tile.cell.pulse
-        width_s = 0.0 if isinstance(pulse, Unknown) else pulse.width_s
-        time_ps = longest * rows * round(width_s * PICOSECONDS_PER_SECOND)
-        self.ledger.charge_total(
-            "pulse", tile=tile.name, count=count, energy_aj=energy_aj, time_ps=time_ps
-        )
-
-    def verify(self, tile: Crossbar, weights: int) -> None:
-        """Charge reading ``weights`` weights one by one, each through the ADC."""
-        each = self.costs.cell_read_j * tile.cells_per_weight + self.costs.adc_j
-        self.ledger.charge(
-            "verify", tile=tile.name, count=weights, energy_j=each, time_s=self.costs.mvm_s
-        )
 
 
 @torch.no_grad()
@@ -111,7 +87,7 @@ def write_once(
     bill.verify(tile, count)
     tile.settle()
     weight, _ = tile.view(now_s)
-    tile.expected = weight.abs().sum(1)
+    remember(tile, weight)
     tile.move(home)
     return float(
         (weight - target_CR).square().mean().sqrt() / (target_CR.square().mean().sqrt() + 1e-12)
@@ -231,26 +207,3 @@ def _shares(wanted: Tensor, planes: int, longest: int) -> Iterator[Tensor]:
         train = (shared + (rest if plane == 0 else 0)).clamp(-longest, longest)
         if plane == 0 or bool(train.any()):
             yield train
-
-
-@torch.no_grad()
-def compensate(tile: Crossbar, now_s: float, bill: Bill, *, per_column: bool) -> None:
-    """Undo the mean drift digitally from one calibrating read.
-
-    Each cell is read once; the summed magnitude of each column now is compared with the one
-    stored at programming. Their ratio becomes a digital factor, one per tile or one per column.
-
-    Source: Joshi et al., Nat. Commun. 2020 (one factor per tile, from a read of all rows; the
-    factor per column is the same idea at a finer grain).
-    """
-    tile.compensation = torch.ones_like(tile.scale)
-    weight, variance = tile.view(now_s)
-    tile.events += 1
-    draw = tile.normals("compensate", tile.events)
-    now = (weight + variance.sqrt() * draw).abs().sum(1)
-    bill.verify(tile, weight.numel())
-    if per_column:
-        factor = tile.expected / now.clamp(min=1e-12)
-        tile.compensation = torch.where(tile.expected > 0, factor, torch.ones_like(factor))
-    elif float(now.sum()) > 0:
-        tile.compensation.fill_(float(tile.expected.sum() / now.sum()))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, final
 
 from clnf.chip.converters import ConverterKind
-from clnf.chip.crossbar.array import Make
+from clnf.chip.crossbar.make import Make
 from clnf.chip.crossbar.mapping import Mapping
 from clnf.chip.crossbar.wiring import Wires
 from clnf.chip.program import Verify

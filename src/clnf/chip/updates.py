@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from clnf.chip.analog import AbstractAnalog
-from clnf.chip.program import Bill
+from clnf.chip.bill import Bill
 from clnf.core.errors import ConfigError
 from clnf.core.ledger import ATTOJOULES_PER_JOULE
 from clnf.core.units import quantity

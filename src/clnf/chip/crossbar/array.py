@@ -4,7 +4,6 @@ Legend: C columns (outputs), R rows (inputs x kernel), M = C R weights, N vector
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -13,12 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clnf.chip import kernels, reference
-from clnf.chip.crossbar.mapping import Mapping
+from clnf.chip.crossbar.make import Make
 from clnf.chip.crossbar.wires import effective_conductance
-from clnf.chip.crossbar.wiring import Wires
 from clnf.core.rng import fold
 from clnf.devices import pulse_reference, pulses, trains
-from clnf.devices.cell import Cell, Unknown
+from clnf.devices.cell import Unknown
 from clnf.devices.dispatch import run
 from clnf.devices.draws import hash_key, hash_normals
 from clnf.devices.noise import RelativeNoise
@@ -26,35 +24,14 @@ from clnf.devices.pulses import Cells, PulseJob
 from clnf.devices.response import cell_traits, fresh_cells
 from clnf.devices.trains import Trains
 
-__all__ = ["TRAIN_BITS", "Crossbar", "Make"]
+__all__ = ["TRAIN_BITS", "Crossbar"]
 
 # Bits of a stochastic pulse train.
 TRAIN_BITS = 31
 _TENSORS = (
     "hidden", "seen", "wear", "fence", "trait", "born_s", "scale", "compensation", "expected",
+    "answers",
 )  # fmt: skip
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Make:
-    """What a crossbar is made of.
-
-    Attributes:
-        cell: one memory cell.
-        mapping: how a weight lies on cells.
-        wires: resistances around the cells; None for none.
-        exact_wires: solve them at every change of a cell; else carry the last solution on.
-        noisy: reads are noisy.
-        kernels: use compiled kernels on the CPU.
-    """
-
-    cell: Cell
-    mapping: Mapping = Mapping()
-    wires: Wires | None = None
-    exact_wires: bool = True
-    noisy: bool = True
-    kernels: bool = True
 
 
 class _Attenuation(NamedTuple):
@@ -86,6 +63,7 @@ class Crossbar:
         scale: weight at full scale, [C].
         compensation: digital factor against mean drift, [C].
         expected: summed magnitudes at programming, what compensation compares with, [C].
+        answers: products with vectors of signs at programming, likewise, [C, vectors].
     """
 
     def __init__(self, name: str, rows: slice, columns: slice, seed: int, make: Make) -> None:
@@ -119,6 +97,7 @@ class Crossbar:
         self.scale, self.compensation, self.expected = (
             torch.full((self.shape[0],), v) for v in (1.0, 1.0, 0.0)
         )
+        self.answers = torch.zeros(self.shape[0], 0)
         self._wires: _Attenuation | None = None
 
     def _form(self) -> Cells:
@@ -161,9 +140,20 @@ class Crossbar:
         self.cell.need(self.cell.response)
         return float(self.scale[0]) * self._step * self._per_w
 
-    def normals(self, *place: str | int, planes: int = 0) -> Tensor:
-        """Standard normals of a place: [planes, M], or [C, R] where ``planes`` is 0."""
+    def normals(
+        self, *place: str | int, planes: int = 0, vectors: int = 0, of_columns: bool = False
+    ) -> Tensor:
+        """Standard normals of a place.
+
+        Args:
+            place: see :func:`clnf.core.rng.fold`.
+            planes: 0 for [C, R], else [planes, M].
+            vectors: 0, else [vectors, R].
+            of_columns: with ``vectors``, [vectors, C].
+        """
         shape = (planes, self.size) if planes else self.shape
+        if vectors:
+            shape = (vectors, self.shape[0 if of_columns else 1])
         device, compiled = self.wear.device, self.make.kernels
         return hash_normals(self.seed, place, shape, device=device, compiled=compiled)
 
@@ -414,7 +404,8 @@ class Crossbar:
         """Restore what :meth:`state` gave."""
         for name in _TENSORS:
             if name in state:
-                getattr(self, name).copy_(state[name])
+                setattr(self, name, state[name].to(self.wear.device, copy=True))
+        self.seen = self.seen if "seen" in state else self.hidden
         self.operations, self.events = int(state["operations"]), int(state["events"])
         self.formed = bool(state["formed"])
         self._fenced = bool((self.fence < 1.0).any())

@@ -1,0 +1,32 @@
+"""What a crossbar is made of."""
+
+from dataclasses import dataclass
+from typing import final
+
+from clnf.chip.crossbar.mapping import Mapping
+from clnf.chip.crossbar.wiring import Wires
+from clnf.devices.cell import Cell
+
+__all__ = ["Make"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Make:
+    """What a crossbar is made of.
+
+    Attributes:
+        cell: one memory cell.
+        mapping: how a weight lies on cells.
+        wires: resistances around the cells; None for none.
+        exact_wires: solve them at every change of a cell; else carry the last solution on.
+        noisy: reads are noisy.
+        kernels: use compiled kernels on the CPU.
+    """
+
+    cell: Cell
+    mapping: Mapping = Mapping()
+    wires: Wires | None = None
+    exact_wires: bool = True
+    noisy: bool = True
+    kernels: bool = True
