@@ -7,7 +7,8 @@ limit    one step of the solver against the machine: bytes moved / time, over a 
 memory   most memory of a process that solves 1,024 x 1,024
 
 The peer is put into a folder of its own, without its plotting packages, and runs in this process
-between our rounds. Segments have 2 ohm, cells 1 to 100 uS, all as in its own topology.
+between our rounds; all times are of the processor. Segments have 2 ohm, cells 1 to 100 uS, and the
+topology is the peer's.
 """
 
 import json
@@ -105,14 +106,14 @@ def direct(cells: Tensor, volts: Tensor) -> Tensor:
 
 
 def fastest(arms: dict[str, Callable[[], Tensor]], rounds: int) -> dict[str, float]:
-    """Shortest time of each arm; rounds of all arms alternate, a short one has five turns."""
+    """Shortest processor time of each arm; rounds alternate, a short arm has five turns in each."""
     times = dict.fromkeys(arms, float("inf"))
     for _ in range(rounds):
         for name, arm in arms.items():
             for _ in range(1 if LONG_S < times[name] < float("inf") else 5):
-                start = time.perf_counter()
+                start = time.process_time()
                 arm()
-                times[name] = min(times[name], time.perf_counter() - start)
+                times[name] = min(times[name], time.process_time() - start)
                 if times[name] > LONG_S:
                     break
     return times
@@ -138,7 +139,7 @@ def solves(compute: Any) -> None:
             times = fastest(arms, ROUNDS)
             for name, seconds in times.items():
                 say(
-                    arm=name, rows=side, cols=side, vectors=vectors, ms=round(seconds * 1e3, 3),
+                    arm=name, rows=side, cols=side, vectors=vectors, cpu_ms=round(seconds * 1e3, 3),
                     ratio_to_clnf=round(seconds / times["clnf"], 1),
                     off_splu=float(f"{off[name]:.1e}"),
                 )  # fmt: skip
@@ -157,7 +158,8 @@ def matrices() -> None:
         )
         each = times["vectors"] / len(drive)
         say(
-            arm="effective_conductance", rows=rows, cols=cols, ms=round(times["matrix"] * 1e3, 2),
+            arm="effective_conductance", rows=rows, cols=cols,
+            cpu_ms=round(times["matrix"] * 1e3, 2),
             pays_from_vectors=round(times["matrix"] / each),
         )  # fmt: skip
 
