@@ -1,0 +1,405 @@
+"""Maximum likelihood of one law over a population of devices.
+
+Each device has a log gain and two bounds of its own, normal over the population; the other
+numbers are shared. The marginal likelihood is Laplace's: Fisher scoring moves the shared numbers
+and all devices at once (the devices' blocks are eliminated), the spreads follow by
+expectation-maximisation with the restricted correction, and at the end one step allows for the
+curvature of the devices' blocks, without which noises come out too small on short traces.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clnf.core.units import quantity
+from clnf.devices.fitting.kernels import LINEAR, NAMES, filter_traces
+from clnf.devices.fitting.laws import Law
+from clnf.devices.fitting.traces import Traces
+
+__all__ = ["Estimate", "Problem", "marginals", "maximise"]
+
+Array = NDArray[np.float64]
+_OWN = 3  # numbers each device has for itself
+_SHARED = len(NAMES) - _OWN
+_MIDDLE = np.array([0.0, 1.0, -1.0])
+_LOW = np.array([-9.0, 0.05, -14.0, -14.0, -4.0, -4.0, -6.0, -6.0, 0.0, 0.0, 0.0])
+_HIGH = np.array([9.0, 20.0, 2.0, 2.0, 4.0, 4.0, 1.5, 1.5, 1e4, 4.0, 1.0])
+_SLOPE_LOW, _SLOPE_HIGH = _LOW.copy(), _HIGH.copy()
+_SLOPE_LOW[4:6], _SLOPE_HIGH[4:6] = 0.0, 1.0
+_OWN_LOW, _OWN_HIGH = np.array([-6.0, 0.03, -9.0]), np.array([6.0, 9.0, -0.03])
+_ROOMY = -60.0  # an outlier's log likelihood while the search is still far away
+OUTLIER_SHARE = 0.002
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Traces of devices that move, scaled for the filter.
+
+    Attributes:
+        traces: of the devices that move.
+        y: (G - centre) / half [T].
+        centre_s: middle of the measured window.
+        half_s: half its width.
+        floor: log likelihood of an outlier: somewhere in three half windows, one in 500.
+    """
+
+    traces: Traces
+    y: Array
+    centre_s: float = quantity("S")
+    half_s: float = quantity("S")
+    floor: float = quantity("1", float(np.log(OUTLIER_SHARE / 3)))
+
+    @staticmethod
+    def of(traces: Traces, like: "Problem | None" = None) -> "Problem":
+        """Scale traces by their own window, or by that of another problem."""
+        if like is None:
+            low, high = np.nanquantile(traces.conductance_s, (0.02, 0.98))
+            centre, half = (low + high) / 2, max((high - low) / 2, 1e-3 * high)
+        else:
+            centre, half = like.centre_s, like.half_s
+        y = (traces.conductance_s - centre) / half
+        return Problem(traces=traces, y=y, centre_s=float(centre), half_s=float(half))
+
+
+class _Pass(NamedTuple):
+    logs: Array
+    grads: Array
+    infos: Array
+    seen: Array
+
+
+class _Point(NamedTuple):
+    shared: Array
+    own: Array
+    spread: Array  # variances of the devices' own numbers [3]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """The likeliest numbers of one law.
+
+    Attributes:
+        law: the law.
+        shared: the numbers all devices share, ``kernels.NAMES[3:]`` [11].
+        own: log gain and bounds of each device [N, 3].
+        spread: variance of each over the population [3].
+        covariance: of the shared numbers [11, 11], zero where one is not free.
+        own_variance: of each device's own numbers, given the population [N, 3].
+        marginal: log marginal likelihood of each device [N].
+        seen: predictions of the filter [3, T].
+        converged: whether the search ended by itself.
+    """
+
+    law: Law
+    shared: Array
+    own: Array
+    spread: Array
+    covariance: Array
+    own_variance: Array
+    marginal: Array
+    seen: Array
+    converged: bool
+
+
+def _run(problem: Problem, law: Law, point: _Point, floor: float) -> _Pass:
+    t, n = problem.traces, len(problem.traces.ends)
+    par = np.concatenate([point.own, np.broadcast_to(point.shared, (n, _SHARED))], axis=1)
+    done = _Pass(
+        np.zeros(n), np.zeros((n, len(NAMES))), np.zeros((n, len(NAMES), len(NAMES))),
+        np.zeros((3, len(problem.y))),
+    )  # fmt: skip
+    y0 = problem.centre_s / problem.half_s
+    logs = filter_traces(
+        law.kernel, par, t.pulses, problem.y, t.ends, y0, floor, done.seen, done.grads, done.infos
+    )
+    return done._replace(logs=logs)
+
+
+def _penalty(point: _Point) -> Array:
+    return np.asarray(0.5 * ((point.own - _MIDDLE) ** 2 / point.spread).sum(axis=1))
+
+
+class _System(NamedTuple):
+    """Newton's equations with the devices' blocks eliminated."""
+
+    block_inverse: Array  # [N, 3, 3]
+    cross: Array  # [N, 3, F]
+    schur: Array  # [F, F]
+    pull: Array  # [F]
+    own_pull: Array  # [N, 3]
+
+
+def _system(done: _Pass, point: _Point, free: NDArray[np.intp], damping: float) -> _System:
+    places = free + _OWN
+    own_pull = done.grads[:, :_OWN] - (point.own - _MIDDLE) / point.spread
+    block = done.infos[:, :_OWN, :_OWN] + np.diag(1.0 / point.spread)
+    diagonal = np.einsum("nii->ni", block).copy()
+    block = block + damping * diagonal[:, :, None] * np.eye(_OWN)
+    inverse = np.linalg.inv(block)
+    cross = done.infos[:, :_OWN, :][:, :, places]
+    whole = done.infos[:, places][:, :, places].sum(axis=0)
+    whole = whole + np.diag(damping * np.diag(whole) + 1e-12)
+    tilt = np.einsum("nij,njf->nif", inverse, cross)
+    schur = whole - np.einsum("nif,nig->fg", cross, tilt)
+    pull = done.grads[:, places].sum(axis=0) - np.einsum("nif,ni->f", tilt, own_pull)
+    return _System(inverse, cross, (schur + schur.T) / 2, pull, own_pull)
+
+
+def _solve(matrix: Array, side: Array) -> Array:
+    scale = 1.0 / np.sqrt(np.maximum(np.diag(matrix), 1e-30))
+    answer = np.linalg.lstsq(matrix * scale[:, None] * scale, side * scale, rcond=1e-10)[0]
+    return np.asarray(answer * scale)
+
+
+def _limits(law: Law) -> tuple[Array, Array]:
+    return (_SLOPE_LOW, _SLOPE_HIGH) if law.kernel == LINEAR else (_LOW, _HIGH)
+
+
+def _moved(law: Law, point: _Point, system: _System, free: NDArray[np.intp]) -> _Point:
+    """The point after one step; numbers at a limit that push outward stay."""
+    low, high = _limits(law)
+    here = point.shared[free]
+    held = (here <= low[free]) & (system.pull < 0) | (here >= high[free]) & (system.pull > 0)
+    step = np.zeros(len(free))
+    loose = ~held
+    step[loose] = _solve(system.schur[np.ix_(loose, loose)], system.pull[loose])
+    step = np.where(free < 8, np.clip(step, -1.0, 1.0), step)
+    shared = point.shared.copy()
+    shared[free] = np.clip(here + step, low[free], high[free])
+    # A noise variance may fall tenfold at once, not to nothing.
+    noise = slice(8, _SHARED)
+    shared[noise] = np.maximum(shared[noise], 0.1 * point.shared[noise] - 1e-9)
+    shared[noise] = np.maximum(shared[noise], 0.0)
+    step = shared[free] - here
+    pull = system.own_pull - np.einsum("nif,f->ni", system.cross, step)
+    own = point.own + np.clip(np.einsum("nij,nj->ni", system.block_inverse, pull), -0.7, 0.7)
+    return _Point(shared, np.clip(own, _OWN_LOW, _OWN_HIGH), point.spread)
+
+
+def _full_variance(system: _System) -> Array:
+    """Variance of each device's own numbers, the shared ones being uncertain too [N, 3]."""
+    inverse = np.linalg.pinv(system.schur, rcond=1e-10, hermitian=True)
+    tilt = np.einsum("nij,njf->nif", system.block_inverse, system.cross)
+    extra = np.einsum("nif,fg,nig->ni", tilt, inverse, tilt)
+    return np.asarray(np.einsum("nii->ni", system.block_inverse) + np.maximum(extra, 0.0))
+
+
+def _respread(point: _Point, variance: Array) -> Array:
+    """One step of expectation-maximisation for the spreads."""
+    if len(point.own) < 2:
+        return point.spread
+    return np.maximum(((point.own - _MIDDLE) ** 2 + variance).mean(axis=0), 1e-6)
+
+
+def begin(problem: Problem, law: Law) -> _Point:
+    """Where the search starts: window and steps from the ends of the trains."""
+    n = len(problem.traces.ends)
+    rate = _rates(problem)
+    jitter = np.nanmedian(np.abs(np.diff(problem.y[problem.traces.read]))) / 0.95
+    shared = np.array([
+        0.0, 1.0, np.log(rate[0]), np.log(rate[1]), law.shape, law.shape, law.bend, law.bend,
+        0.3, max(jitter**2 / 2, 1e-4), 0.0,
+    ])  # fmt: skip
+    if n == 1:
+        return _Point(shared, _MIDDLE[None].copy(), np.full(3, 1e-10))
+    own = np.tile(_MIDDLE, (n, 1))
+    for i, (_, part) in enumerate(problem.traces.parts()):
+        low, high = np.nanquantile(problem.y[part], (0.05, 0.95))
+        own[i, 1:] = max(high, 0.1), min(low, -0.1)
+    return _Point(shared, own, np.array([0.3, 0.2, 0.2]))
+
+
+def _rates(problem: Problem) -> tuple[float, float]:
+    """Mean change of y per pulse over the first half of the trains up and down."""
+    moved, count = {1: 0.0, -1: 0.0}, {1: 0, -1: 0}
+    t = problem.traces
+    for _, part in t.parts():
+        y, way = problem.y[part], t.pulses[part]
+        turns = np.flatnonzero(np.diff(way) != 0) + 1
+        for a, b in zip([0, *turns], [*turns, len(way)], strict=True):
+            at = np.flatnonzero(np.isfinite(y[a : a + max((b - a) // 2, 2)])) + a
+            if len(at) > 1 and way[at[-1]] != 0:
+                sign = int(way[at[-1]])
+                moved[sign] += float(np.clip(sign * (y[at[-1]] - y[at[0]]), -2.0, 2.0))
+                count[sign] += int(at[-1] - at[0])
+    return tuple(max(moved[s] / max(count[s], 1), 1e-5) for s in (1, -1))  # type: ignore[return-value]
+
+
+def maximise(
+    problem: Problem, law: Law, *, read: bool = True, start: Estimate | None = None
+) -> Estimate:
+    """Fit one law.
+
+    Args:
+        problem: the traces.
+        law: the law.
+        read: fit relative read noise too; else it is taken as 0.
+        start: an estimate of the same law from other traces of the same kind.
+    """
+    point = begin(problem, law)
+    if start is not None:
+        point = _Point(start.shared, point.own, start.spread)
+    free = law.freed(read=read)
+    if start is None:
+        point, _ = _climb(problem, law, point, free, _ROOMY)
+    point, converged = _climb(problem, law, point, free, problem.floor)
+    if len(point.own) > 1:
+        moved = _elsewhere(problem, law, point)
+        if moved is not point:
+            point, converged = _climb(problem, law, moved, free, problem.floor)
+    point = _allow(problem, law, point, free)
+    return _described(problem, law, point, free, converged)
+
+
+def _elsewhere(problem: Problem, law: Law, point: _Point) -> _Point:
+    """Let each device search again from other places; devices may hide in a lesser peak."""
+    best = point
+    here = _heights(problem, law, point)
+    ranges = begin(problem, law).own
+    for gain in (-1.5, 0.0, 1.5):
+        own = ranges.copy()
+        own[:, 0] = gain * np.sqrt(point.spread[0])
+        trial, _ = _settle(problem, law, point._replace(own=own))
+        there = _heights(problem, law, trial)
+        better = there > here + 0.5
+        if better.any():
+            best = best._replace(own=np.where(better[:, None], trial.own, best.own))
+            here = np.where(better, there, here)
+    return best
+
+
+def _heights(problem: Problem, law: Law, point: _Point) -> Array:
+    return _run(problem, law, point, problem.floor).logs - _penalty(point)
+
+
+def _climb(
+    problem: Problem, law: Law, point: _Point, free: NDArray[np.intp], floor: float
+) -> tuple[_Point, bool]:
+    """Fisher scoring with Levenberg's damping until nothing rises any more."""
+    damping, calm = 1e-2, 0
+    done = _run(problem, law, point, floor)
+    height = float((done.logs - _penalty(point)).sum())
+    for _ in range(60):
+        system = _system(done, point, free, damping)
+        new = _moved(law, point, system, free)
+        trial = _run(problem, law, new, floor)
+        heights = trial.logs - _penalty(new)
+        if (heights < done.logs - _penalty(point) - 1.0).any():  # some devices went astray
+            kept = new._replace(own=point.own)
+            still = _run(problem, law, kept, floor).logs - _penalty(kept)
+            worse = (still > heights)[:, None]
+            new = new._replace(own=np.where(worse, point.own, new.own))
+            trial = _run(problem, law, new, floor)
+            heights = trial.logs - _penalty(new)
+        gained = float(heights.sum()) - height
+        if not gained > -1e-6:
+            damping = min(max(10 * damping, 1e-3), 1e6)
+            calm += damping >= 1e5
+            if calm > 1:
+                return point, True
+            continue
+        point, done, damping = new, trial, damping * 0.1
+        system = _system(done, point, free, 0.0)
+        spread = _respread(point, _full_variance(system))
+        change = float(np.abs(np.log(spread / point.spread)).max())
+        point = point._replace(spread=spread)
+        height = float((done.logs - _penalty(point)).sum())
+        calm = calm + 1 if gained < 0.02 and change < 0.02 else 0
+        if calm > 1:
+            return point, True
+    return point, False
+
+
+def _log_blocks(
+    problem: Problem, law: Law, point: _Point
+) -> float:
+    done = _run(problem, law, point, problem.floor)
+    block = done.infos[:, :_OWN, :_OWN] + np.diag(1.0 / point.spread)
+    return float(np.linalg.slogdet(block)[1].sum())
+
+
+def _allow(
+    problem: Problem, law: Law, point: _Point, free: NDArray[np.intp]
+) -> _Point:
+    """One step for the curvature of the devices' blocks (Laplace's determinant)."""
+    done = _run(problem, law, point, problem.floor)
+    system = _system(done, point, free, 0.0)
+    tilt = np.einsum("nij,njf->nif", system.block_inverse, system.cross)
+    slope = np.zeros(len(free))
+    low, high = _limits(law)
+    for k, place in enumerate(free):
+        size = 1e-3 / np.sqrt(max(system.schur[k, k], 1e-12)) * 30
+        ends = []
+        for sign in (1.0, -1.0):
+            shared = point.shared.copy()
+            shared[place] = np.clip(shared[place] + sign * size, low[place], high[place])
+            by = shared[place] - point.shared[place]
+            near = point._replace(shared=shared, own=point.own - tilt[:, :, k] * by)
+            ends.append((by, _log_blocks(problem, law, near)))
+        if ends[0][0] != ends[1][0]:
+            slope[k] = -0.5 * (ends[0][1] - ends[1][1]) / (ends[0][0] - ends[1][0])
+    return _moved(law, point, system._replace(pull=system.pull + slope), free)
+
+
+def _described(
+    problem: Problem, law: Law, point: _Point, free: NDArray[np.intp], converged: bool
+) -> Estimate:
+    done = _run(problem, law, point, problem.floor)
+    system = _system(done, point, free, 0.0)
+    covariance = np.zeros((_SHARED, _SHARED))
+    scale = 1.0 / np.sqrt(np.maximum(np.diag(system.schur), 1e-30))
+    inner = np.linalg.pinv(system.schur * scale[:, None] * scale, rcond=1e-10, hermitian=True)
+    covariance[np.ix_(free, free)] = inner * scale[:, None] * scale
+    return Estimate(
+        law=law,
+        shared=point.shared,
+        own=point.own,
+        spread=point.spread,
+        covariance=covariance,
+        own_variance=np.einsum("nii->ni", system.block_inverse),
+        marginal=_laplace(done, point),
+        seen=done.seen,
+        converged=converged,
+    )
+
+
+def _laplace(done: _Pass, point: _Point) -> Array:
+    block = done.infos[:, :_OWN, :_OWN] + np.diag(1.0 / point.spread)
+    width = np.linalg.slogdet(block)[1] + np.log(point.spread).sum()
+    return np.asarray(done.logs - _penalty(point) - 0.5 * width)
+
+
+def marginals(problem: Problem, estimate: Estimate) -> tuple[Array, Array]:
+    """Log marginal likelihood [N] and predictions [3, T] of devices the estimate has not seen."""
+    own = begin(problem, estimate.law).own
+    point = _Point(estimate.shared, own, estimate.spread)
+    point, done = _settle(problem, estimate.law, point)
+    other, second = _settle(problem, estimate.law, point._replace(own=np.tile(_MIDDLE, (len(own), 1))))
+    first, last = _laplace(done, point), _laplace(second, other)
+    better = np.repeat(last > first, np.diff([0, *problem.traces.ends]))
+    return np.maximum(first, last), np.where(better, second.seen, done.seen)
+
+
+def _settle(problem: Problem, law: Law, point: _Point) -> tuple[_Point, _Pass]:
+    """Move each device to its own peak, the shared numbers staying."""
+    nothing = np.array([], dtype=np.intp)
+    done = _run(problem, law, point, problem.floor)
+    damping = np.full(len(point.own), 1e-2)
+    for _ in range(25):
+        system = _system(done, point, nothing, 0.0)
+        reach = np.einsum("nij,nj->ni", system.block_inverse, system.own_pull)
+        step = np.clip(reach / (1 + damping[:, None]), -0.7, 0.7)
+        new = point._replace(own=np.clip(point.own + step, _OWN_LOW, _OWN_HIGH))
+        trial = _run(problem, law, new, problem.floor)
+        better = trial.logs - _penalty(new) >= done.logs - _penalty(point)
+        own = np.where(better[:, None], new.own, point.own)
+        damping = np.where(better, damping * 0.1, np.maximum(damping, 0.1) * 8)
+        point = point._replace(own=own)
+        done = trial if better.all() else _run(problem, law, point, problem.floor)
+        if np.abs(step).max() < 1e-3:
+            break
+    return point, done
