@@ -7,7 +7,7 @@ expectation-maximisation with the restricted correction, and at the end one step
 curvature of the devices' blocks, without which noises come out too small on short traces.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, final
 
 import numpy as np
@@ -18,7 +18,7 @@ from clnf.devices.fitting.kernels import LINEAR, NAMES, filter_traces
 from clnf.devices.fitting.laws import Law
 from clnf.devices.fitting.traces import Traces
 
-__all__ = ["Estimate", "Problem", "marginals", "maximise"]
+__all__ = ["Estimate", "Problem", "marginals", "maximise", "predicted"]
 
 Array = NDArray[np.float64]
 _OWN = 3  # numbers each device has for itself
@@ -29,6 +29,7 @@ _HIGH = np.array([9.0, 20.0, 2.0, 2.0, 4.0, 4.0, 1.5, 1.5, 1e4, 4.0, 1.0])
 _SLOPE_LOW, _SLOPE_HIGH = _LOW.copy(), _HIGH.copy()
 _SLOPE_LOW[4:6], _SLOPE_HIGH[4:6] = 0.0, 1.0
 _OWN_LOW, _OWN_HIGH = np.array([-6.0, 0.03, -9.0]), np.array([6.0, 9.0, -0.03])
+_GAIN = np.array([1.0, 0.0, 0.0])
 _ROOMY = -60.0  # an outlier's log likelihood while the search is still far away
 OUTLIER_SHARE = 0.002
 
@@ -43,6 +44,7 @@ class Problem:
         y: (G - centre) / half [T].
         centre_s: middle of the measured window.
         half_s: half its width.
+        read: relative read noise where it is known; None: fitted.
         floor: log likelihood of an outlier: somewhere in three half windows, one in 500.
     """
 
@@ -50,18 +52,23 @@ class Problem:
     y: Array
     centre_s: float = quantity("S")
     half_s: float = quantity("S")
+    read: float | None = quantity("1", None)
     floor: float = quantity("1", float(np.log(OUTLIER_SHARE / 3)))
 
     @staticmethod
-    def of(traces: Traces, like: "Problem | None" = None) -> "Problem":
-        """Scale traces by their own window, or by that of another problem."""
-        if like is None:
-            low, high = np.nanquantile(traces.conductance_s, (0.02, 0.98))
-            centre, half = (low + high) / 2, max((high - low) / 2, 1e-3 * high)
-        else:
-            centre, half = like.centre_s, like.half_s
+    def of(traces: Traces, read: float | None = None) -> "Problem":
+        """Scale traces by their own window."""
+        low, high = np.nanquantile(traces.conductance_s, (0.02, 0.98))
+        centre, half = (low + high) / 2, max((high - low) / 2, 1e-3 * high)
         y = (traces.conductance_s - centre) / half
-        return Problem(traces=traces, y=y, centre_s=float(centre), half_s=float(half))
+        return Problem(
+            traces=traces, y=y, centre_s=float(centre), half_s=float(half), read=read
+        )
+
+    def part(self, traces: Traces) -> "Problem":
+        """Other traces in the same scale."""
+        y = (traces.conductance_s - self.centre_s) / self.half_s
+        return replace(self, traces=traces, y=y)
 
 
 class _Pass(NamedTuple):
@@ -139,7 +146,7 @@ def _system(done: _Pass, point: _Point, free: NDArray[np.intp], damping: float) 
     block = done.infos[:, :_OWN, :_OWN] + np.diag(1.0 / point.spread)
     diagonal = np.einsum("nii->ni", block).copy()
     block = block + damping * diagonal[:, :, None] * np.eye(_OWN)
-    inverse = np.linalg.inv(block)
+    inverse = np.linalg.inv(block + 1e-9 * diagonal[:, :, None] * np.eye(_OWN))
     cross = done.infos[:, :_OWN, :][:, :, places]
     whole = done.infos[:, places][:, :, places].sum(axis=0)
     whole = whole + np.diag(damping * np.diag(whole) + 1e-12)
@@ -195,14 +202,14 @@ def _respread(point: _Point, variance: Array) -> Array:
     return np.maximum(((point.own - _MIDDLE) ** 2 + variance).mean(axis=0), 1e-6)
 
 
-def begin(problem: Problem, law: Law) -> _Point:
+def _begin(problem: Problem, law: Law, turn: int = 0) -> _Point:
     """Where the search starts: window and steps from the ends of the trains."""
     n = len(problem.traces.ends)
     rate = _rates(problem)
     jitter = np.nanmedian(np.abs(np.diff(problem.y[problem.traces.read]))) / 0.95
     shared = np.array([
-        0.0, 1.0, np.log(rate[0]), np.log(rate[1]), law.shape, law.shape, law.bend, law.bend,
-        0.3, max(jitter**2 / 2, 1e-4), 0.0,
+        0.0, 1.0, np.log(rate[0]), np.log(rate[1]), law.shape[turn], law.shape[turn], law.bend[turn], law.bend[turn],
+        0.3, max(jitter**2 / 2, 1e-4), 1e-4 if problem.read is None else problem.read**2,
     ])  # fmt: skip
     if n == 1:
         return _Point(shared, _MIDDLE[None].copy(), np.full(3, 1e-10))
@@ -230,40 +237,49 @@ def _rates(problem: Problem) -> tuple[float, float]:
 
 
 def maximise(
-    problem: Problem, law: Law, *, read: bool = True, start: Estimate | None = None
+    problem: Problem, law: Law, *, start: Estimate | None = None, own: Array | None = None
 ) -> Estimate:
     """Fit one law.
 
     Args:
         problem: the traces.
         law: the law.
-        read: fit relative read noise too; else it is taken as 0.
-        start: an estimate of the same law from other traces of the same kind.
+        start: an estimate of the same law from similar traces; the search is short then, and
+            leaves out the last step for the curvature.
+        own: where the devices' own numbers start [N, 3].
     """
-    point = begin(problem, law)
-    if start is not None:
-        point = _Point(start.shared, point.own, start.spread)
-    free = law.freed(read=read)
+    free = law.freed(read=problem.read is None)
     if start is None:
-        point, _ = _climb(problem, law, point, free, _ROOMY)
-    point, converged = _climb(problem, law, point, free, problem.floor)
-    if len(point.own) > 1:
-        moved = _elsewhere(problem, law, point)
-        if moved is not point:
-            point, converged = _climb(problem, law, moved, free, problem.floor)
+        tries = [_search(problem, law, _begin(problem, law, turn), free) for turn in range(len(law.shape))]
+        point, converged = max(tries, key=lambda t: float((_heights(problem, law, t[0])).sum()))
+    else:
+        point = _begin(problem, law)
+        point = _Point(start.shared, point.own if own is None else own, start.spread)
+        point, converged = _climb(problem, law, point, free, problem.floor)
+        return _described(problem, law, point, free, converged)
     point = _allow(problem, law, point, free)
     return _described(problem, law, point, free, converged)
 
 
-def _elsewhere(problem: Problem, law: Law, point: _Point) -> _Point:
+def _search(
+    problem: Problem, law: Law, point: _Point, free: NDArray[np.intp]
+) -> tuple[_Point, bool]:
+    """Climb from afar, let devices look elsewhere, climb again."""
+    point, _ = _climb(problem, law, point, free, _ROOMY, 1.0)
+    point, converged = _climb(problem, law, point, free, problem.floor)
+    if len(point.own) > 1:
+        ranges, gain = _begin(problem, law).own, float(np.sqrt(point.spread[0]))
+        moved = _elsewhere(problem, law, point, [ranges + k * gain * _GAIN for k in (-1.5, 0, 1.5)])
+        if moved is not point:
+            point, converged = _climb(problem, law, moved, free, problem.floor)
+    return point, converged
+
+
+def _elsewhere(problem: Problem, law: Law, point: _Point, places: list[Array]) -> _Point:
     """Let each device search again from other places; devices may hide in a lesser peak."""
-    best = point
-    here = _heights(problem, law, point)
-    ranges = begin(problem, law).own
-    for gain in (-1.5, 0.0, 1.5):
-        own = ranges.copy()
-        own[:, 0] = gain * np.sqrt(point.spread[0])
-        trial, _ = _settle(problem, law, point._replace(own=own))
+    best, here = point, _heights(problem, law, point)
+    for own in places:
+        trial, _ = _settle(problem, law, point._replace(own=own), 8)
         there = _heights(problem, law, trial)
         better = there > here + 0.5
         if better.any():
@@ -277,7 +293,8 @@ def _heights(problem: Problem, law: Law, point: _Point) -> Array:
 
 
 def _climb(
-    problem: Problem, law: Law, point: _Point, free: NDArray[np.intp], floor: float
+    problem: Problem, law: Law, point: _Point, free: NDArray[np.intp], floor: float,
+    enough: float = 0.05,
 ) -> tuple[_Point, bool]:
     """Fisher scoring with Levenberg's damping until nothing rises any more."""
     damping, calm = 1e-2, 0
@@ -297,8 +314,8 @@ def _climb(
             heights = trial.logs - _penalty(new)
         gained = float(heights.sum()) - height
         if not gained > -1e-6:
-            damping = min(max(10 * damping, 1e-3), 1e6)
-            calm += damping >= 1e5
+            damping = min(max(30 * damping, 1e-3), 1e6)
+            calm += damping >= 1e4
             if calm > 1:
                 return point, True
             continue
@@ -308,7 +325,7 @@ def _climb(
         change = float(np.abs(np.log(spread / point.spread)).max())
         point = point._replace(spread=spread)
         height = float((done.logs - _penalty(point)).sum())
-        calm = calm + 1 if gained < 0.02 and change < 0.02 else 0
+        calm = calm + 1 if gained < enough and change < max(enough / 5, 0.02) else 0
         if calm > 1:
             return point, True
     return point, False
@@ -332,7 +349,7 @@ def _allow(
     slope = np.zeros(len(free))
     low, high = _limits(law)
     for k, place in enumerate(free):
-        size = 1e-3 / np.sqrt(max(system.schur[k, k], 1e-12)) * 30
+        size = 0.2 / np.sqrt(max(system.schur[k, k], 1e-12))
         ends = []
         for sign in (1.0, -1.0):
             shared = point.shared.copy()
@@ -342,7 +359,13 @@ def _allow(
             ends.append((by, _log_blocks(problem, law, near)))
         if ends[0][0] != ends[1][0]:
             slope[k] = -0.5 * (ends[0][1] - ends[1][1]) / (ends[0][0] - ends[1][0])
-    return _moved(law, point, system._replace(pull=system.pull + slope), free)
+    before = float((done.logs - _penalty(point)).sum())
+    for _ in range(3):  # a step that costs more than the determinant can give is none
+        new = _moved(law, point, system._replace(pull=system.pull + slope), free)
+        if float(_heights(problem, law, new).sum()) > before - 3.0:
+            return new
+        slope = slope / 3
+    return point
 
 
 def _described(
@@ -375,7 +398,7 @@ def _laplace(done: _Pass, point: _Point) -> Array:
 
 def marginals(problem: Problem, estimate: Estimate) -> tuple[Array, Array]:
     """Log marginal likelihood [N] and predictions [3, T] of devices the estimate has not seen."""
-    own = begin(problem, estimate.law).own
+    own = _begin(problem, estimate.law).own
     point = _Point(estimate.shared, own, estimate.spread)
     point, done = _settle(problem, estimate.law, point)
     other, second = _settle(problem, estimate.law, point._replace(own=np.tile(_MIDDLE, (len(own), 1))))
@@ -384,12 +407,14 @@ def marginals(problem: Problem, estimate: Estimate) -> tuple[Array, Array]:
     return np.maximum(first, last), np.where(better, second.seen, done.seen)
 
 
-def _settle(problem: Problem, law: Law, point: _Point) -> tuple[_Point, _Pass]:
+def _settle(
+    problem: Problem, law: Law, point: _Point, steps: int = 25
+) -> tuple[_Point, _Pass]:
     """Move each device to its own peak, the shared numbers staying."""
     nothing = np.array([], dtype=np.intp)
     done = _run(problem, law, point, problem.floor)
     damping = np.full(len(point.own), 1e-2)
-    for _ in range(25):
+    for _ in range(steps):
         system = _system(done, point, nothing, 0.0)
         reach = np.einsum("nij,nj->ni", system.block_inverse, system.own_pull)
         step = np.clip(reach / (1 + damping[:, None]), -0.7, 0.7)
@@ -403,3 +428,9 @@ def _settle(problem: Problem, law: Law, point: _Point) -> tuple[_Point, _Pass]:
         if np.abs(step).max() < 1e-3:
             break
     return point, done
+
+
+def predicted(problem: Problem, estimate: Estimate) -> Array:
+    """Log likelihood [N] of other readings of the very devices an estimate was made from."""
+    point = _Point(estimate.shared, estimate.own, estimate.spread)
+    return _run(problem, estimate.law, point, problem.floor).logs

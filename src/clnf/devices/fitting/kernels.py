@@ -37,7 +37,7 @@ _ROOT2, _ROOT2PI = math.sqrt(2.0), math.sqrt(2.0 * math.pi)
 _LOG2PI = math.log(2.0 * math.pi)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _linear(w, up, par, df, dfw):
     """Step, slope and curvature at w; derivatives of step and slope go into df and dfw."""
     base = 5 if up else 6
@@ -53,7 +53,7 @@ def _linear(w, up, par, df, dfw):
     return f, fw, 0.0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _exponential(w, up, par, df, dfw):
     base = 5 if up else 6
     d = 1.0 if up else -1.0
@@ -77,7 +77,7 @@ def _exponential(w, up, par, df, dfw):
     return f, fw, fw * k
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _power(w, up, par, df, dfw):
     base = 5 if up else 6
     d = 1.0 if up else -1.0
@@ -100,7 +100,7 @@ def _power(w, up, par, df, dfw):
     return f, fw, fu * (gamma - 1.0) / (u * width * width)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def step_of(law, w, up, par, df, dfw):
     """Mean step, its slope and curvature at weight ``w``; derivatives go into ``df``, ``dfw``."""
     for k in range(_P):
@@ -113,7 +113,7 @@ def step_of(law, w, up, par, df, dfw):
     return _power(w, up, par, df, dfw)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _clip(mean, var, lo, hi, dmean, dvar):
     """Moments of a normal clipped to [lo, hi], and their derivatives in place."""
     if mean - lo > 5.0 * math.sqrt(var) and hi - mean > 5.0 * math.sqrt(var):
@@ -151,7 +151,7 @@ def _clip(mean, var, lo, hi, dmean, dvar):
     return m1, max(v, 0.0)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _pulse(law, mean, var, up, par, dmean, dvar, df, dfw):
     """Mean and variance of the hidden weight after one pulse."""
     d = 1.0 if up else -1.0
@@ -174,7 +174,7 @@ def _pulse(law, mean, var, up, par, dmean, dvar, df, dfw):
     return _clip(mean, var, par[2], par[1], dmean, dvar)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _noise(mean, par, y0, dmean, dnoise):
     """Variance of a reading about the hidden weight, and its derivatives."""
     h = par[4]
@@ -190,7 +190,7 @@ def _noise(mean, par, y0, dmean, dnoise):
     return noise
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _restart(y, par, y0, dmean, dvar):
     """State after a first reading, about which nothing was known."""
     mean = (y - par[3]) / par[4]
@@ -201,30 +201,32 @@ def _restart(y, par, y0, dmean, dvar):
     return mean, _noise(mean, par, y0, dmean, dvar)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _learn(nu, total, h, mean, dmean, dtotal, grad, info, e, v):
     """Add one reading's gradient and Fisher information (in units of the reading)."""
+    inverse = 1.0 / total
     for k in range(_P):
         e[k] = dmean[k]
-        v[k] = dtotal[k] / total
+        v[k] = dtotal[k] * inverse
     e[3] += 1.0 / h
     e[4] += mean / h
     v[4] += 2.0 / h
     r, z2 = nu / total, 0.5 * (nu * nu / total - 1.0)
     for k in range(_P):
         grad[k] += e[k] * r + v[k] * z2
-        ek, vk = e[k] / total, 0.5 * v[k]
-        for j in range(k + 1):
+        ek, vk = e[k] * inverse, 0.5 * v[k]
+        for j in range(_P):  # all of a row: that is one vector, a triangle is not
             info[k, j] += ek * e[j] + vk * v[j]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _correct(nu, total, h, mean, var, dmean, dvar, dtotal):
     """Mean and variance after a reading, and their derivatives in place."""
-    gain = var / total
+    inverse = 1.0 / total
+    gain = var * inverse
     nu_half = (nu + mean) / h  # minus the derivative of the reading's weight by the half width
     for k in range(_P):
-        dgain = (dvar[k] - gain * dtotal[k]) / total
+        dgain = (dvar[k] - gain * dtotal[k]) * inverse
         dnu = -dmean[k]
         if k == 3:
             dnu -= 1.0 / h
@@ -235,7 +237,7 @@ def _correct(nu, total, h, mean, var, dmean, dvar, dtotal):
     return mean + gain * nu, var * (1.0 - gain)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _filter_one(law, par, pulses, y, y0, floor, seen, grad, info):
     """One device; see :func:`filter_traces`."""
     dmean, dvar, dtotal = np.zeros(_P), np.zeros(_P), np.zeros(_P)
@@ -278,13 +280,10 @@ def _filter_one(law, par, pulses, y, y0, floor, seen, grad, info):
         total_log += dense
         _learn(nu, total, h, mean, dmean, dtotal, grad, info, e, v)
         mean, var = _correct(nu, total, h, mean, var, dmean, dvar, dtotal)
-    for k in range(_P):
-        for j in range(k):
-            info[j, k] = info[k, j]
     return total_log
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def filter_traces(law, pars, pulses, y, ends, y0, floor, seen, grads, infos):
     """Log likelihood, gradient and Fisher information of each device.
 

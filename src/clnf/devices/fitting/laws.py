@@ -1,6 +1,5 @@
 """Step laws that can be fitted, and a fitted cell in the keys of the materials catalogue."""
 
-import math
 from dataclasses import dataclass, field
 from typing import final
 
@@ -28,17 +27,22 @@ class Law:
         name: as saved in a material.
         says: the step as a formula.
         kernel: number of the law in the kernel.
-        shape: start of both first shapes.
-        bend: start of both second shapes.
+        shape: starts of both first shapes, one search each.
+        bend: starts of both second shapes.
         free: names of the free numbers, of ``kernels.NAMES``.
     """
 
     name: str
     says: str
     kernel: int = quantity("1")
-    shape: float = quantity("1", 0.0)
-    bend: float = quantity("1", 0.0)
+    shape: tuple[float, ...] = quantity("1", (0.0,))
+    bend: tuple[float, ...] = quantity("1", (0.0,))
     free: tuple[str, ...] = _SHARED
+
+    @property
+    def shapes(self) -> int:
+        """How many numbers its shape has: what it costs to prefer it."""
+        return len(self.free) - len(_SHARED)
 
     def freed(self, *, read: bool) -> NDArray[np.intp]:
         """Places of the free numbers among the eleven a population shares."""
@@ -48,17 +52,17 @@ class Law:
 
 LAWS = (
     Law(name="constant", says="dw", kernel=LINEAR),
-    Law(name="soft_bounds", says="dw (1 - w/b)", kernel=LINEAR, shape=1.0),
-    Law(name="linear", says="dw (1 - slope w/b)", kernel=LINEAR, shape=0.5, free=_SHARED + _SLOPES),
+    Law(name="soft_bounds", says="dw (1 - w/b)", kernel=LINEAR, shape=(1.0,)),
+    Law(name="linear", says="dw (1 - slope w/b)", kernel=LINEAR, shape=(0.2, 0.9), bend=(0.0, 0.0), free=_SHARED + _SLOPES),
     Law(
-        name="power", says="dw (|b - w|/range)^gamma", kernel=POWER, free=_SHARED + _SLOPES
+        name="power", says="dw (|b - w|/range)^gamma", kernel=POWER, shape=(-0.7, 0.5), bend=(0.0, 0.0), free=_SHARED + _SLOPES
     ),
     Law(
         name="exponential",
         says="dw (1 - A exp(d gamma z)), z = -2 w/range",
         kernel=EXPONENTIAL,
-        shape=math.log(1.5),
-        bend=math.log(0.5),
+        shape=(0.4, 0.9),
+        bend=(-0.3, -2.0),
         free=_SHARED + _SLOPES + _BENDS,
     ),
 )
