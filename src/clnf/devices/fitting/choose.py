@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from clnf.core.rng import numpy_rng
 from clnf.core.units import quantity
-from clnf.devices.fitting.estimate import Estimate, Problem, marginals, maximise, predicted
+from clnf.devices.fitting.estimate import Estimate, marginals, maximise, predicted
+from clnf.devices.fitting.problem import Problem
 from clnf.devices.fitting.laws import LAWS, Law
 from clnf.devices.fitting.traces import Traces
 
@@ -86,9 +87,7 @@ def _few(problem: Problem, seed: int) -> Problem:
     return problem.part(problem.traces.only(sorted(chosen.tolist())))
 
 
-def _device_fold(
-    problem: Problem, whole: Estimate, fold: int, seed: int
-) -> tuple[Array, Array]:
+def _device_fold(problem: Problem, whole: Estimate, fold: int, seed: int) -> tuple[Array, Array]:
     n = len(problem.traces.ends)
     order = numpy_rng(seed, "folds").permutation(n)
     test = sorted(order[fold::FOLDS].tolist())

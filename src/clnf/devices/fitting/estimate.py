@@ -7,68 +7,32 @@ expectation-maximisation with the restricted correction, and at the end one step
 curvature of the devices' blocks, without which noises come out too small on short traces.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clnf.core.units import quantity
-from clnf.devices.fitting.kernels import LINEAR, NAMES, filter_traces
+from clnf.devices.fitting.kernels import Found, Trains, filter_traces
 from clnf.devices.fitting.laws import Law
-from clnf.devices.fitting.traces import Traces
+from clnf.devices.fitting.problem import Problem
+from clnf.devices.fitting.start import beginning
+from clnf.devices.fitting.steps import LINEAR, NAMES
 
-__all__ = ["Estimate", "Problem", "marginals", "maximise", "predicted"]
+__all__ = ["Estimate", "marginals", "maximise", "predicted"]
 
 Array = NDArray[np.float64]
 _OWN = 3  # numbers each device has for itself
 _SHARED = len(NAMES) - _OWN
-_MIDDLE = np.array([0.0, 1.0, -1.0])
+# How the population's means of log gain and bounds follow centre and half width.
+_FOLLOW = np.array([[0.0, 0.0], [1.0, 1.0], [1.0, -1.0]])
 _LOW = np.array([-9.0, 0.05, -14.0, -14.0, -4.0, -4.0, -6.0, -6.0, 0.0, 0.0, 0.0])
 _HIGH = np.array([9.0, 20.0, 2.0, 2.0, 4.0, 4.0, 1.5, 1.5, 1e4, 4.0, 1.0])
 _SLOPE_LOW, _SLOPE_HIGH = _LOW.copy(), _HIGH.copy()
 _SLOPE_LOW[4:6], _SLOPE_HIGH[4:6] = 0.0, 1.0
-_OWN_LOW, _OWN_HIGH = np.array([-6.0, 0.03, -9.0]), np.array([6.0, 9.0, -0.03])
+_OWN_LOW, _OWN_HIGH = np.array([-6.0, 0.03, -9.0]), np.array([6.0, 9.0, -0.03])  # of gain, w, w
 _GAIN = np.array([1.0, 0.0, 0.0])
 _ROOMY = -60.0  # an outlier's log likelihood while the search is still far away
-OUTLIER_SHARE = 0.002
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """Traces of devices that move, scaled for the filter.
-
-    Attributes:
-        traces: of the devices that move.
-        y: (G - centre) / half [T].
-        centre_s: middle of the measured window.
-        half_s: half its width.
-        read: relative read noise where it is known; None: fitted.
-        floor: log likelihood of an outlier: somewhere in three half windows, one in 500.
-    """
-
-    traces: Traces
-    y: Array
-    centre_s: float = quantity("S")
-    half_s: float = quantity("S")
-    read: float | None = quantity("1", None)
-    floor: float = quantity("1", float(np.log(OUTLIER_SHARE / 3)))
-
-    @staticmethod
-    def of(traces: Traces, read: float | None = None) -> "Problem":
-        """Scale traces by their own window."""
-        low, high = np.nanquantile(traces.conductance_s, (0.02, 0.98))
-        centre, half = (low + high) / 2, max((high - low) / 2, 1e-3 * high)
-        y = (traces.conductance_s - centre) / half
-        return Problem(
-            traces=traces, y=y, centre_s=float(centre), half_s=float(half), read=read
-        )
-
-    def part(self, traces: Traces) -> "Problem":
-        """Other traces in the same scale."""
-        y = (traces.conductance_s - self.centre_s) / self.half_s
-        return replace(self, traces=traces, y=y)
 
 
 class _Pass(NamedTuple):
@@ -91,8 +55,8 @@ class Estimate:
 
     Attributes:
         law: the law.
-        shared: the numbers all devices share, ``kernels.NAMES[3:]`` [11].
-        own: log gain and bounds of each device [N, 3].
+        shared: the numbers all devices share, ``steps.NAMES[3:]`` [11].
+        own: log gain and bounds of each device, the bounds in units of y [N, 3].
         spread: variance of each over the population [3].
         covariance: of the shared numbers [11, 11], zero where one is not free.
         own_variance: of each device's own numbers, given the population [N, 3].
@@ -113,21 +77,43 @@ class Estimate:
 
 
 def _run(problem: Problem, law: Law, point: _Point, floor: float) -> _Pass:
-    t, n = problem.traces, len(problem.traces.ends)
-    par = np.concatenate([point.own, np.broadcast_to(point.shared, (n, _SHARED))], axis=1)
-    done = _Pass(
-        np.zeros(n), np.zeros((n, len(NAMES))), np.zeros((n, len(NAMES), len(NAMES))),
-        np.zeros((3, len(problem.y))),
+    """One pass of the filter; gradients and information by the point's own coordinates.
+
+    A device's bounds are kept in units of y, not of w: their population then has the mean of the
+    window whatever its spread, which bounds in units of a window yet unknown have not.
+    """
+    t, n, (m, h) = problem.traces, len(problem.traces.ends), point.shared[:2]
+    own = np.column_stack([point.own[:, 0], (point.own[:, 1:] - m) / h])
+    par = np.concatenate([own, np.broadcast_to(point.shared, (n, _SHARED))], axis=1)
+    trains = Trains(
+        t.pulses, problem.y, problem.low, problem.high, t.ends,
+        problem.centre_s / problem.half_s, floor,
     )  # fmt: skip
-    y0 = problem.centre_s / problem.half_s
-    logs = filter_traces(
-        law.kernel, par, t.pulses, problem.y, t.ends, y0, floor, done.seen, done.grads, done.infos
-    )
-    return done._replace(logs=logs)
+    size = len(NAMES)
+    found = Found(np.zeros((3, len(problem.y))), np.zeros((n, size)), np.zeros((n, size, size)))
+    logs = filter_traces(law.kernel, par, trains, found)
+    turn = np.tile(np.eye(len(NAMES)), (n, 1, 1))  # d(kernel's parameters) / d(the point's)
+    turn[:, 1, 1] = turn[:, 2, 2] = 1.0 / h
+    turn[:, 1:3, 3] = -1.0 / h
+    turn[:, 1:3, 4] = -own[:, 1:] / h
+    grads = np.einsum("nkp,nk->np", turn, found.grads)
+    infos = turn.transpose(0, 2, 1) @ found.infos @ turn
+    return _Pass(logs, grads, infos, found.seen)
+
+
+def _middle(shared: Array) -> Array:
+    """Mean of the devices' own numbers over the population [3]."""
+    return np.asarray(_FOLLOW @ shared[:2])
 
 
 def _penalty(point: _Point) -> Array:
-    return np.asarray(0.5 * ((point.own - _MIDDLE) ** 2 / point.spread).sum(axis=1))
+    away = point.own - _middle(point.shared)
+    return np.asarray(0.5 * (away**2 / point.spread).sum(axis=1))
+
+
+def _blocks(done: _Pass, point: _Point) -> Array:
+    """Information on each device's own numbers, with the population's [N, 3, 3]."""
+    return np.asarray(done.infos[:, :_OWN, :_OWN] + np.diag(1.0 / point.spread))
 
 
 class _System(NamedTuple):
@@ -140,19 +126,21 @@ class _System(NamedTuple):
     own_pull: Array  # [N, 3]
 
 
-def _system(done: _Pass, point: _Point, free: NDArray[np.intp], damping: float) -> _System:
-    places = free + _OWN
-    own_pull = done.grads[:, :_OWN] - (point.own - _MIDDLE) / point.spread
-    block = done.infos[:, :_OWN, :_OWN] + np.diag(1.0 / point.spread)
-    diagonal = np.einsum("nii->ni", block).copy()
-    block = block + damping * diagonal[:, :, None] * np.eye(_OWN)
-    inverse = np.linalg.inv(block + 1e-9 * diagonal[:, :, None] * np.eye(_OWN))
-    cross = done.infos[:, :_OWN, :][:, :, places]
+def _system(done: _Pass, point: _Point, free: NDArray[np.intp]) -> _System:
+    n, places = len(point.own), free + _OWN
+    away = (point.own - _middle(point.shared)) / point.spread
+    follow = np.zeros((_OWN, _SHARED))
+    follow[:, :2] = _FOLLOW
+    weighed = follow / point.spread[:, None]
+    inverse = np.linalg.inv(_blocks(done, point) * (1.0 + 1e-9 * np.eye(_OWN)))
+    own_pull = done.grads[:, :_OWN] - away
+    cross = done.infos[:, :_OWN, :][:, :, places] - weighed[:, free]
     whole = done.infos[:, places][:, :, places].sum(axis=0)
-    whole = whole + np.diag(damping * np.diag(whole) + 1e-12)
+    whole = whole + n * (follow.T @ weighed)[np.ix_(free, free)]
     tilt = np.einsum("nij,njf->nif", inverse, cross)
     schur = whole - np.einsum("nif,nig->fg", cross, tilt)
-    pull = done.grads[:, places].sum(axis=0) - np.einsum("nif,ni->f", tilt, own_pull)
+    direct = done.grads[:, places].sum(axis=0) + (away.sum(axis=0) @ follow)[free]
+    pull = direct - np.einsum("nif,ni->f", tilt, own_pull)
     return _System(inverse, cross, (schur + schur.T) / 2, pull, own_pull)
 
 
@@ -162,18 +150,32 @@ def _solve(matrix: Array, side: Array) -> Array:
     return np.asarray(answer * scale)
 
 
+def _inverted(matrix: Array) -> Array:
+    scale = 1.0 / np.sqrt(np.maximum(np.diag(matrix), 1e-30))
+    inner = np.linalg.pinv(matrix * scale[:, None] * scale, rcond=1e-10, hermitian=True)
+    return np.asarray(inner * scale[:, None] * scale)
+
+
 def _limits(law: Law) -> tuple[Array, Array]:
     return (_SLOPE_LOW, _SLOPE_HIGH) if law.kernel == LINEAR else (_LOW, _HIGH)
 
 
-def _moved(law: Law, point: _Point, system: _System, free: NDArray[np.intp]) -> _Point:
-    """The point after one step; numbers at a limit that push outward stay."""
+def _moved(
+    law: Law, point: _Point, system: _System, free: NDArray[np.intp], damping: float = 0.0
+) -> _Point:
+    """The point after one step; numbers at a limit that push outward stay.
+
+    Damping acts on the shared numbers' equations after the devices' are eliminated, and on each
+    device's own pull, never on how the devices follow the shared numbers: window and bounds move
+    together along a narrow valley.
+    """
     low, high = _limits(law)
     here = point.shared[free]
     held = (here <= low[free]) & (system.pull < 0) | (here >= high[free]) & (system.pull > 0)
     step = np.zeros(len(free))
     loose = ~held
-    step[loose] = _solve(system.schur[np.ix_(loose, loose)], system.pull[loose])
+    matrix = system.schur[np.ix_(loose, loose)]
+    step[loose] = _solve(matrix + np.diag(damping * np.diag(matrix)), system.pull[loose])
     step = np.where(free < 8, np.clip(step, -1.0, 1.0), step)
     shared = point.shared.copy()
     shared[free] = np.clip(here + step, low[free], high[free])
@@ -182,14 +184,21 @@ def _moved(law: Law, point: _Point, system: _System, free: NDArray[np.intp]) -> 
     shared[noise] = np.maximum(shared[noise], 0.1 * point.shared[noise] - 1e-9)
     shared[noise] = np.maximum(shared[noise], 0.0)
     step = shared[free] - here
-    pull = system.own_pull - np.einsum("nif,f->ni", system.cross, step)
+    pull = system.own_pull / (1.0 + damping) - np.einsum("nif,f->ni", system.cross, step)
     own = point.own + np.clip(np.einsum("nij,nj->ni", system.block_inverse, pull), -0.7, 0.7)
-    return _Point(shared, np.clip(own, _OWN_LOW, _OWN_HIGH), point.spread)
+    return _Point(shared, _bounded(own, shared), point.spread)
+
+
+def _bounded(own: Array, shared: Array) -> Array:
+    """Gains that are finite, and bounds on both sides of w = 0."""
+    scale = np.array([1.0, shared[1], shared[1]])
+    shift = np.array([0.0, shared[0], shared[0]])
+    return np.asarray(np.clip(own, shift + scale * _OWN_LOW, shift + scale * _OWN_HIGH))
 
 
 def _full_variance(system: _System) -> Array:
     """Variance of each device's own numbers, the shared ones being uncertain too [N, 3]."""
-    inverse = np.linalg.pinv(system.schur, rcond=1e-10, hermitian=True)
+    inverse = _inverted(system.schur)
     tilt = np.einsum("nij,njf->nif", system.block_inverse, system.cross)
     extra = np.einsum("nif,fg,nig->ni", tilt, inverse, tilt)
     return np.asarray(np.einsum("nii->ni", system.block_inverse) + np.maximum(extra, 0.0))
@@ -199,41 +208,8 @@ def _respread(point: _Point, variance: Array) -> Array:
     """One step of expectation-maximisation for the spreads."""
     if len(point.own) < 2:
         return point.spread
-    return np.maximum(((point.own - _MIDDLE) ** 2 + variance).mean(axis=0), 1e-6)
-
-
-def _begin(problem: Problem, law: Law, turn: int = 0) -> _Point:
-    """Where the search starts: window and steps from the ends of the trains."""
-    n = len(problem.traces.ends)
-    rate = _rates(problem)
-    jitter = np.nanmedian(np.abs(np.diff(problem.y[problem.traces.read]))) / 0.95
-    shared = np.array([
-        0.0, 1.0, np.log(rate[0]), np.log(rate[1]), law.shape[turn], law.shape[turn], law.bend[turn], law.bend[turn],
-        0.3, max(jitter**2 / 2, 1e-4), 1e-4 if problem.read is None else problem.read**2,
-    ])  # fmt: skip
-    if n == 1:
-        return _Point(shared, _MIDDLE[None].copy(), np.full(3, 1e-10))
-    own = np.tile(_MIDDLE, (n, 1))
-    for i, (_, part) in enumerate(problem.traces.parts()):
-        low, high = np.nanquantile(problem.y[part], (0.05, 0.95))
-        own[i, 1:] = max(high, 0.1), min(low, -0.1)
-    return _Point(shared, own, np.array([0.3, 0.2, 0.2]))
-
-
-def _rates(problem: Problem) -> tuple[float, float]:
-    """Mean change of y per pulse over the first half of the trains up and down."""
-    moved, count = {1: 0.0, -1: 0.0}, {1: 0, -1: 0}
-    t = problem.traces
-    for _, part in t.parts():
-        y, way = problem.y[part], t.pulses[part]
-        turns = np.flatnonzero(np.diff(way) != 0) + 1
-        for a, b in zip([0, *turns], [*turns, len(way)], strict=True):
-            at = np.flatnonzero(np.isfinite(y[a : a + max((b - a) // 2, 2)])) + a
-            if len(at) > 1 and way[at[-1]] != 0:
-                sign = int(way[at[-1]])
-                moved[sign] += float(np.clip(sign * (y[at[-1]] - y[at[0]]), -2.0, 2.0))
-                count[sign] += int(at[-1] - at[0])
-    return tuple(max(moved[s] / max(count[s], 1), 1e-5) for s in (1, -1))  # type: ignore[return-value]
+    away = point.own - _middle(point.shared)
+    return np.maximum((away**2 + variance).mean(axis=0), 1e-6)
 
 
 def maximise(
@@ -250,11 +226,14 @@ def maximise(
     """
     free = law.freed(read=problem.read is None)
     if start is None:
-        tries = [_search(problem, law, _begin(problem, law, turn), free) for turn in range(len(law.shape))]
+        tries = [
+            _search(problem, law, _Point(*beginning(problem, law, turn)), free)
+            for turn in range(len(law.shape))
+        ]
         point, converged = max(tries, key=lambda t: float((_heights(problem, law, t[0])).sum()))
     else:
-        point = _begin(problem, law)
-        point = _Point(start.shared, point.own if own is None else own, start.spread)
+        first = beginning(problem, law)[1] if own is None else own
+        point = _Point(start.shared, first, start.spread)
         point, converged = _climb(problem, law, point, free, problem.floor)
         return _described(problem, law, point, free, converged)
     point = _allow(problem, law, point, free)
@@ -268,7 +247,7 @@ def _search(
     point, _ = _climb(problem, law, point, free, _ROOMY, 1.0)
     point, converged = _climb(problem, law, point, free, problem.floor)
     if len(point.own) > 1:
-        ranges, gain = _begin(problem, law).own, float(np.sqrt(point.spread[0]))
+        ranges, gain = beginning(problem, law)[1], float(np.sqrt(point.spread[0]))
         moved = _elsewhere(problem, law, point, [ranges + k * gain * _GAIN for k in (-1.5, 0, 1.5)])
         if moved is not point:
             point, converged = _climb(problem, law, moved, free, problem.floor)
@@ -293,7 +272,11 @@ def _heights(problem: Problem, law: Law, point: _Point) -> Array:
 
 
 def _climb(
-    problem: Problem, law: Law, point: _Point, free: NDArray[np.intp], floor: float,
+    problem: Problem,
+    law: Law,
+    point: _Point,
+    free: NDArray[np.intp],
+    floor: float,
     enough: float = 0.05,
 ) -> tuple[_Point, bool]:
     """Fisher scoring with Levenberg's damping until nothing rises any more."""
@@ -301,8 +284,8 @@ def _climb(
     done = _run(problem, law, point, floor)
     height = float((done.logs - _penalty(point)).sum())
     for _ in range(60):
-        system = _system(done, point, free, damping)
-        new = _moved(law, point, system, free)
+        system = _system(done, point, free)
+        new = _moved(law, point, system, free, damping)
         trial = _run(problem, law, new, floor)
         heights = trial.logs - _penalty(new)
         if (heights < done.logs - _penalty(point) - 1.0).any():  # some devices went astray
@@ -320,7 +303,7 @@ def _climb(
                 return point, True
             continue
         point, done, damping = new, trial, damping * 0.1
-        system = _system(done, point, free, 0.0)
+        system = _system(done, point, free)
         spread = _respread(point, _full_variance(system))
         change = float(np.abs(np.log(spread / point.spread)).max())
         point = point._replace(spread=spread)
@@ -331,20 +314,15 @@ def _climb(
     return point, False
 
 
-def _log_blocks(
-    problem: Problem, law: Law, point: _Point
-) -> float:
+def _log_blocks(problem: Problem, law: Law, point: _Point) -> float:
     done = _run(problem, law, point, problem.floor)
-    block = done.infos[:, :_OWN, :_OWN] + np.diag(1.0 / point.spread)
-    return float(np.linalg.slogdet(block)[1].sum())
+    return float(np.linalg.slogdet(_blocks(done, point))[1].sum())
 
 
-def _allow(
-    problem: Problem, law: Law, point: _Point, free: NDArray[np.intp]
-) -> _Point:
+def _allow(problem: Problem, law: Law, point: _Point, free: NDArray[np.intp]) -> _Point:
     """One step for the curvature of the devices' blocks (Laplace's determinant)."""
     done = _run(problem, law, point, problem.floor)
-    system = _system(done, point, free, 0.0)
+    system = _system(done, point, free)
     tilt = np.einsum("nij,njf->nif", system.block_inverse, system.cross)
     slope = np.zeros(len(free))
     low, high = _limits(law)
@@ -372,11 +350,9 @@ def _described(
     problem: Problem, law: Law, point: _Point, free: NDArray[np.intp], converged: bool
 ) -> Estimate:
     done = _run(problem, law, point, problem.floor)
-    system = _system(done, point, free, 0.0)
+    system = _system(done, point, free)
     covariance = np.zeros((_SHARED, _SHARED))
-    scale = 1.0 / np.sqrt(np.maximum(np.diag(system.schur), 1e-30))
-    inner = np.linalg.pinv(system.schur * scale[:, None] * scale, rcond=1e-10, hermitian=True)
-    covariance[np.ix_(free, free)] = inner * scale[:, None] * scale
+    covariance[np.ix_(free, free)] = _inverted(system.schur)
     return Estimate(
         law=law,
         shared=point.shared,
@@ -391,34 +367,33 @@ def _described(
 
 
 def _laplace(done: _Pass, point: _Point) -> Array:
-    block = done.infos[:, :_OWN, :_OWN] + np.diag(1.0 / point.spread)
-    width = np.linalg.slogdet(block)[1] + np.log(point.spread).sum()
+    width = np.linalg.slogdet(_blocks(done, point))[1] + np.log(point.spread).sum()
     return np.asarray(done.logs - _penalty(point) - 0.5 * width)
 
 
 def marginals(problem: Problem, estimate: Estimate) -> tuple[Array, Array]:
     """Log marginal likelihood [N] and predictions [3, T] of devices the estimate has not seen."""
-    own = _begin(problem, estimate.law).own
+    own = beginning(problem, estimate.law)[1]
     point = _Point(estimate.shared, own, estimate.spread)
     point, done = _settle(problem, estimate.law, point)
-    other, second = _settle(problem, estimate.law, point._replace(own=np.tile(_MIDDLE, (len(own), 1))))
+    other, second = _settle(
+        problem, estimate.law, point._replace(own=np.tile(_middle(point.shared), (len(own), 1)))
+    )
     first, last = _laplace(done, point), _laplace(second, other)
     better = np.repeat(last > first, np.diff([0, *problem.traces.ends]))
     return np.maximum(first, last), np.where(better, second.seen, done.seen)
 
 
-def _settle(
-    problem: Problem, law: Law, point: _Point, steps: int = 25
-) -> tuple[_Point, _Pass]:
+def _settle(problem: Problem, law: Law, point: _Point, steps: int = 25) -> tuple[_Point, _Pass]:
     """Move each device to its own peak, the shared numbers staying."""
     nothing = np.array([], dtype=np.intp)
     done = _run(problem, law, point, problem.floor)
     damping = np.full(len(point.own), 1e-2)
     for _ in range(steps):
-        system = _system(done, point, nothing, 0.0)
+        system = _system(done, point, nothing)
         reach = np.einsum("nij,nj->ni", system.block_inverse, system.own_pull)
         step = np.clip(reach / (1 + damping[:, None]), -0.7, 0.7)
-        new = point._replace(own=np.clip(point.own + step, _OWN_LOW, _OWN_HIGH))
+        new = point._replace(own=_bounded(point.own + step, point.shared))
         trial = _run(problem, law, new, problem.floor)
         better = trial.logs - _penalty(new) >= done.logs - _penalty(point)
         own = np.where(better[:, None], new.own, point.own)

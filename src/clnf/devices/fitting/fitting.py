@@ -11,7 +11,8 @@ from scipy import stats
 from clnf.core.errors import ConfigError
 from clnf.core.rng import numpy_rng
 from clnf.devices.fitting.choose import Score, held_out, prefer
-from clnf.devices.fitting.estimate import Estimate, Problem, maximise
+from clnf.devices.fitting.estimate import Estimate, maximise
+from clnf.devices.fitting.problem import Problem
 from clnf.devices.fitting.intervals import Parameter, dead_share, parameters, read_parameter
 from clnf.devices.fitting.kernels import CUT
 from clnf.devices.fitting.laws import LAWS
@@ -79,18 +80,21 @@ def fit_traces(
     found = census(traces)
     known = found.read_noise if read_noise is None else read_noise
     problem = Problem.of(traces.only(found.living), known)
+    levels, said = _levels(problem, seed)
+    if levels is not None:
+        problem = problem.snapped(levels.conductance_s, levels.spread)
     scores, count, tried = held_out(problem, seed, tell)
     law, rows = prefer(scores, count)
     estimate = _whole(problem, law, tried)
     law, rows, estimate = _plain(problem, law, rows, estimate)
-    levels = _levels(problem, estimate, seed)
     numbers = parameters(problem, estimate, rate)
-    if known is not None:
+    if levels is not None:
+        numbers |= _snapped(levels, problem, rate)
+    elif known is not None:
         from_dead = found.read_count if read_noise is None else 0
         numbers["read_noise_relative"] = read_parameter(known, from_dead, rate)
     numbers["dead_fraction"] = dead_share(len(found.dead), len(traces.ends), rate)
-    if levels is not None:
-        numbers |= _snapped(levels, numbers, problem, rate)
+    warnings = traces.warnings + said + tuple(_warnings(problem, estimate, found, numbers))
     return Fit(
         file=name,
         sha256=traces.sha256,
@@ -102,7 +106,7 @@ def fit_traces(
         outliers=_outliers(problem, estimate),
         dead=tuple(traces.names[i] for i in found.dead),
         contrary=tuple(traces.names[i] for i in found.contrary),
-        warnings=traces.warnings + tuple(_warnings(problem, estimate, found, numbers)),
+        warnings=warnings,
         devices=len(traces.ends),
         pulses=len(traces.pulses),
         readings=int(traces.read.sum()),
@@ -131,57 +135,61 @@ def _plain(
     return simple, rows, maximise(problem, next(one for one in LAWS if one.name == simple))
 
 
-def _levels(problem: Problem, estimate: Estimate, seed: int) -> Levels | None:
+def _levels(problem: Problem, seed: int) -> tuple[Levels | None, tuple[str, ...]]:
     """Levels that half of the readings show and that foretell the other half better."""
-    seen, g = estimate.seen, problem.traces.conductance_s
-    good = np.flatnonzero((seen[2] == 1.0) & np.isfinite(g))
-    mixed = numpy_rng(seed, "halves").permutation(good)
-    half = len(mixed) // 2
-    first = find_levels(g[mixed[:half]], seed)
-    if first is None:
-        return None
-    rest = mixed[half:]
-    mean = problem.centre_s + problem.half_s * seen[0, rest]
-    gain = likelihood_gain(first, g[rest], mean, problem.half_s * seen[1, rest])
-    levels = find_levels(g[mixed], seed)
-    if levels is None or gain.mean() < 3 * gain.std() / math.sqrt(len(gain)):
-        return None
-    return replace(levels, gain=float(gain.mean()))
+    t = problem.traces
+    order = numpy_rng(seed, "halves").permutation(np.flatnonzero(t.read))
+    half, rest = np.split(order, [len(order) // 2])
+    first = find_levels(t.conductance_s[half], seed)
+    levels = find_levels(t.conductance_s[order], seed)
+    if first is None or levels is None:
+        return None, _own_levels(problem, seed)
+    plain = maximise(problem, next(law for law in LAWS if law.name == "linear"))
+    rest = rest[plain.seen[2, rest] == 1.0]
+    mean = problem.centre_s + problem.half_s * plain.seen[0, rest]
+    reach = problem.half_s * plain.seen[1, rest]
+    gain = likelihood_gain(first, t.conductance_s[rest], mean, reach)
+    if len(gain) < 2 or gain.mean() < 3 * gain.std() / math.sqrt(len(gain)):
+        return None, ()
+    return replace(levels, gain=float(gain.mean())), ()
 
 
-def _snapped(
-    levels: Levels, numbers: dict[str, Parameter], problem: Problem, rate: float
-) -> dict[str, Parameter]:
-    """Numbers of a cell with levels: reading scatters about a level, and the law's write noise
-    holds the variance of rounding, spacing^2 / 12, which is taken off."""
-    count = int(problem.traces.read.sum())
-    low, high = numbers["conductance_min_s"].value, numbers["conductance_max_s"].value
-    spacing = 2 * float(np.median(np.diff(levels.conductance_s))) / (high - low)
-    dw = (numbers["step_up"].value + numbers["step_down"].value) / 2
-    rounding = spacing**2 / 12 / dw**2
-    write = numbers["write_noise"]
-    value, least, most = (
-        math.sqrt(max(x * x - rounding, 0.0)) for x in (write.value, write.low, write.high)
+def _own_levels(problem: Problem, seed: int) -> tuple[str, ...]:
+    """A warning where devices have levels, each its own ones."""
+    rows = [part for _, part in problem.traces.parts()][:5]
+    g = problem.traces.conductance_s
+    alone = [find_levels(g[part][np.isfinite(g[part])], seed) for part in rows]
+    counts = [len(one.conductance_s) for one in alone if one is not None]
+    if len(rows) < 2 or len(counts) <= len(rows) / 2:
+        return ()
+    return (
+        f"devices have about {np.median(counts):.0f} levels of conductance, each its own ones; "
+        "they are fitted as if they had none, rounding counting as write noise",
     )
-    k = len(levels.conductance_s)
+
+
+def _snapped(levels: Levels, problem: Problem, rate: float) -> dict[str, Parameter]:
+    """Numbers of a cell with levels: how many, and how readings scatter about one."""
+    k, count = len(levels.conductance_s), int(problem.traces.read.sum())
     return {
         "states": Parameter(value=k, low=levels.fewest, high=levels.most),
-        "write_noise": Parameter(value=value, low=least, high=most),
         "read_noise_relative": read_parameter(levels.spread, max(count - k, 1), rate),
     }
 
 
 def _outliers(problem: Problem, estimate: Estimate) -> tuple[Outlier, ...]:
     found, t = [], problem.traces
+    left = t.read & ~np.isfinite(problem.y)  # on no level
+    cut = estimate.seen[2] == CUT
     for name, part in t.parts():
-        for row in np.flatnonzero(estimate.seen[2, part] == CUT) + part.start:
+        for row in np.flatnonzero((left | cut)[part]) + part.start:
             expected = problem.centre_s + problem.half_s * float(estimate.seen[0, row])
             found.append(
                 Outlier(
                     device=name,
                     pulse=int(t.numbers[row]),
                     conductance_s=float(t.conductance_s[row]),
-                    expected_s=expected,
+                    expected_s=expected if cut[row] else None,
                 )
             )
     return tuple(found)
@@ -197,7 +205,9 @@ def _warnings(
     if n == 1:
         said.append("one living device: spreads from device to device are unknown and left out")
     elif n < 10:
-        said.append(f"{n} living devices: spreads from device to device are little more than guesses")
+        said.append(
+            f"{n} living devices: spreads from device to device are little more than guesses"
+        )
     share = len(_outliers(problem, estimate)) / max(int(problem.traces.read.sum()), 1)
     if share > 0.05:
         said.append(f"{share:.0%} of the readings are outliers; no law here describes these cells")
@@ -211,16 +221,14 @@ def _warnings(
     return said
 
 
-def _unreached(
-    problem: Problem, estimate: Estimate, numbers: dict[str, Parameter]
-) -> list[str]:
+def _unreached(problem: Problem, estimate: Estimate, numbers: dict[str, Parameter]) -> list[str]:
     """Bounds most trains stay away from are known from the shape of the law alone."""
     said = []
     for k, word, quantile in ((1, "upper", 0.98), (2, "lower", 0.02)):
         away = []
         for i, (_, part) in enumerate(problem.traces.parts()):
             y = np.nanquantile(problem.y[part], quantile)
-            bound = estimate.shared[0] + estimate.shared[1] * estimate.own[i, k]
+            bound = estimate.own[i, k]
             away.append(abs(bound - y) > 0.25 * estimate.shared[1] and (bound > y) == (k == 1))
         if np.mean(away) > 0.5:
             key = "conductance_max_s" if k == 1 else "conductance_min_s"

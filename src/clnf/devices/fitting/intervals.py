@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from clnf.core.units import quantity
-from clnf.devices.fitting.estimate import Estimate, Problem
-from clnf.devices.fitting.kernels import EXPONENTIAL, LINEAR, POWER
+from clnf.devices.fitting.estimate import Estimate
+from clnf.devices.fitting.problem import Problem
+from clnf.devices.fitting.steps import EXPONENTIAL, LINEAR, POWER
 
 __all__ = ["Parameter", "dead_share", "parameters", "read_parameter"]
 
@@ -104,19 +105,23 @@ class _Reader:
     def spread(self, k: int) -> Parameter:
         """Device-to-device spread: chi-square where most devices are well known."""
         d = float(self.estimate.spread[k])
+        half, error = self.plain({_HALF: 1.0})
+        scale = 1.0 / half if k else 1.0  # bounds are in units of y, their spread is relative
         free = float(self.known[k]) - 1.0
         if free >= 3:
+            if k:  # the width of the window is uncertain too
+                free = 1.0 / (1.0 / free + 2.0 * (error / half) ** 2)
             low, high = (
-                math.sqrt(d * free / stats.chi2.ppf(q, free))
+                scale * math.sqrt(d * free / stats.chi2.ppf(q, free))
                 for q in ((1 + self.rate) / 2, (1 - self.rate) / 2)
             )
-            return Parameter(value=math.sqrt(d), low=low, high=high)
+            return Parameter(value=scale * math.sqrt(d), low=low, high=high)
         c = np.minimum(self.estimate.own_variance[:, k], d * (1 - 1e-9))
         alone = 1.0 / np.maximum(1.0 / c - 1.0 / d, 1e-12)  # variance without the population
         error = math.sqrt(2.0 / float(np.square(1.0 / (d + alone)).sum()))
-        high = math.sqrt(d + max(self.z, self.t) * error)
-        low = math.sqrt(max(d - self.z * error, 0.0))
-        return Parameter(value=math.sqrt(d), low=low, high=high)
+        high = scale * math.sqrt(d + max(self.z, self.t) * error)
+        low = scale * math.sqrt(max(d - self.z * error, 0.0))
+        return Parameter(value=scale * math.sqrt(d), low=low, high=high)
 
 
 def parameters(problem: Problem, estimate: Estimate, rate: float = 0.95) -> dict[str, Parameter]:

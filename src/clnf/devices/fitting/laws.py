@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from clnf.core.errors import ConfigError
 from clnf.core.units import quantity
-from clnf.devices.fitting.kernels import EXPONENTIAL, LINEAR, NAMES, POWER
+from clnf.devices.fitting.steps import EXPONENTIAL, LINEAR, NAMES, POWER
 
 __all__ = ["LAWS", "CellLaw", "Law"]
 
@@ -29,7 +29,7 @@ class Law:
         kernel: number of the law in the kernel.
         shape: starts of both first shapes, one search each.
         bend: starts of both second shapes.
-        free: names of the free numbers, of ``kernels.NAMES``.
+        free: names of the free numbers, of ``steps.NAMES``.
     """
 
     name: str
@@ -53,9 +53,21 @@ class Law:
 LAWS = (
     Law(name="constant", says="dw", kernel=LINEAR),
     Law(name="soft_bounds", says="dw (1 - w/b)", kernel=LINEAR, shape=(1.0,)),
-    Law(name="linear", says="dw (1 - slope w/b)", kernel=LINEAR, shape=(0.2, 0.9), bend=(0.0, 0.0), free=_SHARED + _SLOPES),
     Law(
-        name="power", says="dw (|b - w|/range)^gamma", kernel=POWER, shape=(-0.7, 0.5), bend=(0.0, 0.0), free=_SHARED + _SLOPES
+        name="linear",
+        says="dw (1 - slope w/b)",
+        kernel=LINEAR,
+        shape=(0.2, 0.9),
+        bend=(0.0, 0.0),
+        free=_SHARED + _SLOPES,
+    ),
+    Law(
+        name="power",
+        says="dw (|b - w|/range)^gamma",
+        kernel=POWER,
+        shape=(-0.7, 0.5),
+        bend=(0.0, 0.0),
+        free=_SHARED + _SLOPES,
     ),
     Law(
         name="exponential",

@@ -8,6 +8,7 @@ and they must foretell readings they were not found from better than the step la
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
 import numpy as np
@@ -83,7 +84,7 @@ def find_levels(conductance_s: Array, seed: int) -> Levels | None:
     """Levels of readings, None where they have none.
 
     Args:
-        conductance_s: readings without outliers.
+        conductance_s: readings; a few outliers do no harm.
         seed: settles which are looked at where there are many.
     """
     values = np.sort(conductance_s)
@@ -104,9 +105,10 @@ def find_levels(conductance_s: Array, seed: int) -> Levels | None:
     k = int(np.argmin(score)) + 1
     edges = _edges(begins, k, n)
     counts = np.diff(edges)
-    centres = np.array([np.median(values[a:b]) for a, b in zip(edges, edges[1:], strict=False)])
+    centres = np.array([np.median(values[a:b]) for a, b in pairwise(edges)])
+    away = np.concatenate([np.abs(values[a:b] - c) for (a, b), c in zip(pairwise(edges), centres, strict=True)])
+    spread = max(1.4826 * float(np.median(away)), math.sqrt(floor / n))
     centres = centres[counts >= _RARE * n]
-    spread = math.sqrt(max(within[k - 1], floor) / max(n - k, 1))
     if len(centres) < 2 or np.quantile(np.diff(centres), 0.25) < _APART * spread:
         return None
     near = np.flatnonzero(score < score[k - 1] + 6) + 1 - (k - len(centres))

@@ -47,7 +47,9 @@ def residual_picture(fit: Fit) -> bytes:
     _population(below[3], fit)
     figure.suptitle(
         f"{fit.file}: {fit.law.replace('_', ' ')} law, {fit.devices} devices, "
-        f"{fit.readings:,} readings, {len(fit.outliers)} outliers"
+        f"{fit.readings:,} readings, {len(fit.outliers)} outliers",
+        x=0.02,
+        ha="left",
     )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": "clnf"})
@@ -80,19 +82,23 @@ def _trace(axes: "Axes", fit: Fit, device: int, *, first: bool) -> None:
     mean = 1e6 * (problem.centre_s + problem.half_s * seen[0, part])
     reach = 1e6 * 1.96 * problem.half_s * seen[1, part]
     axes.plot(number, g, ".", ms=3, color=_GREY, label="read")
-    axes.plot(number[known], mean[known], lw=1.0, color=_BLUE, label="foretold from the pulse before")
+    axes.plot(
+        number[known], mean[known], lw=1.0, color=_BLUE, label="foretold from the pulse before"
+    )
     axes.fill_between(
         number[known], (mean - reach)[known], (mean + reach)[known], color=_BLUE, alpha=0.18, lw=0,
         label="95 % of readings",
     )  # fmt: skip
     odd = seen[2, part] == 2.0
-    if odd.any():
-        axes.plot(number[odd], g[odd], "x", color=_RED, ms=6, label="outlier")
+    axes.plot(number[odd], g[odd], "x", color=_RED, ms=6, label="outlier")
     axes.set_title(f"device {name}, gain {np.exp(fit.estimate.own[device, 0]):.2f}", fontsize=10)
     axes.set_xlabel("pulse number")
     if first:
         axes.set_ylabel("conductance (µS)")
-    axes.legend(fontsize=7, loc="best")
+    if first:
+        axes.figure.legend(
+            *axes.get_legend_handles_labels(), loc="upper right", ncols=2, fontsize=8, frameon=False
+        )
 
 
 def _band(axes: "Axes") -> None:
@@ -154,12 +160,13 @@ def _population(axes: "Axes", fit: Fit) -> None:
     h, c = problem.half_s, problem.centre_s
     gain = np.exp(estimate.own[:, 0])
     for k, colour, label in ((1, _RED, "upper bound"), (2, _BLUE, "lower bound")):
-        bound = 1e6 * (c + h * (estimate.shared[0] + estimate.shared[1] * estimate.own[:, k]))
+        bound = 1e6 * (c + h * estimate.own[:, k])
         axes.plot(gain, bound, "o", ms=4, alpha=0.7, color=colour, label=label)
         key = "conductance_max_s" if k == 1 else "conductance_min_s"
         one = fit.parameters[key]
         axes.axhline(1e6 * one.value, color=colour, lw=0.8)
-        axes.axhspan(1e6 * one.low, 1e6 * one.high, color=colour, alpha=0.12, lw=0)
+        axes.axhspan(1e6 * one.low, 1e6 * one.high, color=colour, alpha=0.12, lw=0,
+                     label="mean, 95 %" if k == 1 else None)  # fmt: skip
     axes.set_xscale("log")
     if gain.max() / gain.min() < 20:
         low, high = min(0.5, gain.min() / 1.3), max(2.0, gain.max() * 1.3)

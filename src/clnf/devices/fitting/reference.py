@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 
 
 def step(law: int, w: float, up: bool, par: Array) -> float:
-    """Mean step at weight w; parameters as in :data:`clnf.devices.fitting.kernels.NAMES`."""
+    """Mean step at weight w; parameters as in :data:`clnf.devices.fitting.steps.NAMES`."""
     d = 1.0 if up else -1.0
     base, bound, width = (5, par[1], par[1] - par[2]) if up else (6, par[2], par[1] - par[2])
     size = math.exp(par[0] + par[base])
@@ -45,9 +45,10 @@ def _slope(law: int, w: float, up: bool, par: Array) -> float:
 
 
 def filter_trace(
-    law: int, par: Array, pulses: NDArray[np.int8], y: Array, y0: float, floor: float
+    law: int, par: Array, pulses: NDArray[np.int8], y: Array, scale: tuple[float, float]
 ) -> float:
-    """Log likelihood of one device, no jumps; see ``clnf.devices.fitting.kernels``."""
+    """Log likelihood of one device without jumps; ``scale`` is G0 / H0 and an outlier's floor."""
+    y0, floor = scale
     total, known, mean, var = 0.0, False, 0.0, 1.0
     for direction, reading in zip(pulses, y, strict=True):
         if direction == 0:

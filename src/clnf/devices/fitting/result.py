@@ -10,7 +10,8 @@ from clnf.core.errors import ConfigError, ExportError
 from clnf.core.toml import dump_toml
 from clnf.core.units import quantity
 from clnf.devices.fitting.choose import Score
-from clnf.devices.fitting.estimate import Estimate, Problem
+from clnf.devices.fitting.estimate import Estimate
+from clnf.devices.fitting.problem import Problem
 from clnf.devices.fitting.intervals import Parameter
 from clnf.devices.fitting.levels import Levels
 
@@ -29,13 +30,13 @@ class Outlier:
         device: name of the device.
         pulse: number of the pulse.
         conductance_s: what was read.
-        expected_s: what the model foretold.
+        expected_s: what the model foretold, None for a reading that is on no level.
     """
 
     device: str
     pulse: int = quantity("1")
     conductance_s: float = quantity("S")
-    expected_s: float = quantity("S")
+    expected_s: float | None = quantity("S")
 
 
 @final
