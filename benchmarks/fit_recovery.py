@@ -17,7 +17,7 @@ import sys
 import time
 from collections import Counter
 
-from clnf.devices.fitting import CellLaw, Fit, Protocol, fit_traces, measured
+from clnf.devices.fitting import CellLaw, Fit, Schedule, fit_traces, measured
 from clnf.devices.fitting.intervals import Parameter
 
 SEEDS = range(8)
@@ -33,7 +33,7 @@ PRESETS = {
             bound_max_spread=0.35, bound_min_spread=0.5695, cycle_spread=0.4158,
             write_noise=1.4113, dead_fraction=0.1348, **WINDOW,
         ),
-        Protocol(devices=50, train=50, cycles=3, **FAULTS),
+        Schedule(devices=50, train=50, cycles=3, **FAULTS),
     ),
     "hfo2_array": (
         CellLaw(
@@ -41,7 +41,7 @@ PRESETS = {
             bound_max_spread=0.4295, bound_min_spread=0.599, cycle_spread=0.2174,
             write_noise=0.5841, dead_fraction=0.0977, **WINDOW,
         ),
-        Protocol(devices=50, train=12, cycles=8, **FAULTS),
+        Schedule(devices=50, train=12, cycles=8, **FAULTS),
     ),
     "hfo2_single": (
         CellLaw(
@@ -54,7 +54,7 @@ PRESETS = {
                 "exponential_a": -0.5, "exponential_b": -0.5,
             },
         ),
-        Protocol(devices=16, train=1200, cycles=1, **FAULTS),
+        Schedule(devices=16, train=1200, cycles=1, **FAULTS),
     ),
     "ecram_li": (
         CellLaw(
@@ -62,7 +62,7 @@ PRESETS = {
             bound_min_spread=0.05, cycle_spread=0.3, **WINDOW,
             shape={"slope_up": 0.1153, "slope_down": 0.5085},
         ),
-        Protocol(devices=16, train=1500, cycles=1, every=10, **FAULTS),
+        Schedule(devices=16, train=1500, cycles=1, every=10, **FAULTS),
     ),
     "ecram_metal_oxide": (
         CellLaw(
@@ -70,7 +70,7 @@ PRESETS = {
             bound_max_spread=0.05, bound_min_spread=0.05, cycle_spread=2.0, **WINDOW,
             shape={"slope_up": 0.4152, "slope_down": 0.7342},
         ),
-        Protocol(devices=10, train=9000, cycles=1, every=60, **FAULTS),
+        Schedule(devices=10, train=9000, cycles=1, every=60, **FAULTS),
     ),
     "capacitor_3t1c": (
         CellLaw(
@@ -78,7 +78,7 @@ PRESETS = {
             bound_min_spread=0.07, cycle_spread=0.3, **WINDOW,
             shape={"slope_up": 0.05, "slope_down": 0.05},
         ),
-        Protocol(devices=16, train=500, cycles=2, every=4, **FAULTS),
+        Schedule(devices=16, train=500, cycles=2, every=4, **FAULTS),
     ),
     "gst_pcm_training": (
         CellLaw(
@@ -91,7 +91,7 @@ PRESETS = {
                 "exponential_a": -1.0, "exponential_b": 0.0,
             },
         ),
-        Protocol(devices=30, train=120, cycles=2, **FAULTS),
+        Schedule(devices=30, train=120, cycles=2, **FAULTS),
     ),
 }  # fmt: skip
 
@@ -133,12 +133,12 @@ def inside(fit: Fit, cell: CellLaw, width: float = 1.0) -> dict[str, bool]:
 
 def recover(name: str) -> None:
     """Fits of one preset over seeds."""
-    cell, protocol = PRESETS[name]
+    cell, schedule = PRESETS[name]
     by_key: dict[str, list[bool]] = {}
     laws: Counter[str] = Counter()
     narrow, seconds = [], []
     for seed in SEEDS:
-        traces = measured(cell, protocol, seed)
+        traces = measured(cell, schedule, seed)
         start = time.perf_counter()
         found = fit_traces(traces, name, seed=seed)
         seconds.append(time.perf_counter() - start)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clnf.devices.fitting import CellLaw, Protocol, measured, reference
+from clnf.devices.fitting import CellLaw, Schedule, measured, reference
 from clnf.devices.fitting.kernels import CUT, Found, Trains, filter_traces
 from clnf.devices.fitting.steps import NAMES
 
@@ -30,7 +30,11 @@ def parameters(law: int) -> Array:
 
 
 def compiled(
-    law: int, par: Array, trains: tuple[NDArray[np.int8], Array], floor: float = -60.0, bins: int = 0
+    law: int,
+    par: Array,
+    trains: tuple[NDArray[np.int8], Array],
+    floor: float = -60.0,
+    bins: int = 0,
 ) -> tuple[float, Array, Array, Array]:
     pulses, y = trains
     low = high = EMPTY
@@ -76,7 +80,7 @@ def steady() -> tuple[NDArray[np.int8], Array, Array]:
         law="soft_bounds", conductance_min_s=100e-6, conductance_max_s=300e-6, step_up=0.1,
         step_down=0.1, cycle_spread=0.2, write_noise=0.5,
     )  # fmt: skip
-    traces = measured(cell, Protocol(devices=1, train=30, cycles=3), 1)
+    traces = measured(cell, Schedule(devices=1, train=30, cycles=3), 1)
     par = np.array([0, 1, -1, 0, 1, np.log(0.1), np.log(0.1), 1, 1, 0, 0, 0.04, 0.0025, 1e-9])
     return traces.pulses, (traces.conductance_s - 200e-6) / 100e-6, par
 

@@ -4,14 +4,14 @@ from clnf.devices.fitting.fitting import fit, fit_traces
 from clnf.devices.fitting.laws import LAWS, CellLaw
 from clnf.devices.fitting.plot import residual_picture
 from clnf.devices.fitting.result import Fit
-from clnf.devices.fitting.synthetic import Protocol, measured, write_csv
+from clnf.devices.fitting.synthetic import Schedule, measured, write_csv
 from clnf.devices.fitting.traces import Traces, read_traces
 
 __all__ = [
     "LAWS",
     "CellLaw",
     "Fit",
-    "Protocol",
+    "Schedule",
     "Traces",
     "fit",
     "fit_traces",

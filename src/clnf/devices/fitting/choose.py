@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from clnf.core.rng import numpy_rng
 from clnf.core.units import quantity
 from clnf.devices.fitting.estimate import Estimate, marginals, maximise, predicted
-from clnf.devices.fitting.problem import Problem
 from clnf.devices.fitting.laws import LAWS, Law
+from clnf.devices.fitting.problem import Problem
 from clnf.devices.fitting.traces import Traces
 
 __all__ = ["Score", "held_out", "prefer"]

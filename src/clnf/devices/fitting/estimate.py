@@ -132,7 +132,7 @@ def _system(done: _Pass, point: _Point, free: NDArray[np.intp]) -> _System:
     follow = np.zeros((_OWN, _SHARED))
     follow[:, :2] = _FOLLOW
     weighed = follow / point.spread[:, None]
-    inverse = np.linalg.inv(_blocks(done, point) * (1.0 + 1e-9 * np.eye(_OWN)))
+    inverse = np.linalg.inv(_blocks(done, point) * (1.0 + 1e-9 * np.eye(_OWN))).astype(np.float64)
     own_pull = done.grads[:, :_OWN] - away
     cross = done.infos[:, :_OWN, :][:, :, places] - weighed[:, free]
     whole = done.infos[:, places][:, :, places].sum(axis=0)
@@ -141,7 +141,7 @@ def _system(done: _Pass, point: _Point, free: NDArray[np.intp]) -> _System:
     schur = whole - np.einsum("nif,nig->fg", cross, tilt)
     direct = done.grads[:, places].sum(axis=0) + (away.sum(axis=0) @ follow)[free]
     pull = direct - np.einsum("nif,ni->f", tilt, own_pull)
-    return _System(inverse, cross, (schur + schur.T) / 2, pull, own_pull)
+    return _System(inverse, cross, np.asarray((schur + schur.T) / 2), pull, own_pull)
 
 
 def _solve(matrix: Array, side: Array) -> Array:

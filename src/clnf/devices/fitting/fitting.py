@@ -12,12 +12,12 @@ from clnf.core.errors import ConfigError
 from clnf.core.rng import numpy_rng
 from clnf.devices.fitting.choose import Score, held_out, prefer
 from clnf.devices.fitting.estimate import Estimate, maximise
-from clnf.devices.fitting.problem import Problem
 from clnf.devices.fitting.intervals import Parameter, dead_share, parameters, read_parameter
 from clnf.devices.fitting.kernels import CUT
 from clnf.devices.fitting.laws import LAWS
 from clnf.devices.fitting.levels import Levels, find_levels, likelihood_gain
 from clnf.devices.fitting.living import Census, census
+from clnf.devices.fitting.problem import Problem
 from clnf.devices.fitting.result import Fit, Outlier
 from clnf.devices.fitting.traces import Traces, read_traces
 
@@ -72,11 +72,7 @@ def fit_traces(
     tell: Tell = _silent,
 ) -> Fit:
     """Fit traces that are in memory already; see :func:`fit`."""
-    if not 0.5 < rate < 1 or (read_noise is not None and not 0 <= read_noise < 1):
-        raise ConfigError(
-            f"the rate of intervals lies between 0.5 and 1 and read noise in [0, 1), got {rate} "
-            f"and {read_noise}"
-        )
+    _check(rate, read_noise)
     found = census(traces)
     known = found.read_noise if read_noise is None else read_noise
     problem = Problem.of(traces.only(found.living), known)
@@ -114,6 +110,14 @@ def fit_traces(
         problem=problem,
         estimate=estimate,
     )
+
+
+def _check(rate: float, read_noise: float | None) -> None:
+    if not 0.5 < rate < 1 or (read_noise is not None and not 0 <= read_noise < 1):
+        raise ConfigError(
+            f"the rate of intervals lies between 0.5 and 1 and read noise in [0, 1), got {rate} "
+            f"and {read_noise}"
+        )
 
 
 def _whole(problem: Problem, law: str, tried: dict[str, Estimate]) -> Estimate:
@@ -208,6 +212,12 @@ def _warnings(
         said.append(
             f"{n} living devices: spreads from device to device are little more than guesses"
         )
+    vague = [
+        key for key, one in numbers.items()
+        if key.startswith(("power", "exponential_gamma")) and one.high > 20 * one.low
+    ]  # fmt: skip
+    if vague:
+        said.append(f"these readings hardly determine {' and '.join(vague)}")
     share = len(_outliers(problem, estimate)) / max(int(problem.traces.read.sum()), 1)
     if share > 0.05:
         said.append(f"{share:.0%} of the readings are outliers; no law here describes these cells")

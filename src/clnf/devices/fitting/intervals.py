@@ -67,7 +67,7 @@ class _Reader:
         """exp(combination + shift), interval symmetric in the logarithm."""
         value, error = self.plain(weights, extra)
         mid, reach = value + shift, self.t * error
-        ends = [math.exp(min(x, 700.0)) for x in (mid - reach, mid, mid + reach)]
+        ends = [math.exp(min(max(x, -60.0), 60.0)) for x in (mid - reach, mid, mid + reach)]
         return Parameter(value=ends[1], low=ends[0], high=ends[2])
 
     def window(self, sign: float) -> Parameter:
@@ -94,12 +94,12 @@ class _Reader:
         """Square root of a variance, times a scale of relative error ``other``."""
         value, error = self.plain({place: 1.0})
         if value > 3 * error:
-            reach = math.exp(self.z * math.hypot(0.5 * error / value, other))
+            reach = math.exp(min(self.z * math.hypot(0.5 * error / value, other), 60.0))
             mid = math.sqrt(value) * scale
             return Parameter(value=mid, low=mid / reach, high=mid * reach)
-        grown = scale * math.exp(self.z * other)
-        low = math.sqrt(max(value - self.z * error, 0.0)) * scale / math.exp(self.z * other)
-        high = math.sqrt(max(value, 0.0) + self.z * error) * grown
+        loose = math.exp(min(self.z * other, 60.0))
+        low = math.sqrt(max(value - self.z * error, 0.0)) * scale / loose
+        high = math.sqrt(max(value, 0.0) + self.z * error) * scale * loose
         return Parameter(value=math.sqrt(max(value, 0.0)) * scale, low=low, high=high)
 
     def spread(self, k: int) -> Parameter:
@@ -169,11 +169,13 @@ def _shapes(reader: _Reader) -> dict[str, Parameter]:
             continue
         key = "power" if law.kernel == POWER else "exponential_gamma"
         value, error = reader.plain({_SHAPE + at: 1.0})
-        ends = [math.exp(value + k * reader.z * error) for k in (-1, 0, 1)]
+        # Beyond the limits of the search nothing was looked at.
+        ends = [math.exp(min(max(value + k * reader.z * error, -4.0), 4.0)) for k in (-1, 0, 1)]
         found[f"{key}_{way}"] = Parameter(value=ends[1], low=ends[0], high=ends[2])
         if law.kernel == EXPONENTIAL:
             value, error = reader.plain({_BEND + at: 1.0})
-            ends = [1 - math.exp(min(-value - k * reader.z * error, 700.0)) for k in (-1, 0, 1)]
+            bends = [min(max(value + k * reader.z * error, -6.0), 1.5) for k in (-1, 0, 1)]
+            ends = [1 - math.exp(-bend) for bend in bends]
             found[f"exponential_{way}"] = Parameter(value=ends[1], low=ends[0], high=ends[2])
     if law.kernel == EXPONENTIAL:
         found["exponential_a"] = Parameter(value=-1.0, low=-1.0, high=-1.0)

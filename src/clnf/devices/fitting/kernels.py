@@ -264,14 +264,12 @@ def _learn_bin(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _filter_one(law: int, par: Any, trains: Trains, found: Found) -> float:
     """One device; see :func:`filter_traces`."""
-    work = Work(
-        np.zeros(SIZE), np.zeros(SIZE), np.zeros(SIZE), np.zeros(SIZE), np.zeros(SIZE), np.zeros(SIZE),
-        np.zeros(SIZE),
-    )  # fmt: skip
+    table = np.zeros((7, SIZE))
+    work = Work(table[0], table[1], table[2], table[3], table[4], table[5], table[6])
     y, seen, add, h = trains.y, found.seen, (found.grads, found.infos), par[4]
     binned, width = len(trains.low) > 0, 0.0
-    mean, var, total_log = 0.0, 1.0, 0.0
-    known, odd, since, first = False, 0, 0, 0
+    mean, var, total_log, known = 0.0, 1.0, 0.0, False
+    odd, since, first = 0, 0, 0
     for t in range(len(y)):
         if trains.pulses[t] == 0:
             known = False
@@ -289,10 +287,9 @@ def _filter_one(law: int, par: Any, trains: Trains, found: Found) -> float:
         for k in range(SIZE):
             work.total[k] += work.var[k]
         nu = (y[t] - par[3]) / h - mean
+        dense = -0.5 * (_LOG2PI + math.log(total) + nu * nu / total) - math.log(h)
         if binned:
             dense, _, _ = _cut(par[3] + h * mean, h * h * total, trains.low[t], trains.high[t])
-        else:
-            dense = -0.5 * (_LOG2PI + math.log(total) + nu * nu / total) - math.log(h)
         seen[0, t], seen[2, t] = par[3] + h * mean, 1.0
         seen[1, t] = math.sqrt(h * h * total + width * width / 12.0)
         since += 1
@@ -302,9 +299,8 @@ def _filter_one(law: int, par: Any, trains: Trains, found: Found) -> float:
             odd += 1
             if odd == JUMP or (odd == 2 and since == 2):
                 if since == 2:  # the reading before them was the outlier
-                    for s in range(first, t + 1):
-                        seen[2, s] = 0.0
-                    seen[0, first], seen[1, first], seen[2, first] = seen[0, t], seen[1, t], CUT
+                    seen[2, first : t + 1] = 0.0
+                    seen[:2, first], seen[2, first] = seen[:2, t], CUT
                 mean, var = _restart(y[t], width, par, trains.y0, work)
                 odd, since, first = 0, 9, t
             continue
@@ -314,9 +310,9 @@ def _filter_one(law: int, par: Any, trains: Trains, found: Found) -> float:
             work.first[0] = total
             edges = (trains.low[t], trains.high[t])
             mean, var = _learn_bin(edges, (mean, var), par, work, add)
-        else:
-            _learn(nu, (mean, total), par, work, add)
-            mean, var = _correct(nu, (mean, var), total, h, work)
+            continue
+        _learn(nu, (mean, total), par, work, add)
+        mean, var = _correct(nu, (mean, var), total, h, work)
     return total_log
 
 

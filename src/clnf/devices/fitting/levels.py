@@ -106,7 +106,9 @@ def find_levels(conductance_s: Array, seed: int) -> Levels | None:
     edges = _edges(begins, k, n)
     counts = np.diff(edges)
     centres = np.array([np.median(values[a:b]) for a, b in pairwise(edges)])
-    away = np.concatenate([np.abs(values[a:b] - c) for (a, b), c in zip(pairwise(edges), centres, strict=True)])
+    away = np.concatenate(
+        [np.abs(values[a:b] - c) for (a, b), c in zip(pairwise(edges), centres, strict=True)]
+    )
     spread = max(1.4826 * float(np.median(away)), math.sqrt(floor / n))
     centres = centres[counts >= _RARE * n]
     if len(centres) < 2 or np.quantile(np.diff(centres), 0.25) < _APART * spread:

@@ -56,7 +56,7 @@ class Problem:
         """Other traces in the same scale."""
         y = (traces.conductance_s - self.centre_s) / self.half_s
         other = replace(self, traces=traces, y=y)
-        return other if len(self.low) == 0 else other.snapped(self.levels_s)
+        return other if len(self.low) == 0 else other.snapped(self.levels_s, self.scatter)
 
     def snapped(self, levels_s: tuple[float, ...], scatter: float) -> "Problem":
         """The same traces of cells that show only the nearest of some levels.

@@ -11,9 +11,9 @@ from clnf.core.toml import dump_toml
 from clnf.core.units import quantity
 from clnf.devices.fitting.choose import Score
 from clnf.devices.fitting.estimate import Estimate
-from clnf.devices.fitting.problem import Problem
 from clnf.devices.fitting.intervals import Parameter
 from clnf.devices.fitting.levels import Levels
+from clnf.devices.fitting.problem import Problem
 
 __all__ = ["Fit", "Outlier", "write_whole"]
 

@@ -108,9 +108,7 @@ def _power(w: float, up: bool, par: Any, df: Any, dfw: Any) -> tuple[float, floa
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def step_of(
-    law: int, w: float, up: bool, par: Any, work: Work
-) -> tuple[float, float, float]:
+def step_of(law: int, w: float, up: bool, par: Any, work: Work) -> tuple[float, float, float]:
     """Mean step, its slope and curvature at a weight; their derivatives go into ``work``.
 
     Args:

@@ -12,14 +12,14 @@ from clnf.core.units import quantity
 from clnf.devices.fitting.laws import CellLaw
 from clnf.devices.fitting.traces import Traces, join
 
-__all__ = ["Protocol", "measured", "write_csv"]
+__all__ = ["Schedule", "measured", "write_csv"]
 
 Array = NDArray[np.float64]
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Protocol:
+class Schedule:
     """What is done to each device and what goes wrong in measuring it.
 
     Attributes:
@@ -43,9 +43,9 @@ class Protocol:
         return np.tile(np.repeat(np.array([1, -1], dtype=np.int8), self.train), self.cycles)
 
 
-def _weights(cell: CellLaw, protocol: Protocol, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Visible weights [T, N] and which devices live [N]."""
-    n, s = protocol.devices, cell.step_spread
+def _weights(cell: CellLaw, schedule: Schedule, rng: np.random.Generator) -> Array:
+    """Visible weights [T, N]."""
+    n, s = schedule.devices, cell.step_spread
     gain = np.exp(s * rng.standard_normal(n) - s * s / 2)
     upper = np.abs(1 + cell.bound_max_spread * rng.standard_normal(n))
     lower = -np.abs(1 + cell.bound_min_spread * rng.standard_normal(n))
@@ -53,16 +53,16 @@ def _weights(cell: CellLaw, protocol: Protocol, rng: np.random.Generator) -> tup
     stuck = lower + (upper - lower) * rng.random(n)
     noise = cell.write_noise * (cell.step_up + cell.step_down) / 2
     w, rows = np.clip(np.zeros(n), lower, upper), []
-    for pulse in protocol.pulses():
+    for pulse in schedule.pulses():
         step = gain * cell.step(w, bool(pulse > 0), (upper, lower))
         w = w + pulse * step * (1 + cell.cycle_spread * rng.standard_normal(n))
         w = np.clip(w, lower, upper)
         rows.append(np.where(dead, stuck, w + noise * rng.standard_normal(n)))
-    return np.array(rows), ~dead
+    return np.array(rows)
 
 
-def measured(cell: CellLaw, protocol: Protocol, seed: int) -> Traces:
-    """Traces of ``protocol.devices`` cells of one kind.
+def measured(cell: CellLaw, schedule: Schedule, seed: int) -> Traces:
+    """Traces of ``schedule.devices`` cells of one kind.
 
     Each device has its own gain exp(s xi - s^2/2) and its own bounds, as said in
     :class:`CellLaw`. With ``cell.states`` the conductance snaps to that many levels over the
@@ -70,25 +70,25 @@ def measured(cell: CellLaw, protocol: Protocol, seed: int) -> Traces:
 
     Args:
         cell: the kind of cell.
-        protocol: what is done to it.
+        schedule: what is done to it.
         seed: any integer.
     """
     rng = numpy_rng(seed, "synthetic traces")
-    w, _ = _weights(cell, protocol, rng)
+    w = _weights(cell, schedule, rng)
     low, high = cell.conductance_min_s, cell.conductance_max_s
     if cell.states:
         rungs = cell.states - 1
         w = np.clip(np.round((w + 1) / 2 * rungs), 0, rungs) / rungs * 2 - 1
     g = low + (w + 1) / 2 * (high - low)
     g = g * (1 + cell.read_noise_relative * rng.standard_normal(g.shape))
-    wild = rng.random(g.shape) < protocol.outliers
+    wild = rng.random(g.shape) < schedule.outliers
     g = np.where(wild, 2 * high * rng.random(g.shape), g)
-    lost = rng.random(g.shape) < protocol.missing
-    lost |= (np.arange(len(g)) % protocol.every != 0)[:, None]
+    lost = rng.random(g.shape) < schedule.missing
+    lost |= (np.arange(len(g)) % schedule.every != 0)[:, None]
     lost[0] = False
     g = np.where(lost, np.nan, np.maximum(g, 1e-3 * high))
-    names = [f"d{i:03d}" for i in range(protocol.devices)]
-    return join(names, [protocol.pulses()] * protocol.devices, list(g.T))
+    names = [f"d{i:03d}" for i in range(schedule.devices)]
+    return join(names, [schedule.pulses()] * schedule.devices, list(g.T))
 
 
 def write_csv(traces: Traces, path: Path) -> None:
