@@ -18,7 +18,8 @@ __all__ = ["Score", "held_out", "prefer"]
 
 Array = NDArray[np.float64]
 FOLDS = 5
-_MOST = 15_000  # pulses the choice looks at
+_MOST = 20_000  # pulses the choice looks at
+_FEWEST = 12  # devices it looks at in any case
 
 
 @final
@@ -78,12 +79,12 @@ def held_out(
 
 
 def _few(problem: Problem, seed: int) -> Problem:
-    """As many devices as the choice can look at, at least five where there are."""
+    """As many devices as the choice can look at, but no fewer than a dozen."""
     n = len(problem.traces.ends)
     fits = int(_MOST * n / max(len(problem.y), 1))
-    if n <= max(fits, FOLDS):
+    if n <= max(fits, _FEWEST):
         return problem
-    chosen = numpy_rng(seed, "devices looked at").permutation(n)[: max(fits, FOLDS)]
+    chosen = numpy_rng(seed, "devices looked at").permutation(n)[: max(fits, _FEWEST)]
     return problem.part(problem.traces.only(sorted(chosen.tolist())))
 
 

@@ -164,7 +164,8 @@ def _own_levels(problem: Problem, seed: int) -> tuple[str, ...]:
     g = problem.traces.conductance_s
     alone = [find_levels(g[part][np.isfinite(g[part])], seed) for part in rows]
     counts = [len(one.conductance_s) for one in alone if one is not None]
-    if len(rows) < 2 or len(counts) <= len(rows) / 2:
+    like = sum(abs(k - np.median(counts)) <= 1 for k in counts) if counts else 0
+    if len(rows) < 2 or like <= 0.7 * len(rows):
         return ()
     return (
         f"devices have about {np.median(counts):.0f} levels of conductance, each its own ones; "

@@ -22,6 +22,7 @@ __all__ = ["Levels", "find_levels", "group", "likelihood_gain"]
 
 Array = NDArray[np.float64]
 _APART, _MOST, _READINGS = 5.0, 40, 1200
+_CROWD = 15  # readings by level, on average, without which gaps mean nothing
 _RARE = 0.004  # share of readings a level has at least
 
 
@@ -91,7 +92,7 @@ def find_levels(conductance_s: Array, seed: int) -> Levels | None:
     if len(values) > _READINGS:
         values = np.sort(numpy_rng(seed, "readings looked at").choice(values, _READINGS, False))
     values = np.log(np.maximum(values, 1e-3 * values[-1]))
-    n, most = len(values), min(_MOST, len(values) // 6)
+    n, most = len(values), min(_MOST, len(values) // _CROWD)
     if most < 2:
         return None
     within, begins = group(values, most)

@@ -48,8 +48,9 @@ def census(traces: Traces) -> Census:
     """
     found = [_movement(traces, part) for _, part in traces.parts()]
     moved, error = np.array(found).T
-    typical = np.median(np.abs(moved[np.abs(moved) > _SURE * error])) if len(moved) else 0.0
-    sure = (np.abs(moved) > _SURE * error) & (np.abs(moved) > _LEAST * typical)
+    moving = np.abs(moved) > _SURE * error
+    typical = float(np.median(np.abs(moved[moving]))) if moving.any() else 0.0
+    sure = moving & (np.abs(moved) > _LEAST * typical)
     living, contrary = np.flatnonzero(sure & (moved > 0)), np.flatnonzero(sure & (moved < 0))
     if len(contrary) > len(living):
         raise DataError(
