@@ -53,3 +53,17 @@ def test_garbage_leaves_nothing_behind(tmp_path: Path) -> None:
     assert isinstance(done.exception, ClnfError)
     assert "line 2: conductance 'much' is no number" in str(done.exception)
     assert [p.name for p in tmp_path.iterdir()] == ["x.csv"]
+
+
+def test_what_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    none = str(tmp_path / "none.csv")
+    for words, says in (
+        (["--name", "My cell"], "cannot name a material"),
+        (["--out", str(tmp_path / "nowhere" / "x.toml")], "no folder"),
+        (["--picture", str(tmp_path / "nowhere" / "x.png")], "no folder"),
+        ([], "no file at"),
+    ):
+        done = CliRunner().invoke(app, [none, *words])
+        assert isinstance(done.exception, ClnfError)
+        assert says in str(done.exception)
+    assert list(tmp_path.iterdir()) == []

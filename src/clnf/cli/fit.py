@@ -54,14 +54,26 @@ def fit(
     from clnf.devices.fitting import residual_picture
     from clnf.devices.fitting.result import write_whole
 
+    target = _ready(name, out, picture)
     with Bars(quiet=as_json) as bars:
         found = fit_file(traces, seed=seed, rate=rate, read_noise=read_noise, tell=_patient(bars))
     drawn = residual_picture(found) if picture else b""
-    target = out or Path(f"{name}.toml")
     found.save(target, name, write_voltage_v=pulse_v, write_time_s=pulse_s)
     if picture:
         write_whole(picture, drawn)
     emit(result(found, target, picture), as_json, lambda: _show(found, target, picture))
+
+
+def _ready(name: str, out: Path | None, picture: Path | None) -> Path:
+    """Where the material goes; what cannot be written is refused before the work."""
+    from clnf.devices.fitting.result import check_folder, check_name
+
+    check_name(name)
+    target = out or Path(f"{name}.toml")
+    for path in (target, picture):
+        if path is not None:
+            check_folder(path)
+    return target
 
 
 def _patient(bars: Bars) -> Any:

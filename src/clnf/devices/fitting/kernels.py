@@ -267,8 +267,8 @@ def _filter_one(law: int, par: Any, trains: Trains, found: Found) -> float:
     table = np.zeros((7, SIZE))
     work = Work(table[0], table[1], table[2], table[3], table[4], table[5], table[6])
     y, seen, add, h = trains.y, found.seen, (found.grads, found.infos), par[4]
-    binned, width = len(trains.low) > 0, 0.0
     mean, var, total_log, known = 0.0, 1.0, 0.0, False
+    binned, width = len(trains.low) > 0, 0.0
     odd, since, first = 0, 0, 0
     for t in range(len(y)):
         if trains.pulses[t] == 0:
@@ -290,8 +290,7 @@ def _filter_one(law: int, par: Any, trains: Trains, found: Found) -> float:
         dense = -0.5 * (_LOG2PI + math.log(total) + nu * nu / total) - math.log(h)
         if binned:
             dense, _, _ = _cut(par[3] + h * mean, h * h * total, trains.low[t], trains.high[t])
-        seen[0, t], seen[2, t] = par[3] + h * mean, 1.0
-        seen[1, t] = math.sqrt(h * h * total + width * width / 12.0)
+        seen[:, t] = par[3] + h * mean, math.sqrt(h * h * total + width * width / 12.0), 1.0
         since += 1
         if dense < trains.floor:
             seen[2, t] = CUT

@@ -97,7 +97,7 @@ def _trace(axes: "Axes", fit: Fit, device: int, *, first: bool) -> None:
         axes.set_ylabel("conductance (µS)")
     if first:
         axes.figure.legend(
-            *axes.get_legend_handles_labels(), loc="upper right", ncols=2, fontsize=8, frameon=False
+            *axes.get_legend_handles_labels(), loc="upper right", ncols=4, fontsize=8, frameon=False
         )
 
 

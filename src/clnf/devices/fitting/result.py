@@ -15,7 +15,7 @@ from clnf.devices.fitting.intervals import Parameter
 from clnf.devices.fitting.levels import Levels
 from clnf.devices.fitting.problem import Problem
 
-__all__ = ["Fit", "Outlier", "write_whole"]
+__all__ = ["Fit", "Outlier", "check_folder", "check_name", "write_whole"]
 
 # Laws of the catalogue: constant steps are a linear law of slope 0.
 _CATALOGUE_LAW = {"constant": "linear"}
@@ -103,10 +103,7 @@ class Fit:
         Raises:
             ConfigError: the name cannot stand as a row's name.
         """
-        if not (name.isascii() and name.isidentifier() and name == name.lower()):
-            raise ConfigError(
-                f"{name!r} cannot name a material; take small letters, digits and underscores"
-            )
+        check_name(name)
         row: dict[str, object] = {
             "title": f"{name}: measured cell, {self.law.replace('_', ' ')} steps",
             "family": "fitted",
@@ -134,6 +131,22 @@ class Fit:
         text = self.material(name, write_voltage_v=write_voltage_v, write_time_s=write_time_s)
         write_whole(path, text.encode())
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError where a name cannot stand as a row of a catalogue."""
+    if not (name.isascii() and name.isidentifier() and name == name.lower()):
+        raise ConfigError(
+            f"{name!r} cannot name a material; take small letters, digits and underscores"
+        )
+
+
+def check_folder(path: Path) -> None:
+    """Raise ExportError where the folder of a file to write does not exist."""
+    if not path.absolute().parent.is_dir():
+        raise ExportError(
+            f"{path} cannot be written (no folder {path.parent}); give a file in a folder of yours"
+        )
 
 
 def write_whole(path: Path, data: bytes) -> None:
