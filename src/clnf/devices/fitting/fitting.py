@@ -24,6 +24,7 @@ from clnf.devices.fitting.traces import Traces, read_traces
 __all__ = ["fit", "fit_traces"]
 
 Tell = Callable[[str, int, int], None]
+_MEDIAN = 0.37  # readings worth of one in a median deviation, against a standard deviation
 _SOFT, _FLAT = 0.97, 0.01  # slopes that are soft bounds, and none
 
 
@@ -178,7 +179,9 @@ def _snapped(levels: Levels, problem: Problem, rate: float) -> dict[str, Paramet
     k, count = len(levels.conductance_s), int(problem.traces.read.sum())
     return {
         "states": Parameter(value=k, low=levels.fewest, high=levels.most),
-        "read_noise_relative": read_parameter(levels.spread, max(count - k, 1), rate),
+        "read_noise_relative": read_parameter(
+            levels.spread, max(int(_MEDIAN * (count - k)), 1), rate
+        ),
     }
 
 

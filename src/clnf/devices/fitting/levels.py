@@ -114,6 +114,9 @@ def find_levels(conductance_s: Array, seed: int) -> Levels | None:
     centres = centres[counts >= _RARE * n]
     if len(centres) < 2 or np.quantile(np.diff(centres), 0.25) < _APART * spread:
         return None
+    centres = _merged(centres, _APART * spread)
+    distance = np.abs(values[:, None] - centres[None, :]).min(axis=1)
+    spread = max(1.4826 * float(np.median(distance)), math.sqrt(floor / n))
     near = np.flatnonzero(score < score[k - 1] + 6) + 1 - (k - len(centres))
     return Levels(
         conductance_s=tuple(np.exp(centres).tolist()),
@@ -121,6 +124,15 @@ def find_levels(conductance_s: Array, seed: int) -> Levels | None:
         fewest=int(near.min()),
         most=int(near.max()),
     )
+
+
+def _merged(centres: Array, apart: float) -> Array:
+    """Centres with those that are closer than ``apart`` put together: one level, split."""
+    while len(centres) > 2 and np.diff(centres).min() < apart:
+        at = int(np.argmin(np.diff(centres)))
+        middle = (centres[at] + centres[at + 1]) / 2
+        centres = np.concatenate([centres[:at], [middle], centres[at + 2 :]])
+    return centres
 
 
 def likelihood_gain(levels: Levels, reading: Array, mean: Array, deviation: Array) -> Array:
