@@ -1,0 +1,166 @@
+"""What a fit found."""
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+from clnf.core.errors import ConfigError, ExportError
+from clnf.core.toml import dump_toml
+from clnf.core.units import quantity
+from clnf.devices.fitting.choose import Score
+from clnf.devices.fitting.estimate import Estimate
+from clnf.devices.fitting.intervals import Parameter
+from clnf.devices.fitting.levels import Levels
+from clnf.devices.fitting.problem import Problem
+
+__all__ = ["Fit", "Outlier", "check_folder", "check_name", "write_whole"]
+
+# Laws of the catalogue: constant steps are a linear law of slope 0.
+_CATALOGUE_LAW = {"constant": "linear"}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Outlier:
+    """One reading that no noise of the model explains.
+
+    Attributes:
+        device: name of the device.
+        pulse: number of the pulse.
+        conductance_s: what was read.
+        expected_s: what the model foretold, None for a reading that is on no level.
+    """
+
+    device: str
+    pulse: int = quantity("1")
+    conductance_s: float = quantity("S")
+    expected_s: float | None = quantity("S")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """The best law for measured pulse trains.
+
+    Attributes:
+        file: name of the file.
+        sha256: of the file.
+        law: name of the law.
+        parameters: numbers by catalogue key, with confidence intervals.
+        rate: chance that an interval holds the truth.
+        scores: of all laws, best first.
+        levels: levels of the conductance, None where it has none.
+        outliers: readings set aside.
+        dead: names of devices that never move.
+        contrary: names of devices that move against their pulses; left out.
+        warnings: what a reader of the numbers must know.
+        devices: number of devices.
+        pulses: number of pulses, read or not.
+        readings: number of readings.
+        converged: whether the search ended by itself.
+        problem: the traces of the living devices, scaled.
+        estimate: what was fitted to them.
+    """
+
+    file: str
+    sha256: str
+    law: str
+    parameters: dict[str, Parameter]
+    rate: float = quantity("1")
+    scores: tuple[Score, ...]
+    levels: Levels | None
+    outliers: tuple[Outlier, ...]
+    dead: tuple[str, ...]
+    contrary: tuple[str, ...]
+    warnings: tuple[str, ...]
+    devices: int = quantity("1")
+    pulses: int = quantity("1")
+    readings: int = quantity("1")
+    converged: bool
+    problem: Problem = field(repr=False)
+    estimate: Estimate = field(repr=False)
+
+    @property
+    def source(self) -> str:
+        """Where the numbers come from, in one line."""
+        return (
+            f"fitted to {self.file} (sha256 {self.sha256[:16]}), {self.devices} devices, "
+            f"{self.pulses} pulses"
+        )
+
+    def material(
+        self, name: str, *, write_voltage_v: float | None = None, write_time_s: float | None = None
+    ) -> str:
+        """The cell as one row of a materials catalogue, TOML text.
+
+        Args:
+            name: of the row: small letters, digits and underscores.
+            write_voltage_v: amplitude of the pulses, where known.
+            write_time_s: their width, where known.
+
+        Raises:
+            ConfigError: the name cannot stand as a row's name.
+        """
+        check_name(name)
+        row: dict[str, object] = {
+            "title": f"{name}: measured cell, {self.law.replace('_', ' ')} steps",
+            "family": "fitted",
+            "law": _CATALOGUE_LAW.get(self.law, self.law),
+        }
+        for key, one in self.parameters.items():
+            item = {"value": one.value, "unit": one.unit, "source": self.source}
+            row[key] = item if one.low == one.high else item | {"interval": [one.low, one.high]}
+        for key, value, unit in (
+            ("write_voltage_v", write_voltage_v, "V"), ("write_time_s", write_time_s, "s")
+        ):  # fmt: skip
+            if value is not None:
+                row[key] = {"value": value, "unit": unit, "source": "supplied by the user"}
+        return dump_toml({name: row})
+
+    def save(
+        self,
+        path: Path,
+        name: str,
+        *,
+        write_voltage_v: float | None = None,
+        write_time_s: float | None = None,
+    ) -> str:
+        """Write the material to a file, whole or not at all, and return the text's SHA-256."""
+        text = self.material(name, write_voltage_v=write_voltage_v, write_time_s=write_time_s)
+        write_whole(path, text.encode())
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError where a name cannot stand as a row of a catalogue."""
+    if not (name.isascii() and name.isidentifier() and name == name.lower()):
+        raise ConfigError(
+            f"{name!r} cannot name a material; take small letters, digits and underscores"
+        )
+
+
+def check_folder(path: Path) -> None:
+    """Raise ExportError where the folder of a file to write does not exist."""
+    if not path.absolute().parent.is_dir():
+        raise ExportError(
+            f"{path} cannot be written (no folder {path.parent}); give a file in a folder of yours"
+        )
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file by way of a temporary one beside it, so none is ever half-written.
+
+    Raises:
+        ExportError: the folder does not exist or cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ExportError(
+            f"{path} cannot be written ({error.strerror}); give a file in a folder of yours"
+        ) from None

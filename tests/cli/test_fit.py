@@ -1,0 +1,69 @@
+"""The command that fits a cell, through its own small program."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from clnf.cli.fit import app
+from clnf.core.errors import ClnfError, DataError
+from clnf.devices.fitting import CellLaw, Schedule, measured, write_csv
+
+CELL = CellLaw(
+    law="soft_bounds", conductance_min_s=100e-6, conductance_max_s=300e-6, step_up=0.1,
+    step_down=0.1, step_spread=0.2, cycle_spread=0.2, write_noise=0.3, dead_fraction=0.2,
+)  # fmt: skip
+
+
+@pytest.fixture
+def traces(tmp_path: Path) -> Path:
+    path = tmp_path / "traces.csv"
+    write_csv(measured(CELL, Schedule(devices=8, train=30, cycles=2, outliers=0.01), 6), path)
+    return path
+
+
+def test_a_fit_is_shown_saved_and_drawn(traces: Path, tmp_path: Path) -> None:
+    out, picture = tmp_path / "cell.toml", tmp_path / "residuals.png"
+    words = [str(traces), "--name", "cell", "--out", str(out), "--picture", str(picture)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "soft bounds *" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert tomllib.loads(out.read_text())["cell"]["law"] == "soft_bounds"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_program_gets_json(traces: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cell.toml"
+    done = CliRunner().invoke(app, [str(traces), "--out", str(out), "--json"])
+    found = json.loads(done.stdout)
+    assert found["law"] == "soft_bounds"
+    low, high = (found["parameters"]["step_up"][end] for end in ("low", "high"))
+    assert low < 0.1 < high
+    assert found["material"] == str(out)
+
+
+def test_garbage_leaves_nothing_behind(tmp_path: Path) -> None:
+    path, out = tmp_path / "x.csv", tmp_path / "cell.toml"
+    path.write_text("device,pulse,direction,conductance_us\na,1,up,much\n")
+    done = CliRunner().invoke(app, [str(path), "--out", str(out)])
+    assert isinstance(done.exception, DataError)
+    assert isinstance(done.exception, ClnfError)
+    assert "line 2: conductance 'much' is no number" in str(done.exception)
+    assert [p.name for p in tmp_path.iterdir()] == ["x.csv"]
+
+
+def test_what_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    none = str(tmp_path / "none.csv")
+    for words, says in (
+        (["--name", "My cell"], "cannot name a material"),
+        (["--out", str(tmp_path / "nowhere" / "x.toml")], "no folder"),
+        (["--picture", str(tmp_path / "nowhere" / "x.png")], "no folder"),
+        ([], "no file at"),
+    ):
+        done = CliRunner().invoke(app, [none, *words])
+        assert isinstance(done.exception, ClnfError)
+        assert says in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
