@@ -22,7 +22,7 @@ from clnf.devices.fitting import CellLaw, Fit, Schedule, fit_traces, measured
 from clnf.devices.fitting.intervals import Parameter
 
 SEEDS = range(8)
-WINDOW = {"conductance_min_s": 200e-6, "conductance_max_s": 400e-6, "read_noise_relative": 0.005}
+WINDOW = {"conductance_min_s": 200e-6, "conductance_max_s": 400e-6, "read_noise_scale": 0.005}
 FAULTS = {"missing": 0.05, "outliers": 0.005}
 # Gong & Rasch et al. IEDM 2022 (arrays), Gong et al. Nat. Commun. 2018 (single), Tang et al. IEDM
 # 2018 (Li), Kim et al. IEDM 2019 (metal oxide), Li et al. VLSI 2018 (capacitor), Nandakumar et al.
@@ -97,7 +97,7 @@ PRESETS = {
     "sixteen_levels": (
         CellLaw(
             law="linear", step_up=0.05, step_down=0.06, step_spread=0.2, cycle_spread=0.3,
-            states=16, **{**WINDOW, "read_noise_relative": 0.002},
+            states=16, **{**WINDOW, "read_noise_scale": 0.002},
             shape={"slope_up": 0.4, "slope_down": 0.6},
         ),
         Schedule(devices=16, train=60, cycles=2, **FAULTS),
@@ -110,7 +110,7 @@ def truth(cell: CellLaw) -> dict[str, float]:
     keys = (
         "conductance_min_s", "conductance_max_s", "step_up", "step_down", "step_spread",
         "bound_max_spread", "bound_min_spread", "cycle_spread", "write_noise",
-        "read_noise_relative", "dead_fraction",
+        "read_noise_scale", "dead_fraction",
     )  # fmt: skip
     found = {key: float(getattr(cell, key)) for key in keys} | cell.shape
     if cell.states:

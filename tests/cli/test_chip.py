@@ -69,7 +69,9 @@ def test_json_holds_everything_in_si(clnf: Clnf) -> None:
 def test_an_unknown_material_is_one_sentence(clnf: Clnf) -> None:
     code, out, err = clnf("chip", "materials", "unobtainium")
     assert (code, out) == (2, "")
-    assert err.startswith("clnf: no material 'unobtainium'; known: gst_pcm")
+    assert err.startswith(
+        "clnf: no material 'unobtainium'; give a file NAME.toml or one of gst_pcm"
+    )
 
 
 def test_selection_in_human_units_is_that_of_the_library(clnf: Clnf) -> None:

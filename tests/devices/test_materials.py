@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -171,10 +172,29 @@ def test_a_wrong_value_is_not_taken() -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(ConfigError, match="known: gst_pcm"):
+    with pytest.raises(ConfigError, match="one of gst_pcm"):
         material("unobtainium")
     with pytest.raises(DeviceLimitError, match="coefficients"):
         _ = material("gst_pcm").get("programming_noise_s").number
+
+
+def test_a_file_of_ones_own_is_a_material(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    step = '{ value = 0.1, unit = "1", source = "my wafer", interval = [0.09, 0.11] }'
+    mine.write_text(
+        f'[mine]\ntitle = "Mine"\nfamily = "fitted"\nlaw = "linear"\nstep_up = {step}\n'
+    )
+    row = material(mine)
+    assert (row.name, row.get("step_up").interval) == ("mine", (0.09, 0.11))
+    assert material(str(mine)) == row
+    mine.write_text(mine.read_text() + mine.read_text().replace("[mine]", "[other]"))
+    with pytest.raises(ConfigError, match="holds 2 materials"):
+        material(mine)
+    with pytest.raises(ConfigError, match="cannot be read as a material"):
+        material(tmp_path / "none.toml")
+    mine.write_text('[mine]\ntitle = "Mine"\nfamily = "fitted"\nlaw = "cubic"\n')
+    with pytest.raises(ConfigError, match="has law 'cubic'; take one of linear"):
+        material(mine)
 
 
 def test_the_package_gives_the_catalogue() -> None:
@@ -182,7 +202,9 @@ def test_the_package_gives_the_catalogue() -> None:
     assert devices.lookup is lookup
     assert callable(devices.select)
     assert devices.select(devices.Need(states=2))
-    assert set(devices.__all__) <= set(vars(devices))
+    assert all(getattr(devices, name) is not None for name in devices.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'fits'"):
+        _ = devices.fits
 
 
 GOOD = """
@@ -217,7 +239,7 @@ def test_a_catalogue_of_ones_own_is_read() -> None:
         ("value = 1e-6", "value = -1e-6", "mine: conductance_max_s must be positive"),
         ("value = 8", "value = [8, 9]", "mine: states is one number"),
         ('"at_least"', '"about"', "limit 'about'"),
-        ("note =", "remark =", "has remark; only note and limit"),
+        ("note =", "remark =", "has remark; only note, limit"),
         ('["endurance_cycles"]', '["endurance"]', "misses 'endurance', which is no key"),
         ('["endurance_cycles"]', '["states"]', "misses 'states' and has it"),
         (', source = "my own wafer" }]', " }]", "give text and source"),

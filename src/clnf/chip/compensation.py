@@ -8,8 +8,7 @@ The first two read every cell once, one by one. The learned factor needs K produ
 column as it is used, and is right for the outputs, where the others are right for magnitudes.
 
 Source: Joshi et al., Nat. Commun. 2020 (one factor per tile, from a read of all rows; the factor
-per column is the same idea at a finer grain). Ambrogio et al., IEDM 2019 (gains from answers to known
-vectors).
+per column is the same idea at a finer grain).
 """
 
 from typing import TYPE_CHECKING, Literal

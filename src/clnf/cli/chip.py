@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clnf.cli import fit
 from clnf.cli.options import Json
 from clnf.cli.show import emit
 from clnf.core.errors import ConfigError
@@ -18,10 +19,11 @@ YEAR_S = 365.25 * 86400.0
 ZERO_C_K = 273.15
 
 app = typer.Typer(
-    help="Materials of memory cells: what is published of each, and which fits a need.",
+    help="Materials of memory cells: what is published, which fits a need, what yours are.",
     no_args_is_help=True,
     epilog="Example: clnf chip materials",
 )
+app.add_typer(fit.app)
 
 
 @app.command(epilog="Example: clnf chip materials hfo2_array")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, final
 
 from clnf.core.errors import ClnfError, ConfigError, DeviceLimitError
@@ -29,6 +30,8 @@ FAMILIES = (
     "capacitor", "fitted",
 )  # fmt: skip
 LIMITS = ("", "at_least", "at_most")
+# What a fitted row says of its steps, for people; its keys say the same to the program.
+LAWS = ("linear", "soft_bounds", "exponential", "power")
 
 
 @final
@@ -43,6 +46,7 @@ class Value:
         material: the catalogue row it comes from.
         note: how it was read, converted or meant; empty where there is nothing to add.
         limit: ``"at_least"`` or ``"at_most"`` where only a bound was published, else empty.
+        interval: confidence interval of a fitted number; empty for any other.
     """
 
     value: float | tuple[float, ...] = quantity("1")
@@ -51,6 +55,7 @@ class Value:
     material: str
     note: str = ""
     limit: str = ""
+    interval: tuple[float, ...] = quantity("1", ())
 
     @property
     def number(self) -> float:
@@ -186,6 +191,8 @@ def _row(name: str, table: dict[str, Any]) -> Material:
     items = dict(table)
     title, family = items.pop("title", ""), items.pop("family", "")
     facts, missing = items.pop("facts", []), items.pop("missing", [])
+    law = items.pop("law", "linear")
+    _must(law in LAWS, name, f"has law {law!r}; take one of {', '.join(LAWS)}")
     _must(bool(title), name, "has no title; say what the material is")
     _must(family in FAMILIES, name, f"has family {family!r}; take one of {', '.join(FAMILIES)}")
     values = {key: _value(name, key, item) for key, item in items.items()}
@@ -209,8 +216,9 @@ def _value(name: str, key: str, item: Any) -> Value:
     place = f"{name}.{key}"
     whole = isinstance(item, dict) and {"value", "unit", "source"} <= set(item)
     _must(whole, place, f"is {item!r}; give value, unit and source")
-    extra = set(item) - {"value", "unit", "source", "note", "limit"}
-    _must(not extra, place, f"has {', '.join(sorted(extra))}; only note and limit may be added")
+    extra = set(item) - {"value", "unit", "source", "note", "limit", "interval"}
+    _must(not extra, place, f"has {', '.join(sorted(extra))}; only note, limit and interval may be "
+          "added")  # fmt: skip
     _must(bool(item["source"].strip()), place, "has no source; say where it was published")
     _must(item.get("limit", "") in LIMITS, place, f"has limit {item.get('limit')!r}; "
           "take at_least or at_most")  # fmt: skip
@@ -227,6 +235,7 @@ def _value(name: str, key: str, item: Any) -> Value:
         material=name,
         note=item.get("note", ""),
         limit=item.get("limit", ""),
+        interval=tuple(map(float, item.get("interval", ()))),
     )
 
 
@@ -246,19 +255,39 @@ def materials() -> tuple[str, ...]:
     return tuple(_catalogue())
 
 
-def material(name: str) -> Material:
-    """One row of the catalogue.
+def material(name: str | Path) -> Material:
+    """One row of the catalogue, or a material of your own.
+
+    Args:
+        name: of a row, or a TOML file with one row in the form of the catalogue, such as
+            ``clnf chip fit`` writes.
 
     Raises:
-        ConfigError: there is no row of that name.
+        ConfigError: there is no row or file of that name, or the file is not in order.
 
     >>> material("gst_pcm").get("conductance_max_s").number
     2.5e-05
     """
+    if str(name).endswith(".toml"):
+        return _own(Path(name))
     rows = _catalogue()
     if name not in rows:
-        raise ConfigError(f"no material {name!r}; known: {', '.join(rows)}")
-    return rows[name]
+        known = ", ".join(rows)
+        raise ConfigError(f"no material {name!r}; give a file NAME.toml or one of {known}")
+    return rows[str(name)]
+
+
+def _own(path: Path) -> Material:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} cannot be read as a material ({error}); give a TOML file"
+        ) from None
+    rows = list(read_catalogue(text).values())
+    if len(rows) != 1:
+        raise ConfigError(f"{path} holds {len(rows)} materials; give a file with one")
+    return rows[0]
 
 
 def lookup(key: str, *names: str) -> Value:

@@ -96,11 +96,11 @@ def test_a_fit_is_the_same_each_time(linear: Fit) -> None:
 
 
 def test_dead_cells_are_counted_and_tell_the_read_noise() -> None:
-    cell = dataclasses.replace(LINEAR, dead_fraction=0.3, read_noise_relative=0.01)
+    cell = dataclasses.replace(LINEAR, dead_fraction=0.3, read_noise_scale=0.01)
     found = fit_traces(measured(cell, FAULTY, 5), seed=5)
     assert 2 <= len(found.dead) <= 9
     assert found.parameters["dead_fraction"].holds(0.3)
-    assert found.parameters["read_noise_relative"].value == pytest.approx(0.01, rel=0.1)
+    assert found.parameters["read_noise_scale"].value == pytest.approx(0.01, rel=0.1)
 
 
 def test_one_device_is_enough_and_says_what_it_cannot_tell() -> None:
@@ -115,7 +115,7 @@ def test_one_device_is_enough_and_says_what_it_cannot_tell() -> None:
 def sixteen() -> Traces:
     cell = dataclasses.replace(
         LINEAR, bound_max_spread=0.0, bound_min_spread=0.0, write_noise=0.0, states=16,
-        read_noise_relative=0.002,
+        read_noise_scale=0.002,
     )  # fmt: skip
     return measured(cell, dataclasses.replace(FAULTY, devices=12), 1)
 
@@ -128,7 +128,7 @@ def test_a_device_with_16_levels_is_recognised() -> None:
     assert found.law == "linear"
     assert found.parameters["slope_up"].value == pytest.approx(0.4, abs=0.08)
     assert found.parameters["step_down"].value == pytest.approx(0.06, rel=0.25)
-    assert found.parameters["read_noise_relative"].value == pytest.approx(0.002, rel=0.1)
+    assert found.parameters["read_noise_scale"].value == pytest.approx(0.002, rel=0.1)
 
 
 def test_smooth_readings_have_no_levels(linear: Fit) -> None:

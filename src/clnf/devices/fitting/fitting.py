@@ -89,7 +89,7 @@ def fit_traces(
         numbers |= _snapped(levels, problem, rate)
     elif known is not None:
         from_dead = found.read_count if read_noise is None else 0
-        numbers["read_noise_relative"] = read_parameter(known, from_dead, rate)
+        numbers["read_noise_scale"] = read_parameter(known, from_dead, rate)
     numbers["dead_fraction"] = dead_share(len(found.dead), len(traces.ends), rate)
     warnings = traces.warnings + said + tuple(_warnings(problem, estimate, found, numbers))
     return Fit(
@@ -179,9 +179,7 @@ def _snapped(levels: Levels, problem: Problem, rate: float) -> dict[str, Paramet
     k, count = len(levels.conductance_s), int(problem.traces.read.sum())
     return {
         "states": Parameter(value=k, low=levels.fewest, high=levels.most),
-        "read_noise_relative": read_parameter(
-            levels.spread, max(int(_MEDIAN * (count - k)), 1), rate
-        ),
+        "read_noise_scale": read_parameter(levels.spread, max(int(_MEDIAN * (count - k)), 1), rate),
     }
 
 

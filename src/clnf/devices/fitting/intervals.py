@@ -154,7 +154,7 @@ def parameters(problem: Problem, estimate: Estimate, rate: float = 0.95) -> dict
     _, error = reader.plain(mixed, reader.lift_var)
     found["write_noise"] = reader.root(_WRITE, 1.0 / dw, error)
     if problem.read is None:
-        found["read_noise_relative"] = reader.root(_READ)
+        found["read_noise_scale"] = reader.root(_READ)
     return found
 
 

@@ -88,7 +88,7 @@ class CellLaw:
     The hidden weight w runs from -1 to 1 over the conductance window of the mean device. A pulse
     in direction d = +1 or -1 moves it by d step_d(w) (1 + cycle_spread xi), clipped at the
     bounds; a reading sees w + write_noise dw xi', dw the mean of both steps, and has a relative
-    error read_noise_relative.
+    error read_noise_scale.
 
     Attributes:
         law: one of the names in :data:`LAWS`.
@@ -101,7 +101,7 @@ class CellLaw:
         bound_min_spread: relative device-to-device spread of the lower bound.
         cycle_spread: spread of one step, as a fraction of it.
         write_noise: spread of the visible weight, in mean steps.
-        read_noise_relative: spread of a reading, as a fraction of the conductance.
+        read_noise_scale: spread of a reading, as a fraction of the conductance.
         dead_fraction: share of devices that never move.
         states: number of levels the visible conductance snaps to; 0 where there are none.
         shape: the numbers of the law by their catalogue keys: ``slope_up``, ``power_up``,
@@ -118,7 +118,7 @@ class CellLaw:
     bound_min_spread: float = quantity("1", 0.0)
     cycle_spread: float = quantity("1", 0.0)
     write_noise: float = quantity("1", 0.0)
-    read_noise_relative: float = quantity("1", 0.0)
+    read_noise_scale: float = quantity("1", 0.0)
     dead_fraction: float = quantity("1", 0.0)
     states: int = quantity("1", 0)
     shape: dict[str, float] = field(default_factory=dict)

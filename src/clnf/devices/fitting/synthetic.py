@@ -80,7 +80,7 @@ def measured(cell: CellLaw, schedule: Schedule, seed: int) -> Traces:
         rungs = cell.states - 1
         w = np.clip(np.round((w + 1) / 2 * rungs), 0, rungs) / rungs * 2 - 1
     g = low + (w + 1) / 2 * (high - low)
-    g = g * (1 + cell.read_noise_relative * rng.standard_normal(g.shape))
+    g = g * (1 + cell.read_noise_scale * rng.standard_normal(g.shape))
     wild = rng.random(g.shape) < schedule.outliers
     g = np.where(wild, 2 * high * rng.random(g.shape), g)
     lost = rng.random(g.shape) < schedule.missing
