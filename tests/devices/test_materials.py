@@ -192,7 +192,7 @@ def test_a_file_of_ones_own_is_a_material(tmp_path: Path) -> None:
         material(mine)
     with pytest.raises(ConfigError, match="cannot be read as a material"):
         material(tmp_path / "none.toml")
-    mine.write_text('[mine]\ntitle = "Mine"\nfamily = "fitted"\nlaw = "cubic"\n')
+    mine.write_text(f'{head}law = "cubic"\n')
     with pytest.raises(ConfigError, match="has law 'cubic'; take one of linear"):
         material(mine)
 
