@@ -1,278 +1,290 @@
-"""Passes over a block of cells, by which :mod:`clnf.devices.trains` works on whole vectors.
+"""Sixteen cells at a time, by which :mod:`clnf.devices.trains` works on whole vectors.
 
-All state of a block lies in one array at constant offsets, so the compiler knows that nothing
-overlaps. A pass is a loop over the block's cells without a branch.
+A group of cells is loaded once, moved by one vector after the other while it stays in registers,
+and stored once with its wear; nothing in between touches memory but the trains.
 """
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from clnf.devices import pulses
-from clnf.devices.kernels import gauss4, gauss8
-from clnf.devices.pulses import pulse_cell
+from clnf.devices.pulses import Cells, pulse_cell
+from clnf.devices.sixteen import (
+    WIDTH,
+    any_of,
+    count_bits,
+    doubles,
+    every,
+    every_word,
+    floats,
+    floor,
+    greater,
+    largest,
+    lesser,
+    load,
+    load_words,
+    nearest,
+    negative,
+    root,
+    save,
+    save_words,
+    sum_of,
+    sum_of_doubles,
+    where,
+    where_words,
+    whole,
+)
 
-__all__ = ["HITS", "LANES", "SIGN", "WORK", "load", "move", "prepare", "store", "wear"]
+__all__ = ["Fixed", "Vectors", "line"]
 
 _F = np.float32
 _U = np.uint32
-# Indices without a sign: a signed one might count from an array's end, and the question which,
-# asked for each cell, would keep the loops below from working on whole vectors.
 _I = np.uintp
-# Cells handled together, and the lines of their work array.
-LANES = _I(512)
-_STEP_UP, _STEP_DOWN, _HIGH, _LOW, _W, HITS, SIGN, _TOTAL, _NET, _UP, _DOWN, _TO_UP, _TO_DOWN = (
-    _I(line) * LANES for line in range(13)
-)
-WORK = 13 * 512
+_STRIDE = _U(0x9E3779B9)
+_BYTES, _HALF = _U(0x00FF00FF), _U(0x0000FFFF)
+_TRAIN = _U(0x7FFFFFFF)
+_LANES = np.arange(WIDTH, dtype=np.uint32)
+_SCALE4 = _F(1.0 / np.sqrt(4 * 65535 / 12))
+_SCALE8 = _F(1.0 / np.sqrt(8 * 65535 / 12))
 
 
-@njit(nogil=True, cache=True)
-def prepare(work: NDArray[np.float32], law: NDArray[np.float32], size: int) -> None:
-    """Part of the way that one pulse covers, and where the way ends; plain steps if constant."""
-    slope_up, slope_down = law[pulses.SHAPE_UP], law[pulses.SHAPE_DOWN]
-    for r in range(size):
-        work[_UP + r] = work[_STEP_UP + r]
-        work[_DOWN + r] = work[_STEP_DOWN + r]
-    if slope_up == _F(0.0) or slope_down == _F(0.0):
-        return
-    for r in range(size):
-        high, low = work[_HIGH + r], work[_LOW + r]
-        most_up, most_down = max(abs(high), _F(1e-30)), max(abs(low), _F(1e-30))
-        work[_UP + r] = min(work[_UP + r] * slope_up / most_up, _F(1.0))
-        work[_DOWN + r] = min(work[_DOWN + r] * slope_down / most_down, _F(1.0))
-        work[_TO_UP + r] = high / slope_up
-        work[_TO_DOWN + r] = low / slope_down
+class Vectors(NamedTuple):
+    """Trains of rows [N, R]; which of the N meet this column, and the column's words of those."""
+
+    rows: Any
+    which: Any
+    words: Any
 
 
-@njit(nogil=True, cache=True)
-def _constant(
-    work: NDArray[np.float32], cycle: float, base: int, keys: tuple[int, int], size: int
-) -> None:
-    """One vector's coincidences where a step has the same size everywhere."""
-    for r in range(size):
-        n, w, up, down = work[HITS + r], work[_W + r], work[_UP + r], work[_DOWN + r]
-        step = up if work[SIGN + r] > _F(0.0) else -down
-        moved = step * (n + cycle * (np.sqrt(n) * gauss4(_U(base + _U(r)), keys[0], keys[1])))
-        work[_W + r] = min(max(w + moved, work[_LOW + r]), work[_HIGH + r])
+class Fixed(NamedTuple):
+    """Table [4, M] of cells or [4, 1] where all are alike, fence [M], and whether it shuts."""
+
+    table: Any
+    fence: Any
+    fenced: bool
 
 
-@njit(nogil=True, cache=True)
-def _once(
-    work: NDArray[np.float32], cycle: float, base: int, keys: tuple[int, int], size: int
-) -> None:
-    """One vector's coincidences where no cell has more than one, steps falling linearly."""
-    for r in range(size):
-        n, w = work[HITS + r], work[_W + r]
-        up, down = work[_UP + r], work[_DOWN + r]
-        to_up, to_down = work[_TO_UP + r], work[_TO_DOWN + r]
-        rising = work[SIGN + r] > _F(0.0)
-        part = n * (up if rising else down)
-        way = (to_up if rising else to_down) - w
-        moved = way * (part * (_F(1.0) + cycle * gauss4(_U(base + _U(r)), keys[0], keys[1])))
-        work[_W + r] = min(max(w + moved, work[_LOW + r]), work[_HIGH + r])
-
-
-# Powers by squaring, written out: a loop would stand in the way of whole vectors.
+# The draws of clnf.devices.kernels, sixteen at a time.
 @njit(inline="always")
-def _to_three(x: float, n: int) -> float:
-    """x^n for n in 0 ... 3."""
-    y = x if (n & 1) > 0 else _F(1.0)
-    return y * (x * x if (n & 2) > 0 else _F(1.0))
+def _word(index: Any, key0: int, key1: int) -> Any:
+    k = _U(key1)
+    k = _U(_U(k ^ _U(k >> _U(16))) * _U(0x7FEB352D))
+    k = _U(_U(k ^ _U(k >> _U(15))) * _U(0x846CA68B))
+    k = _U(k ^ _U(k >> _U(16)))
+    x = index + every_word(_U(key0))
+    x = (x ^ (x >> every_word(_U(16)))) * every_word(_U(0x7FEB352D))
+    x = ((x ^ (x >> every_word(_U(15)))) ^ every_word(k)) * every_word(_U(0x846CA68B))
+    return x ^ (x >> every_word(_U(16)))
 
 
 @njit(inline="always")
-def _to_thirty_one(x: float, n: int) -> float:
-    """x^n for n in 0 ... 31."""
-    y = x if (n & 1) > 0 else _F(1.0)
-    x = x * x
-    y *= x if (n & 2) > 0 else _F(1.0)
-    x = x * x
-    y *= x if (n & 4) > 0 else _F(1.0)
-    x = x * x
-    y *= x if (n & 8) > 0 else _F(1.0)
-    x = x * x
-    return y * (x if (n & 16) > 0 else _F(1.0))
+def _bytes(x: Any) -> Any:
+    """Pairs of bytes of words added up: two sums a word."""
+    few = every_word(_BYTES)
+    return (x & few) + ((x >> every_word(_U(8))) & few)
+
+
+@njit(inline="always")
+def _gauss4(index: Any, key0: int, key1: int) -> Any:
+    s = _bytes(_word(index, key0, key1))
+    total = (s & every_word(_HALF)) + (s >> every_word(_U(16)))
+    return floats(total - every_word(_U(510))) * every(_SCALE4)
+
+
+@njit(inline="always")
+def _gauss8(index: Any, key0: int, key1: int) -> Any:
+    s = _bytes(_word(index, key0, key1))
+    s = s + _bytes(_word(index, _U(_U(key0) ^ _U(0x5BF03635)), _U(_U(key1) ^ _U(0x9E3779B9))))
+    total = (s & every_word(_HALF)) + (s >> every_word(_U(16)))
+    return floats(total - every_word(_U(1020))) * every(_SCALE8)
+
+
+@njit(inline="always")
+def _uniform(index: Any, key0: int, key1: int) -> Any:
+    return floats(_word(index, key0, key1) >> every_word(_U(8))) * every(_F(2.0**-24))
 
 
 # The part of a way that n pulses cover, each a part a of what is left: 1 - (1 - a)^n, doubled and
-# joined in parts so that a small a loses no digits.
+# joined in parts so that a small a loses no digits. Powers by squaring, written out.
 @njit(inline="always")
-def _part_of_three(a: float, n: int) -> float:
-    """1 - (1 - a)^n for n in 0 ... 3."""
-    y = a if (n & 1) > 0 else _F(0.0)
-    a = a * (_F(2.0) - a)
-    return y + a * (_F(1.0) - y) if (n & 2) > 0 else y
+def _join(a: Any, y: Any, n: Any, bit: int) -> Any:
+    return where((n & every_word(_U(bit))) > every_word(_U(0)), y + a * (every(_F(1.0)) - y), y)
 
 
 @njit(inline="always")
-def _part_of_thirty_one(a: float, n: int) -> float:
-    """1 - (1 - a)^n for n in 0 ... 31."""
-    y = a if (n & 1) > 0 else _F(0.0)
-    a = a * (_F(2.0) - a)
-    y = y + a * (_F(1.0) - y) if (n & 2) > 0 else y
-    a = a * (_F(2.0) - a)
-    y = y + a * (_F(1.0) - y) if (n & 4) > 0 else y
-    a = a * (_F(2.0) - a)
-    y = y + a * (_F(1.0) - y) if (n & 8) > 0 else y
-    a = a * (_F(2.0) - a)
-    return y + a * (_F(1.0) - y) if (n & 16) > 0 else y
+def _times(x: Any, y: Any, n: Any, bit: int) -> Any:
+    return where((n & every_word(_U(bit))) > every_word(_U(0)), y * x, y)
 
 
-@njit(nogil=True, cache=True)
-def _few(
-    work: NDArray[np.float32], cycle: float, base: int, keys: tuple[int, int], size: int
-) -> None:
-    """One vector's coincidences, at most three a cell, steps falling linearly."""
-    for r in range(size):
-        n, w = work[HITS + r], work[_W + r]
-        up, down = work[_UP + r], work[_DOWN + r]
-        to_up, to_down = work[_TO_UP + r], work[_TO_DOWN + r]
-        rising = work[SIGN + r] > _F(0.0)
-        part = up if rising else down
-        way = (to_up if rising else to_down) - w
-        more = np.int32(max(n - _F(1.0), _F(0.0)))
-        keep, noise = _F(1.0) - part, part * cycle
-        covered = _part_of_three(part, np.int32(n))
-        square = n * _to_three(keep * keep + _F(0.5) * (noise * noise), more)
-        draw = gauss4(_U(base + _U(r)), keys[0], keys[1])
-        moved = way * (covered + noise * (np.sqrt(square) * draw))
-        work[_W + r] = min(max(w + moved, work[_LOW + r]), work[_HIGH + r])
+@njit(inline="always")
+def _few(a: Any, x: Any, n: Any, more: Any) -> Any:
+    """1 - (1 - a)^n and x^more for n in 0 ... 3."""
+    part = _join(a, every(_F(0.0)), n, 1)
+    part = _join(a * (every(_F(2.0)) - a), part, n, 2)
+    return part, _times(x * x, _times(x, every(_F(1.0)), more, 1), more, 2)
 
 
-@njit(nogil=True, cache=True)
-def _many(
-    work: NDArray[np.float32], cycle: float, base: int, keys: tuple[int, int], size: int
-) -> None:
-    """One vector's coincidences, any number, steps falling linearly."""
-    for r in range(size):
-        n, w = work[HITS + r], work[_W + r]
-        up, down = work[_UP + r], work[_DOWN + r]
-        to_up, to_down = work[_TO_UP + r], work[_TO_DOWN + r]
-        rising = work[SIGN + r] > _F(0.0)
-        part = up if rising else down
-        way = (to_up if rising else to_down) - w
-        more = np.int32(max(n - _F(1.0), _F(0.0)))
-        keep, noise = _F(1.0) - part, part * cycle
-        covered = _part_of_thirty_one(part, np.int32(n))
-        square = n * _to_thirty_one(keep * keep + _F(0.5) * (noise * noise), more)
-        draw = gauss4(_U(base + _U(r)), keys[0], keys[1])
-        moved = way * (covered + noise * (np.sqrt(square) * draw))
-        work[_W + r] = min(max(w + moved, work[_LOW + r]), work[_HIGH + r])
+@njit(inline="always")
+def _many(a: Any, x: Any, n: Any, more: Any) -> Any:
+    """1 - (1 - a)^n and x^more for n in 0 ... 31."""
+    two = every(_F(2.0))
+    part, power = _few(a, x, n, more)
+    a, x = a * (two - a), x * x
+    a, x = a * (two - a), x * x
+    part, power = _join(a, part, n, 4), _times(x, power, more, 4)
+    a, x = a * (two - a), x * x
+    part, power = _join(a, part, n, 8), _times(x, power, more, 8)
+    a, x = a * (two - a), x * x
+    return _join(a, part, n, 16), _times(x, power, more, 16)
+
+
+@njit(inline="always")
+def _linear(w: Any, n: Any, way: Any, part: Any, cycle: float, draw: Any) -> Any:
+    """How far n pulses move, steps falling linearly: what is covered of the way, and its spread.
+
+    Written so that one pulse gives the same bits by each of the three ways.
+    """
+    one = every(_F(1.0))
+    noise = part * every(cycle)
+    count = floats(n)
+    if not any_of(n > every_word(_U(1))):
+        return way * (count * part + noise * (count * draw))
+    more = where_words(n > every_word(_U(0)), n - every_word(_U(1)), n)
+    keep = one - part
+    square = keep * keep + every(_F(0.5)) * (noise * noise)
+    if any_of(n > every_word(_U(3))):
+        covered, power = _many(part, square, n, more)
+    else:
+        covered, power = _few(part, square, n, more)
+    return way * (covered + noise * (root(count * power) * draw))
 
 
 @njit(nogil=True, cache=True)
 def _curved(
-    work: NDArray[np.float32],
+    w: NDArray[np.float32],
+    n: NDArray[np.uint32],
+    traits: NDArray[np.float32],
     law: NDArray[np.float32],
-    base: int,
-    keys: tuple[int, int],
-    size: int,
+    draw: NDArray[np.float32],
 ) -> None:
-    """One vector's coincidences for any other law of steps, cell by cell."""
-    for r in range(size):
-        n = np.int32(work[HITS + r])
-        if n > 0 and work[_STEP_UP + r] > _F(0.0):
-            steps = work[_STEP_UP + r], work[_STEP_DOWN + r]
-            cell = steps[0], steps[1], work[_HIGH + r], work[_LOW + r]
-            n = n if work[SIGN + r] > _F(0.0) else -n
-            draw = gauss4(_U(base + _U(r)), keys[0], keys[1])
-            work[_W + r] = pulse_cell(work[_W + r], n, cell, law, draw)
+    """Pulses of any other law of steps, cell by cell; the highest bit of n is set for up."""
+    for k in range(WIDTH):
+        count = np.int32(_U(n[k] & _TRAIN))
+        if count > 0:
+            cell = traits[0, k], traits[1, k], traits[2, k], traits[3, k]
+            w[k] = pulse_cell(w[k], count if n[k] > _TRAIN else -count, cell, law, draw[k])
 
 
 @njit(nogil=True, cache=True)
-def move(
-    work: NDArray[np.float32],
-    law: NDArray[np.float32],
-    some: int,
-    place: tuple[int, int],
-    keys: tuple[int, int],
-) -> None:
-    """One vector's coincidences at a block of cells, by the cheapest way there is."""
-    (base, size), cycle = place, law[pulses.CYCLE]
-    if law[pulses.KIND] != pulses.LINEAR:
-        _curved(work, law, base, keys, size)
-    elif law[pulses.SHAPE_UP] == _F(0.0) or law[pulses.SHAPE_DOWN] == _F(0.0):
-        _constant(work, cycle, base, keys, size)
-    elif some == 1:
-        _once(work, cycle, base, keys, size)
-    elif some <= 3:
-        _few(work, cycle, base, keys, size)
-    else:
-        _many(work, cycle, base, keys, size)
-    for r in range(size):
-        work[_TOTAL + r] += work[HITS + r]
-        work[_NET + r] += work[SIGN + r] * work[HITS + r]
-
-
-@njit(nogil=True, cache=True)
-def load(
-    work: NDArray[np.float32],
-    table: NDArray[np.float32],
-    hidden: NDArray[np.float32],
-    start: int,
-    size: int,
-) -> None:
-    """Take a block of cells in, with no pulses so far."""
-    for r in range(size):
-        work[_STEP_UP + r] = table[_I(0), start + r]
-        work[_STEP_DOWN + r] = table[_I(1), start + r]
-        work[_HIGH + r] = table[_I(2), start + r]
-        work[_LOW + r] = table[_I(3), start + r]
-        work[_W + r] = hidden[start + r]
-    for r in range(size):
-        work[_TOTAL + r] = _F(0.0)
-        work[_NET + r] = _F(0.0)
-
-
-@njit(nogil=True, cache=True)
-def wear(
-    work: NDArray[np.float32],
-    energy: NDArray[np.int64],
-    law: NDArray[np.float32],
-    seen: NDArray[np.float32],
-    worn: NDArray[np.int32],
-    place: tuple[int, int],
-) -> tuple[int, int]:
-    """Count a block's pulses, wear its cells and add up energy; returns sum and largest."""
-    base, slope, down = law[pulses.ENERGY], law[pulses.ENERGY_SLOPE], law[pulses.ENERGY_DOWN]
-    start, size = place
-    count, most = np.int32(0), np.int32(0)
-    for r in range(size):
-        each = base + slope * (seen[start + r] + _F(1.0))
-        each = max(each, _F(0.0))
-        ups = _F(0.5) * (work[_TOTAL + r] + work[_NET + r])
-        downs = work[_TOTAL + r] - ups
-        raised = np.float64(ups) * np.rint(np.float64(each))
-        energy[r] += np.int64(raised + np.float64(downs) * np.rint(np.float64(each * down)))
-    for r in range(size):
-        n = np.int32(work[_TOTAL + r])
-        worn[start + r] += n
-        count += n
-        most = max(most, n)
-    return count, most
-
-
-@njit(nogil=True, cache=True)
-def store(
-    work: NDArray[np.float32],
-    hidden: NDArray[np.float32],
-    seen: NDArray[np.float32],
+def line(
+    vectors: Vectors,
+    cells: Cells,
+    fixed: Fixed,
     law: NDArray[np.float32],
     draw_key: NDArray[np.uint32],
-    place: tuple[int, int, int],
-) -> None:
-    """Write a block's cells back; a dead cell stays where it is stuck."""
-    base, start, size = place
-    noise = law[pulses.WRITE_NOISE]
-    if noise == _F(0.0):
-        for r in range(size):
-            hidden[start + r] = work[_W + r]
-            seen[start + r] = work[_W + r] if work[_TOTAL + r] > _F(0.0) else seen[start + r]
-        return
-    for r in range(size):
-        drawn = work[_W + r] + noise * gauss8(_U(base + _U(r)), draw_key[2], draw_key[3])
-        before = seen[start + r]
-        moves = work[_TOTAL + r] > _F(0.0) and work[_STEP_UP + r] > _F(0.0)
-        seen[start + r] = drawn if moves else before
-        hidden[start + r] = work[_W + r]
+    place: tuple[int, int, int, int, int],
+) -> tuple[int, int, int]:
+    """Pulse groups of cells of one column by all vectors that meet it, one after the other.
+
+    Args:
+        vectors: trains.
+        cells: state; without write noise both weights may be one array.
+        fixed: traits and fence.
+        law: see :meth:`clnf.devices.response.Response.law`.
+        draw_key: six words.
+        place: groups, active vectors, first row, its cell in ``cells``, its index for draws.
+
+    Returns:
+        Pulses, energy in aJ (exact below 2^53 a line), largest sum of pulses at one cell.
+    """
+    rows, which, words = vectors
+    hidden, seen, worn = cells
+    table, fence, fenced = fixed
+    groups, active, left, start, index = place
+    shared = hidden.ctypes.data == seen.ctypes.data
+    many, wide, lines = table.shape[1] > 1, _I(rows.shape[1]), _I(table.shape[1])
+    base, slope, down = law[pulses.ENERGY], law[pulses.ENERGY_SLOPE], law[pulses.ENERGY_DOWN]
+    costs = base != _F(0.0) or slope != _F(0.0)
+    write, cycle = law[pulses.WRITE_NOISE], law[pulses.CYCLE]
+    linear = law[pulses.KIND] == pulses.LINEAR
+    slope_up, slope_down = law[pulses.SHAPE_UP], law[pulses.SHAPE_DOWN]
+    constant = linear and (slope_up == _F(0.0) or slope_down == _F(0.0))
+    zero, one, none = every(_F(0.0)), every(_F(1.0)), every_word(_U(0))
+    lanes = load_words(_LANES, _I(0))
+    buffers, wanted = np.empty((6, WIDTH), _F), np.empty(WIDTH, _U)
+    count, most, energy = none, none, doubles(zero)
+    for group in range(_I(groups)):
+        right = _I(left) + group * _I(WIDTH)
+        at = _I(start) + group * _I(WIDTH)
+        cell = lanes + every_word(_U(_U(index) + _U(group * _I(WIDTH))))
+        if many:
+            step_up, step_down = load(table, at), load(table, lines + at)
+            high, low = load(table, _I(2) * lines + at), load(table, _I(3) * lines + at)
+        else:
+            step_up, step_down = every(table[0, 0]), every(table[1, 0])
+            high, low = every(table[2, 0]), every(table[3, 0])
+        w = load(hidden, at)
+        up, down_part, to_up, to_down = step_up, zero - step_down, high, low
+        if linear and not constant:
+            size_up, size_down = greater(high, every(_F(1e-15))), greater(zero - low, every(_F(1e-15)))
+            inverse = one / (size_up * size_down)
+            up = lesser(step_up * every(slope_up) * (size_down * inverse), one)
+            down_part = lesser(step_down * every(slope_down) * (size_up * inverse), one)
+            to_up, to_down = high * every(_F(1.0) / slope_up), low * every(_F(1.0) / slope_down)
+        alive = step_up > zero
+        total, rises = none, none
+        for k in range(_I(active)):
+            v, column = which[k], words[k]
+            row = load_words(rows, _I(v) * wide + right)
+            n = count_bits(row & every_word(_U(column & _TRAIN)))
+            rising = negative(row ^ every_word(column))
+            shift = _U(_U(v) * _STRIDE)
+            if fenced:
+                share = load(fence, at)
+                drawn = _uniform(cell, _U(draw_key[4] ^ shift), draw_key[5])
+                let = whole(floor(floats(n) * share + drawn))
+                n = where_words(share < one, let, n)
+            draw = _gauss4(cell, _U(draw_key[0] ^ shift), draw_key[1])
+            hit = (n > none) & alive
+            total = total + n
+            rises = rises + where_words(rising, n, none)
+            if constant:
+                f = floats(n)
+                moved = where(rising, up, down_part) * (f + every(cycle) * (root(f) * draw))
+                w = where(hit, lesser(greater(w + moved, low), high), w)
+            elif linear:
+                way = where(rising, to_up, to_down) - w
+                moved = _linear(w, n, way, where(rising, up, down_part), cycle, draw)
+                w = where(hit, lesser(greater(w + moved, low), high), w)
+            elif any_of(hit):
+                save(buffers, _I(0), step_up)
+                save(buffers, _I(WIDTH), step_down)
+                save(buffers, _I(2 * WIDTH), high)
+                save(buffers, _I(3 * WIDTH), low)
+                save(buffers, _I(4 * WIDTH), w)
+                save(buffers, _I(5 * WIDTH), draw)
+                sign = where_words(rising, every_word(_U(0x80000000)), none)
+                save_words(wanted, _I(0), where_words(hit, n | sign, none))
+                _curved(buffers[4], wanted, buffers, law, buffers[5])
+                w = load(buffers, _I(4 * WIDTH))
+        if not any_of(total > none):
+            continue
+        count = count + total
+        most = where_words(total > most, total, most)
+        before = load(seen, at)
+        if costs:
+            each = greater(every(base) + every(slope) * (before + one), zero)
+            ups, downs = doubles(floats(rises)), doubles(floats(total - rises))
+            lowered = doubles(nearest(each * every(down)))
+            energy = energy + (ups * doubles(nearest(each)) + downs * lowered)
+        save_words(worn, at, load_words(worn, at) + total)
+        save(hidden, at, w)
+        if not shared:
+            shown = w
+            if write != _F(0.0):
+                shown = w + every(write) * _gauss8(cell, draw_key[2], draw_key[3])
+            save(seen, at, where((total > none) & alive, shown, before))
+    return sum_of(count), np.int64(sum_of_doubles(energy)), largest(most)

@@ -22,15 +22,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from clnf.devices.block_passes import HITS, LANES, SIGN, WORK, load, move, prepare, store, wear
-from clnf.devices.kernels import uniform, word
+from clnf.devices.block_passes import Fixed, Vectors, line
+from clnf.devices.kernels import word
 from clnf.devices.pulses import Cells
+from clnf.devices.sixteen import WIDTH
 
 __all__ = ["Trains", "encode", "pulse_outer"]
 
 _F = np.float32
 _U = np.uint32
-_STRIDE = _U(0x9E3779B9)
+_I = np.uintp
 _TRAIN, _SIGNED = _U(0x7FFFFFFF), _U(0x80000000)
 
 
@@ -67,49 +68,45 @@ def encode(
             words[n, m] = _U(train | _SIGNED) if value[n, m] < _F(0.0) else train
 
 
-@njit(inline="always")
-def _count(x: int) -> int:
-    x = _U(x - _U(_U(x >> _U(1)) & _U(0x55555555)))
-    x = _U(_U(x & _U(0x33333333)) + _U(_U(x >> _U(2)) & _U(0x33333333)))
-    x = _U(_U(x + _U(x >> _U(4))) & _U(0x0F0F0F0F))
-    return _U(_U(x * _U(0x01010101)) >> _U(24))
+@njit(nogil=True, cache=True)
+def _meeting(words: NDArray[np.uint32], v_words: Vectors, column: int) -> int:
+    """Gather the vectors whose train on this column has a bit; returns their number."""
+    active = 0
+    for v in range(words.shape[0]):
+        word = words[v, column]
+        if _U(word & _TRAIN) != _U(0):
+            v_words.which[active], v_words.words[active] = v, word
+            active += 1
+    return active
 
 
 @njit(nogil=True, cache=True)
-def _meet(
-    work: NDArray[np.float32],
-    hits: NDArray[np.int32],
-    rows: NDArray[np.uint32],
-    column: int,
-    place: tuple[int, int, int],
-) -> int:
-    """Coincidences and direction of one vector at a block's cells; all counts or-ed together."""
-    v, left, size = place
-    for r in range(size):
-        row = rows[v, left + r]
-        count = np.int32(_count(_U(_U(row & column) & _TRAIN)))
-        hits[r] = count
-        work[HITS + r] = _F(count)
-        work[SIGN + r] = _F(1.0) if _U(_U(row ^ column) & _SIGNED) != _U(0) else _F(-1.0)
-    some = np.int32(0)
-    for r in range(size):
-        some = np.int32(some | hits[r])
-    return some
-
-
-@njit(nogil=True, cache=True)
-def _shut(
-    work: NDArray[np.float32],
-    fence: NDArray[np.float32],
-    place: tuple[int, int, int],
-    base: int,
-    keys: tuple[int, int],
-) -> None:
-    """Keep pulses from fenced cells, in proportion by stochastic rounding."""
-    c, left, size = place
-    for r in range(size):
-        draw = uniform(_U(base + _U(r)), keys[0], keys[1])
-        work[HITS + r] = np.floor(work[HITS + r] * fence[c, left + r] + draw)
+def _rest(
+    vectors: Vectors,
+    cells: Cells,
+    fixed: Fixed,
+    law: NDArray[np.float32],
+    draw_key: NDArray[np.uint32],
+    place: tuple[int, int, int, int],
+) -> tuple[int, int, int]:
+    """The last cells of a column, fewer than sixteen, in a group filled up with cells at rest."""
+    size, active, start, index = place
+    table, fence, fenced = fixed
+    state, worn = np.zeros((2, WIDTH), _F), np.zeros(WIDTH, np.int32)
+    few, share = np.zeros((4, WIDTH), _F), np.ones(WIDTH, _F)
+    for k in range(size):
+        state[0, k], state[1, k] = cells.hidden[start + k], cells.seen[start + k]
+        share[k] = fence[start + k]
+        for row in range(4):
+            few[row, k] = table[row, start + k if table.shape[1] > 1 else 0]
+    part = Cells(state[0], state[1], worn)
+    own = Fixed(few, share, fenced)
+    done = line(vectors, part, own, law, draw_key, (1, active, 0, 0, index))
+    for k in range(size):
+        cells.hidden[start + k] = state[0, k]
+        cells.seen[start + k] = state[1, k]
+        cells.wear[start + k] += worn[k]
+    return done
 
 
 @njit(nogil=True, cache=True)
@@ -136,30 +133,26 @@ def pulse_outer(
         Pulses applied, energy in aJ, longest sum of coincidences at one cell.
     """
     rows, columns, fence, fenced, first = trains
-    hidden, seen, worn = cells
-    work, hits = np.zeros(WORK, _F), np.zeros(512, np.int32)
-    energy, count, longest = np.zeros(512, np.int64), np.int64(0), np.int32(0)
-    wide = np.uintp(fence.shape[1])
-    for c in range(np.uintp(fence.shape[0])):
-        for block in range((wide + LANES - np.uintp(1)) // LANES):
-            left = block * LANES
-            size, start = min(LANES, wide - left), c * wide + left
-            base = _U(_U(first) + _U(start))
-            load(work, table, hidden, start, size)
-            prepare(work, law, size)
-            for v in range(rows.shape[0]):
-                column = columns[v, c]
-                some = _meet(work, hits, rows, column, (v, left, size)) if column else 0
-                if some == 0:
-                    continue
-                shift = _U(_U(v) * _STRIDE)
-                if fenced:
-                    _shut(
-                        work, fence, (c, left, size), base, (_U(draw_key[4] ^ shift), draw_key[5])
-                    )
-                move(work, law, some, (base, size), (_U(draw_key[0] ^ shift), draw_key[1]))
-            pulsed, top = wear(work, energy, law, seen, worn, (start, size))
-            count, longest = count + pulsed, max(longest, top)
-            if top > 0:
-                store(work, hidden, seen, law, draw_key, (base, start, size))
-    return count, energy.sum(), longest
+    wide, count = fence.shape[1], rows.shape[0]
+    fixed = Fixed(table, fence.reshape(-1), fenced)
+    vectors = Vectors(rows, np.empty(count, _U), np.empty(count, _U))
+    groups = wide // WIDTH
+    rest = wide - groups * WIDTH
+    last = np.zeros((count, WIDTH), _U)
+    last[:, :rest] = rows[:, groups * WIDTH :]
+    ends = Vectors(last, vectors.which, vectors.words)
+    pulsed, energy, longest = np.int64(0), np.int64(0), np.int64(0)
+    for c in range(columns.shape[1]):
+        active = _meeting(columns, vectors, c)
+        if active == 0:
+            continue
+        start = c * wide
+        place = groups, active, 0, start, first + start
+        one, cost, top = line(vectors, cells, fixed, law, draw_key, place)
+        pulsed, energy, longest = pulsed + one, energy + cost, max(longest, np.int64(top))
+        if rest:
+            start += groups * WIDTH
+            end = rest, active, start, first + start
+            one, cost, top = _rest(ends, cells, fixed, law, draw_key, end)
+            pulsed, energy, longest = pulsed + one, energy + cost, max(longest, np.int64(top))
+    return pulsed, energy, longest
