@@ -31,14 +31,13 @@ from clnf.devices.sixteen import (
     root,
     save,
     save_words,
-    sum_of,
     sum_of_doubles,
     where,
     where_words,
     whole,
 )
 
-__all__ = ["Fixed", "Vectors", "line"]
+__all__ = ["Trains", "sweep"]
 
 _F = np.float32
 _U = np.uint32
@@ -51,20 +50,18 @@ _SCALE4 = _F(1.0 / np.sqrt(4 * 65535 / 12))
 _SCALE8 = _F(1.0 / np.sqrt(8 * 65535 / 12))
 
 
-class Vectors(NamedTuple):
-    """Trains of rows [N, R]; which of the N meet this column, and the column's words of those."""
+class Trains(NamedTuple):
+    """Trains of rows and columns, the fence, whether it shuts, and the first cell's index.
+
+    Shapes: ``rows`` uint32 [N, R], ``columns`` uint32 [N, C], ``fence`` float32 [C, R]. Bits 0 to
+    30 of a word are a train, bit 31 is set where its value is negative.
+    """
 
     rows: Any
-    which: Any
-    words: Any
-
-
-class Fixed(NamedTuple):
-    """Table [4, M] of cells or [4, 1] where all are alike, fence [M], and whether it shuts."""
-
-    table: Any
+    columns: Any
     fence: Any
     fenced: bool
+    first: int
 
 
 # The draws of clnf.devices.kernels, sixteen at a time.
@@ -178,113 +175,139 @@ def _curved(
             w[k] = pulse_cell(w[k], count if n[k] > _TRAIN else -count, cell, law, draw[k])
 
 
+@njit(inline="always")
+def _ways(step: Any, slope: float, own: Any, other: Any, inverse: Any) -> Any:
+    """Part of the way that one pulse covers, by one division for both directions."""
+    return lesser(step * every(slope) * (other * inverse), every(_F(1.0)))
+
+
+@njit(inline="always")
+def _cost(each: Any, down: float, total: Any, rises: Any, column: bool) -> Any:
+    """Energy of pulses, each way whole attojoules; ``column``: all of a cell's go one way."""
+    up, low = nearest(each), nearest(each * every(down))
+    if column:
+        return doubles(floats(total)) * doubles(where(rises > every_word(_U(0)), up, low))
+    return doubles(floats(rises)) * doubles(up) + doubles(floats(total - rises)) * doubles(low)
+
+
 @njit(nogil=True, cache=True)
-def line(
-    vectors: Vectors,
+def sweep(
+    trains: Trains,
     cells: Cells,
-    fixed: Fixed,
     law: NDArray[np.float32],
+    table: NDArray[np.float32],
     draw_key: NDArray[np.uint32],
-    place: tuple[int, int, int, int, int],
+    place: tuple[int, int, int],
 ) -> tuple[int, int, int]:
-    """Pulse groups of cells of one column by all vectors that meet it, one after the other.
+    """Pulse groups of sixteen cells of each column, by all vectors that meet it in turn.
 
     Args:
-        vectors: trains.
+        trains: trains of rows and columns, fence.
         cells: state; without write noise both weights may be one array.
-        fixed: traits and fence.
         law: see :meth:`clnf.devices.response.Response.law`.
+        table: of cells [4, M], or [4, 1] where all are alike.
         draw_key: six words.
-        place: groups, active vectors, first row, its cell in ``cells``, its index for draws.
+        place: first column and the one after the last, and groups a column.
 
     Returns:
-        Pulses, energy in aJ (exact below 2^53 a line), largest sum of pulses at one cell.
+        Pulses, energy in aJ (exact to a sixteenth of 2^53), largest sum of pulses at one cell.
     """
-    rows, which, words = vectors
+    rows, columns, fence, fenced, first = trains
     hidden, seen, worn = cells
-    table, fence, fenced = fixed
-    groups, active, left, start, index = place
+    start_column, end_column, groups = place
     shared = hidden.ctypes.data == seen.ctypes.data
-    many, wide, lines = table.shape[1] > 1, _I(rows.shape[1]), _I(table.shape[1])
+    many, lines = table.shape[1] > 1, _I(table.shape[1])
+    stride, wide, count = _I(fence.shape[1]), _I(rows.shape[1]), _I(rows.shape[0])
     base, slope, down = law[pulses.ENERGY], law[pulses.ENERGY_SLOPE], law[pulses.ENERGY_DOWN]
     costs = base != _F(0.0) or slope != _F(0.0)
     write, cycle = law[pulses.WRITE_NOISE], law[pulses.CYCLE]
     linear = law[pulses.KIND] == pulses.LINEAR
     slope_up, slope_down = law[pulses.SHAPE_UP], law[pulses.SHAPE_DOWN]
     constant = linear and (slope_up == _F(0.0) or slope_down == _F(0.0))
+    soft = linear and not constant
+    one_up, one_down = (_F(1.0) / slope_up, _F(1.0) / slope_down) if soft else (_F(1.0), _F(1.0))
     zero, one, none = every(_F(0.0)), every(_F(1.0)), every_word(_U(0))
+    least = every(_F(1e-15))
     lanes = load_words(_LANES, _I(0))
     buffers, wanted = np.empty((6, WIDTH), _F), np.empty(WIDTH, _U)
-    count, most, energy = none, none, doubles(zero)
-    for group in range(_I(groups)):
-        right = _I(left) + group * _I(WIDTH)
-        at = _I(start) + group * _I(WIDTH)
-        cell = lanes + every_word(_U(_U(index) + _U(group * _I(WIDTH))))
-        if many:
-            step_up, step_down = load(table, at), load(table, lines + at)
-            high, low = load(table, _I(2) * lines + at), load(table, _I(3) * lines + at)
-        else:
-            step_up, step_down = every(table[0, 0]), every(table[1, 0])
-            high, low = every(table[2, 0]), every(table[3, 0])
-        w = load(hidden, at)
-        up, down_part, to_up, to_down = step_up, zero - step_down, high, low
-        if linear and not constant:
-            size_up, size_down = greater(high, every(_F(1e-15))), greater(zero - low, every(_F(1e-15)))
-            inverse = one / (size_up * size_down)
-            up = lesser(step_up * every(slope_up) * (size_down * inverse), one)
-            down_part = lesser(step_down * every(slope_down) * (size_up * inverse), one)
-            to_up, to_down = high * every(_F(1.0) / slope_up), low * every(_F(1.0) / slope_down)
-        alive = step_up > zero
-        total, rises = none, none
-        for k in range(_I(active)):
-            v, column = which[k], words[k]
-            row = load_words(rows, _I(v) * wide + right)
-            n = count_bits(row & every_word(_U(column & _TRAIN)))
-            rising = negative(row ^ every_word(column))
-            shift = _U(_U(v) * _STRIDE)
-            if fenced:
-                share = load(fence, at)
-                drawn = _uniform(cell, _U(draw_key[4] ^ shift), draw_key[5])
-                let = whole(floor(floats(n) * share + drawn))
-                n = where_words(share < one, let, n)
-            draw = _gauss4(cell, _U(draw_key[0] ^ shift), draw_key[1])
-            hit = (n > none) & alive
-            total = total + n
-            rises = rises + where_words(rising, n, none)
-            if constant:
-                f = floats(n)
-                moved = where(rising, up, down_part) * (f + every(cycle) * (root(f) * draw))
-                w = where(hit, lesser(greater(w + moved, low), high), w)
-            elif linear:
-                way = where(rising, to_up, to_down) - w
-                moved = _linear(w, n, way, where(rising, up, down_part), cycle, draw)
-                w = where(hit, lesser(greater(w + moved, low), high), w)
-            elif any_of(hit):
-                save(buffers, _I(0), step_up)
-                save(buffers, _I(WIDTH), step_down)
-                save(buffers, _I(2 * WIDTH), high)
-                save(buffers, _I(3 * WIDTH), low)
-                save(buffers, _I(4 * WIDTH), w)
-                save(buffers, _I(5 * WIDTH), draw)
-                sign = where_words(rising, every_word(_U(0x80000000)), none)
-                save_words(wanted, _I(0), where_words(hit, n | sign, none))
-                _curved(buffers[4], wanted, buffers, law, buffers[5])
-                w = load(buffers, _I(4 * WIDTH))
-        if not any_of(total > none):
+    which, words = np.empty(count, _U), np.empty(count, _U)
+    pulsed, energy, most = doubles(zero), doubles(zero), none
+    for c in range(_I(start_column), _I(end_column)):
+        active = _I(0)
+        for v in range(count):
+            word = columns[v, c]
+            which[active], words[active] = _U(v), word
+            active += _I(_U(word & _TRAIN) != _U(0))
+        if active == _I(0):
             continue
-        count = count + total
-        most = where_words(total > most, total, most)
-        before = load(seen, at)
-        if costs:
-            each = greater(every(base) + every(slope) * (before + one), zero)
-            ups, downs = doubles(floats(rises)), doubles(floats(total - rises))
-            lowered = doubles(nearest(each * every(down)))
-            energy = energy + (ups * doubles(nearest(each)) + downs * lowered)
-        save_words(worn, at, load_words(worn, at) + total)
-        save(hidden, at, w)
-        if not shared:
-            shown = w
-            if write != _F(0.0):
-                shown = w + every(write) * _gauss8(cell, draw_key[2], draw_key[3])
-            save(seen, at, where((total > none) & alive, shown, before))
-    return sum_of(count), np.int64(sum_of_doubles(energy)), largest(most)
+        for group in range(_I(groups)):
+            right = group * _I(WIDTH)
+            at = c * stride + right
+            cell = lanes + every_word(_U(_U(first) + _U(at)))
+            if many:
+                step_up, step_down = load(table, at), load(table, lines + at)
+                high, low = load(table, _I(2) * lines + at), load(table, _I(3) * lines + at)
+            else:
+                step_up, step_down = every(table[0, 0]), every(table[1, 0])
+                high, low = every(table[2, 0]), every(table[3, 0])
+            w = load(hidden, at)
+            up, below, to_up, to_down = step_up, zero - step_down, high, low
+            if soft:
+                size_up, size_down = greater(high, least), greater(zero - low, least)
+                inverse = one / (size_up * size_down)
+                up = _ways(step_up, slope_up, size_up, size_down, inverse)
+                below = _ways(step_down, slope_down, size_down, size_up, inverse)
+                to_up, to_down = high * every(one_up), low * every(one_down)
+            alive = step_up > zero
+            total, rises = none, none
+            for k in range(active):
+                v, column = which[k], words[k]
+                row = load_words(rows, _I(v) * wide + right)
+                n = count_bits(row & every_word(_U(column & _TRAIN)))
+                rising = negative(row ^ every_word(column))
+                shift = _U(_U(v) * _STRIDE)
+                if fenced:
+                    share = load(fence, at)
+                    drawn = _uniform(cell, _U(draw_key[4] ^ shift), draw_key[5])
+                    let = whole(floor(floats(n) * share + drawn))
+                    n = where_words(share < one, let, n)
+                draw = _gauss4(cell, _U(draw_key[0] ^ shift), draw_key[1])
+                hit = (n > none) & alive
+                total = total + n
+                rises = rises + where_words(rising, n, none)
+                if constant:
+                    f = floats(n)
+                    spread = root(f) if any_of(n > every_word(_U(1))) else f
+                    moved = where(rising, up, below) * (f + every(cycle) * (spread * draw))
+                    w = where(hit, lesser(greater(w + moved, low), high), w)
+                elif linear:
+                    way = where(rising, to_up, to_down) - w
+                    moved = _linear(w, n, way, where(rising, up, below), cycle, draw)
+                    w = where(hit, lesser(greater(w + moved, low), high), w)
+                elif any_of(hit):
+                    save(buffers, _I(0), step_up)
+                    save(buffers, _I(WIDTH), step_down)
+                    save(buffers, _I(2 * WIDTH), high)
+                    save(buffers, _I(3 * WIDTH), low)
+                    save(buffers, _I(4 * WIDTH), w)
+                    save(buffers, _I(5 * WIDTH), draw)
+                    sign = where_words(rising, every_word(_U(0x80000000)), none)
+                    save_words(wanted, _I(0), where_words(hit, n | sign, none))
+                    _curved(buffers[4], wanted, buffers, law, buffers[5])
+                    w = load(buffers, _I(4 * WIDTH))
+            if not any_of(total > none):
+                continue
+            pulsed = pulsed + doubles(floats(total))
+            most = where_words(total > most, total, most)
+            before = load(seen, at)
+            if costs:
+                each = greater(every(base) + every(slope) * (before + one), zero)
+                energy = energy + _cost(each, down, total, rises, active == _I(1))
+            save_words(worn, at, load_words(worn, at) + total)
+            save(hidden, at, w)
+            if not shared:
+                shown = w
+                if write != _F(0.0):
+                    shown = w + every(write) * _gauss8(cell, draw_key[2], draw_key[3])
+                save(seen, at, where((total > none) & alive, shown, before))
+    return sum_of_doubles(pulsed), sum_of_doubles(energy), largest(most)

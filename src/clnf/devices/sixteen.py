@@ -20,7 +20,7 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 __all__ = [
     "WIDTH", "Doubles", "Floats", "Marks", "Words", "any_of", "bits_of", "count_bits", "doubles",
     "every", "every_word", "floats", "floor", "largest", "lesser", "load", "load_words", "greater",
-    "nearest", "negative", "root", "save", "save_words", "sum_of", "sum_of_doubles", "where",
+    "nearest", "negative", "root", "save", "save_words", "sum_of_doubles", "where",
     "where_words", "whole",
 ]  # fmt: skip
 
@@ -140,6 +140,11 @@ def _more(builder: Any, x: Any, y: Any) -> Any:
 def _any(builder: Any, marks: Any) -> Any:
     bits = ir.IntType(WIDTH)
     return builder.icmp_unsigned("!=", builder.bitcast(marks, bits), bits(0))
+
+
+def _whole_sum(builder: Any, value: Any) -> Any:
+    kind = ir.VectorType(ir.IntType(64), WIDTH)
+    return _fold(lambda b, u, v: b.add(u, v))(builder, builder.fptosi(value, kind))
 
 
 def _load(kind: Any) -> Callable[..., Any]:
@@ -277,12 +282,6 @@ def any_of(_: Any, marks: Any) -> Any:
 
 
 @intrinsic
-def sum_of(_: Any, x: Any) -> Any:
-    """Sum of words with sign."""
-    return _made(_fold(lambda b, u, v: b.add(u, v)), types.int32, Words)
-
-
-@intrinsic
 def largest(_: Any, x: Any) -> Any:
     """Largest of words with sign."""
     return _made(_fold(_more), types.int32, Words)
@@ -290,5 +289,5 @@ def largest(_: Any, x: Any) -> Any:
 
 @intrinsic
 def sum_of_doubles(_: Any, x: Any) -> Any:
-    """Sum of doubles, first to last."""
-    return _made(_fold(lambda b, u, v: b.fadd(u, v)), types.float64, Doubles)
+    """Sum of doubles that are whole, as whole numbers."""
+    return _made(_whole_sum, types.int64, Doubles)

@@ -16,13 +16,11 @@ bounds comes once, after the n pulses. One draw at a time, see ``pulses.pulse_ce
 Source: Gokmen & Vlasov, Front. Neurosci. 2016; kx : kd balanced as in Gokmen et al. 2017.
 """
 
-from typing import Any, NamedTuple
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from clnf.devices.block_passes import Fixed, Vectors, line
+from clnf.devices.block_passes import Trains, sweep
 from clnf.devices.kernels import word
 from clnf.devices.pulses import Cells
 from clnf.devices.sixteen import WIDTH
@@ -31,22 +29,7 @@ __all__ = ["Trains", "encode", "pulse_outer"]
 
 _F = np.float32
 _U = np.uint32
-_I = np.uintp
 _TRAIN, _SIGNED = _U(0x7FFFFFFF), _U(0x80000000)
-
-
-class Trains(NamedTuple):
-    """Trains of rows and columns, the fence, whether it shuts, and the first cell's index.
-
-    Shapes: ``rows`` uint32 [N, R], ``columns`` uint32 [N, C], ``fence`` float32 [C, R]. Bits 0 to
-    30 of a word are a train, bit 31 is set where its value is negative.
-    """
-
-    rows: Any
-    columns: Any
-    fence: Any
-    fenced: bool
-    first: int
 
 
 @njit(nogil=True, cache=True)
@@ -69,44 +52,25 @@ def encode(
 
 
 @njit(nogil=True, cache=True)
-def _meeting(words: NDArray[np.uint32], v_words: Vectors, column: int) -> int:
-    """Gather the vectors whose train on this column has a bit; returns their number."""
-    active = 0
-    for v in range(words.shape[0]):
-        word = words[v, column]
-        if _U(word & _TRAIN) != _U(0):
-            v_words.which[active], v_words.words[active] = v, word
-            active += 1
-    return active
-
-
-@njit(nogil=True, cache=True)
-def _rest(
-    vectors: Vectors,
-    cells: Cells,
-    fixed: Fixed,
-    law: NDArray[np.float32],
-    draw_key: NDArray[np.uint32],
-    place: tuple[int, int, int, int],
-) -> tuple[int, int, int]:
-    """The last cells of a column, fewer than sixteen, in a group filled up with cells at rest."""
-    size, active, start, index = place
-    table, fence, fenced = fixed
-    state, worn = np.zeros((2, WIDTH), _F), np.zeros(WIDTH, np.int32)
-    few, share = np.zeros((4, WIDTH), _F), np.ones(WIDTH, _F)
-    for k in range(size):
-        state[0, k], state[1, k] = cells.hidden[start + k], cells.seen[start + k]
-        share[k] = fence[start + k]
-        for row in range(4):
+def _fill(
+    trains: Trains, cells: Cells, table: NDArray[np.float32], column: int
+) -> tuple[Trains, Cells, NDArray[np.float32]]:
+    """The last cells of a column, fewer than sixteen, filled up with cells that never move."""
+    rows, columns, fence, fenced, first = trains
+    wide = fence.shape[1]
+    left = wide // WIDTH * WIDTH
+    size, start = wide - left, column * wide + left
+    words, share = np.zeros((rows.shape[0], WIDTH), _U), np.ones((1, WIDTH), _F)
+    words[:, :size], share[0, :size] = rows[:, left:], fence[column, left:]
+    few, state = np.zeros((4, WIDTH), _F), np.zeros((2, WIDTH), _F)
+    for row in range(4):
+        for k in range(size):
             few[row, k] = table[row, start + k if table.shape[1] > 1 else 0]
-    part = Cells(state[0], state[1], worn)
-    own = Fixed(few, share, fenced)
-    done = line(vectors, part, own, law, draw_key, (1, active, 0, 0, index))
-    for k in range(size):
-        cells.hidden[start + k] = state[0, k]
-        cells.seen[start + k] = state[1, k]
-        cells.wear[start + k] += worn[k]
-    return done
+    end = start + size
+    state[0, :size], state[1, :size] = cells.hidden[start:end], cells.seen[start:end]
+    own = np.ascontiguousarray(columns[:, column : column + 1])
+    part = Trains(words, own, share, fenced, first + start)
+    return part, Cells(state[0], state[1], np.zeros(WIDTH, cells.wear.dtype)), few
 
 
 @njit(nogil=True, cache=True)
@@ -132,27 +96,19 @@ def pulse_outer(
     Returns:
         Pulses applied, energy in aJ, longest sum of coincidences at one cell.
     """
-    rows, columns, fence, fenced, first = trains
-    wide, count = fence.shape[1], rows.shape[0]
-    fixed = Fixed(table, fence.reshape(-1), fenced)
-    vectors = Vectors(rows, np.empty(count, _U), np.empty(count, _U))
+    wide = trains.fence.shape[1]
     groups = wide // WIDTH
-    rest = wide - groups * WIDTH
-    last = np.zeros((count, WIDTH), _U)
-    last[:, :rest] = rows[:, groups * WIDTH :]
-    ends = Vectors(last, vectors.which, vectors.words)
-    pulsed, energy, longest = np.int64(0), np.int64(0), np.int64(0)
-    for c in range(columns.shape[1]):
-        active = _meeting(columns, vectors, c)
-        if active == 0:
-            continue
-        start = c * wide
-        place = groups, active, 0, start, first + start
-        one, cost, top = line(vectors, cells, fixed, law, draw_key, place)
-        pulsed, energy, longest = pulsed + one, energy + cost, max(longest, np.int64(top))
-        if rest:
-            start += groups * WIDTH
-            end = rest, active, start, first + start
-            one, cost, top = _rest(ends, cells, fixed, law, draw_key, end)
-            pulsed, energy, longest = pulsed + one, energy + cost, max(longest, np.int64(top))
+    size = wide - groups * WIDTH
+    place = 0, trains.columns.shape[1], groups
+    pulsed, energy, longest = sweep(trains, cells, law, table, draw_key, place)
+    if size == 0:
+        return pulsed, energy, longest
+    for c in range(trains.columns.shape[1]):
+        part, own, few = _fill(trains, cells, table, c)
+        more = sweep(part, own, law, few, draw_key, (0, 1, 1))
+        start = c * wide + groups * WIDTH
+        for k in range(size):
+            cells.hidden[start + k], cells.seen[start + k] = own.hidden[k], own.seen[k]
+            cells.wear[start + k] += own.wear[k]
+        pulsed, energy, longest = pulsed + more[0], energy + more[1], max(longest, more[2])
     return pulsed, energy, longest
