@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,12 +21,14 @@ from clnf.core.errors import ConfigError
 from clnf.core.ledger import ATTOJOULES_PER_JOULE
 from clnf.core.units import quantity
 from clnf.devices.cell import Unknown
-from clnf.devices.draws import hash_normals, normals_at
+from clnf.devices.draws import hash_key, hash_normals, normals_at
+from clnf.devices.writing import drift_numbers, error_numbers, settled, written
 
 __all__ = ["Verify", "write_by_pulses", "write_once"]
 
 _VERIFY_S = 1e-6  # after the pulse, when the verifying read comes
 _CPU = torch.device("cpu")
+_COLUMNS = 64  # whose targets are worked out together
 
 
 @final
@@ -75,10 +78,7 @@ def write_once(
     target_CR = target_CR.cpu()
     tile.scale = target_CR.abs().amax(1)
     tile.compensation = torch.ones_like(tile.scale)
-    relative = target_CR / tile.scale.clamp(min=1e-12)[:, None]
-    wanted = tile.make.mapping.targets(relative, tile.cell.bounds)
-    wanted_s = tile.cell.conductance_s(wanted).view(tile.planes, -1)
-    count, rounds = _write_cells(tile, wanted_s, verify)
+    count, rounds = _write_cells(tile, _wanted_w(tile, target_CR).view(-1), verify)
     tile.events += rounds
     tile.formed = True
     if tile.drifts:
@@ -86,12 +86,22 @@ def write_once(
     bill.pulses(tile, count, count * _full_pulse_aj(tile), rounds)
     bill.verify(tile, count)
     tile.settle()
-    weight, _ = tile.view(now_s)
+    weight = tile.written()
     remember(tile, weight)
     tile.move(home)
-    return float(
-        (weight - target_CR).square().mean().sqrt() / (target_CR.square().mean().sqrt() + 1e-12)
-    )
+    off, size = torch.linalg.vector_norm(weight - target_CR), torch.linalg.vector_norm(target_CR)
+    return float(off / size.clamp(min=1e-12 * weight.numel() ** 0.5))
+
+
+def _wanted_w(tile: Crossbar, target_CR: Tensor) -> Tensor:
+    """Where to put the cells, [planes, C, R]; some columns at a time, which stay in the cache."""
+    full = tile.scale.clamp(min=1e-12)[:, None]
+    wanted = torch.empty(tile.planes, *target_CR.shape)
+    for part in torch.arange(len(full)).split(_COLUMNS):
+        at = slice(int(part[0]), int(part[-1]) + 1)
+        relative = target_CR[at] / full[at]
+        wanted[:, at] = tile.make.mapping.targets(relative, tile.cell.bounds)
+    return wanted
 
 
 def _full_pulse_aj(tile: Crossbar) -> int:
@@ -101,12 +111,37 @@ def _full_pulse_aj(tile: Crossbar) -> int:
     return round(pulse.up_v**2 * window.high_s * pulse.width_s * ATTOJOULES_PER_JOULE)
 
 
-def _write_cells(tile: Crossbar, wanted_s: Tensor, verify: Verify) -> tuple[int, int]:
-    """Write-verify all cells of a tile; returns pulses and rounds."""
+def _write_cells(tile: Crossbar, wanted: Tensor, verify: Verify) -> tuple[int, int]:
+    """Write-verify all cells of a tile to w of [cells]; returns pulses and rounds."""
+    cell, compiled = tile.cell, tile.make.kernels
+    errors, numbers = error_numbers(cell), drift_numbers(cell)
+    seen, trait, place = tile.seen.view(-1), tile.trait.view(-1), ("drift", tile.events)
+    count, rounds = len(wanted), 1
+    own = hash_key(tile.seed, *place)
+    if verify.rounds == 1 and errors is not None and numbers is not None:
+        first = hash_key(tile.seed, "program", tile.events + 1, "write")
+        keys = np.concatenate([first, own])
+        written(wanted, (errors, numbers), keys, seen, trait, compiled=compiled)
+        tile.wear.add_(1)
+    else:
+        now, count, rounds = _write_and_verify(tile, cell.conductance_s(wanted), verify)
+        if numbers is not None:
+            settled(now, numbers, own, seen, trait, compiled=compiled)
+        else:
+            seen.copy_(cell.weight(now))
+            if not isinstance(cell.drift, Unknown):
+                draw = hash_normals(tile.seed, place, tuple(now.shape), compiled=compiled)
+                trait.copy_(cell.drift.trait(now, draw))
+    if tile.hidden is not tile.seen:
+        tile.hidden.copy_(tile.seen)
+    return count, rounds
+
+
+def _write_and_verify(tile: Crossbar, wanted: Tensor, verify: Verify) -> tuple[Tensor, int, int]:
+    """Conductance of the cells written to ``wanted``, pulses and rounds."""
     cell, compiled = tile.cell, tile.make.kernels
     error, window = cell.need(cell.programming), cell.need(cell.window)
-    wanted, written = wanted_s.view(-1), torch.empty(wanted_s.numel())
-    pending = torch.arange(len(wanted))
+    written, pending = torch.empty(wanted.numel()), torch.arange(len(wanted))
     wear = tile.wear.view(-1)
     count = rounds = 0
     while rounds < verify.rounds and len(pending):
@@ -125,14 +160,7 @@ def _write_cells(tile: Crossbar, wanted_s: Tensor, verify: Verify) -> tuple[int,
             draw = normals_at(tile.seed, (*place, "verify"), pending, compiled=compiled)
             read = cell.noise.sigma(now, now, _VERIFY_S).mul_(draw).add_(now)
         pending = pending[(read - target).abs() > verify.tolerance * window.span_s]
-    tile.seen.view(-1).copy_(cell.weight(written))
-    tile.hidden.copy_(tile.seen)
-    if not isinstance(cell.drift, Unknown):
-        draw = hash_normals(
-            tile.seed, ("drift", tile.events), tuple(written.shape), compiled=compiled
-        )
-        tile.trait.view(-1).copy_(cell.drift.trait(written, draw))
-    return count, rounds
+    return written, count, rounds
 
 
 @torch.no_grad()

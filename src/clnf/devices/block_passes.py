@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from clnf.devices import pulses
 from clnf.devices.pulses import Cells, pulse_cell
+from clnf.devices.sixteen_maths import gauss4, gauss8, uniform
 from clnf.devices.sixteen import (
     WIDTH,
     any_of,
@@ -43,11 +44,8 @@ _F = np.float32
 _U = np.uint32
 _I = np.uintp
 _STRIDE = _U(0x9E3779B9)
-_BYTES, _HALF = _U(0x00FF00FF), _U(0x0000FFFF)
 _TRAIN = _U(0x7FFFFFFF)
 _LANES = np.arange(WIDTH, dtype=np.uint32)
-_SCALE4 = _F(1.0 / np.sqrt(4 * 65535 / 12))
-_SCALE8 = _F(1.0 / np.sqrt(8 * 65535 / 12))
 
 
 class Trains(NamedTuple):
@@ -62,46 +60,6 @@ class Trains(NamedTuple):
     fence: Any
     fenced: bool
     first: int
-
-
-# The draws of clnf.devices.kernels, sixteen at a time.
-@njit(inline="always")
-def _word(index: Any, key0: int, key1: int) -> Any:
-    k = _U(key1)
-    k = _U(_U(k ^ _U(k >> _U(16))) * _U(0x7FEB352D))
-    k = _U(_U(k ^ _U(k >> _U(15))) * _U(0x846CA68B))
-    k = _U(k ^ _U(k >> _U(16)))
-    x = index + every_word(_U(key0))
-    x = (x ^ (x >> every_word(_U(16)))) * every_word(_U(0x7FEB352D))
-    x = ((x ^ (x >> every_word(_U(15)))) ^ every_word(k)) * every_word(_U(0x846CA68B))
-    return x ^ (x >> every_word(_U(16)))
-
-
-@njit(inline="always")
-def _bytes(x: Any) -> Any:
-    """Pairs of bytes of words added up: two sums a word."""
-    few = every_word(_BYTES)
-    return (x & few) + ((x >> every_word(_U(8))) & few)
-
-
-@njit(inline="always")
-def _gauss4(index: Any, key0: int, key1: int) -> Any:
-    s = _bytes(_word(index, key0, key1))
-    total = (s & every_word(_HALF)) + (s >> every_word(_U(16)))
-    return floats(total - every_word(_U(510))) * every(_SCALE4)
-
-
-@njit(inline="always")
-def _gauss8(index: Any, key0: int, key1: int) -> Any:
-    s = _bytes(_word(index, key0, key1))
-    s = s + _bytes(_word(index, _U(_U(key0) ^ _U(0x5BF03635)), _U(_U(key1) ^ _U(0x9E3779B9))))
-    total = (s & every_word(_HALF)) + (s >> every_word(_U(16)))
-    return floats(total - every_word(_U(1020))) * every(_SCALE8)
-
-
-@njit(inline="always")
-def _uniform(index: Any, key0: int, key1: int) -> Any:
-    return floats(_word(index, key0, key1) >> every_word(_U(8))) * every(_F(2.0**-24))
 
 
 # The part of a way that n pulses cover, each a part a of what is left: 1 - (1 - a)^n, doubled and
@@ -268,10 +226,10 @@ def sweep(
                 shift = _U(_U(v) * _STRIDE)
                 if fenced:
                     share = load(fence, at)
-                    drawn = _uniform(cell, _U(draw_key[4] ^ shift), draw_key[5])
+                    drawn = uniform(cell, _U(draw_key[4] ^ shift), draw_key[5])
                     let = whole(floor(floats(n) * share + drawn))
                     n = where_words(share < one, let, n)
-                draw = _gauss4(cell, _U(draw_key[0] ^ shift), draw_key[1])
+                draw = gauss4(cell, _U(draw_key[0] ^ shift), draw_key[1])
                 hit = (n > none) & alive
                 total = total + n
                 rises = rises + where_words(rising, n, none)
@@ -308,6 +266,6 @@ def sweep(
             if not shared:
                 shown = w
                 if write != _F(0.0):
-                    shown = w + every(write) * _gauss8(cell, draw_key[2], draw_key[3])
+                    shown = w + every(write) * gauss8(cell, draw_key[2], draw_key[3])
                 save(seen, at, where((total > none) & alive, shown, before))
     return sum_of_doubles(pulsed), sum_of_doubles(energy), largest(most)

@@ -89,12 +89,14 @@ def exponential(x: float) -> float:
 @njit(nogil=True, cache=True)
 def fill_gauss(out: NDArray[np.float32], key: NDArray[np.uint32], first: int) -> None:
     """Fill ``out`` [M] with normals of cells ``first ...`` under a key of two words."""
-    for i in range(out.shape[0]):
-        out[i] = gauss8(_U(first + i), key[0], key[1])
+    # An index without a sign: a signed one might count from the end, and the question which, asked
+    # for each number, would keep the loop from working on whole vectors.
+    for i in range(np.uintp(out.shape[0])):
+        out[i] = gauss8(_U(_U(first) + _U(i)), key[0], key[1])
 
 
 @njit(nogil=True, cache=True)
 def pick_gauss(out: NDArray[np.float32], cells: NDArray[np.int64], key: NDArray[np.uint32]) -> None:
     """Fill ``out`` [M] with normals of the cells named, under a key of two words."""
-    for i in range(out.shape[0]):
+    for i in range(np.uintp(out.shape[0])):
         out[i] = gauss8(_U(cells[i]), key[0], key[1])

@@ -8,13 +8,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["exponential", "fill_gauss", "gauss4", "gauss8", "pick_gauss", "root", "uniform", "word"]
+__all__ = [
+    "exponential", "fill_gauss", "gauss4", "gauss8", "logarithm", "pick_gauss", "root", "uniform",
+    "word",
+]  # fmt: skip
 
 _MASK = 0xFFFFFFFF
 _BYTES = 0x00FF00FF
 _SCALE4 = float(np.float32(1.0 / np.sqrt(4 * 65535 / 12)))
 _SCALE8 = float(np.float32(1.0 / np.sqrt(8 * 65535 / 12)))
 _EXP = tuple(float(np.float32(c)) for c in (1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1.0, 1.0))
+_LOG = (
+    7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1,
+    -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
+)  # fmt: skip
 
 
 def word(index: Tensor, key0: int, key1: int) -> Tensor:
@@ -60,6 +67,19 @@ def exponential(x: Tensor) -> Tensor:
     for c in _EXP[1:]:
         p = p * f + c
     return p * ((n.to(torch.int32) + 127) << 23).view(torch.float32)
+
+
+def logarithm(x: Tensor) -> Tensor:
+    """ln(x) of normal x > 0, as the kernels take it."""
+    bits = x.view(torch.int32)
+    power = ((bits + 0x004AFB0D) >> 23) - 127
+    f = (bits - (power << 23)).view(torch.float32) - 1.0
+    p = torch.full_like(x, _LOG[0])
+    for c in _LOG[1:]:
+        p = p * f + c
+    square, e = f * f, power.float()
+    low = p * f * square + e * -2.12194440e-4 - 0.5 * square
+    return (f + low) + e * 0.693359375
 
 
 def root(x: Tensor) -> Tensor:

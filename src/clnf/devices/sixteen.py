@@ -19,9 +19,9 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 
 __all__ = [
     "WIDTH", "Doubles", "Floats", "Marks", "Words", "any_of", "bits_of", "count_bits", "doubles",
-    "every", "every_word", "floats", "floor", "largest", "lesser", "load", "load_words", "greater",
+    "every", "every_word", "floats", "floor", "largest", "lesser", "load", "load_words", "greater", "magnitude",
     "nearest", "negative", "root", "save", "save_words", "sum_of_doubles", "where",
-    "where_words", "whole",
+    "where_words", "whole", "words_of",
 ]  # fmt: skip
 
 WIDTH = 16
@@ -214,6 +214,12 @@ def bits_of(_: Any, x: Any) -> Any:
 
 
 @intrinsic
+def words_of(_: Any, x: Any) -> Any:
+    """The words whose bits floats are."""
+    return _made(lambda b, v: b.bitcast(v, Words.inside), Words, Floats)
+
+
+@intrinsic
 def doubles(_: Any, x: Any) -> Any:
     """Floats with 64 bits."""
     return _made(lambda b, v: b.fpext(v, Doubles.inside), Doubles, Floats)
@@ -223,6 +229,12 @@ def doubles(_: Any, x: Any) -> Any:
 def root(_: Any, x: Any) -> Any:
     """Square roots."""
     return _made(_call("sqrt"), Floats, Floats)
+
+
+@intrinsic
+def magnitude(_: Any, x: Any) -> Any:
+    """Absolute values."""
+    return _made(_call("fabs"), Floats, Floats)
 
 
 @intrinsic

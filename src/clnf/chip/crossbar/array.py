@@ -23,6 +23,7 @@ from clnf.devices.noise import RelativeNoise
 from clnf.devices.pulses import Cells, PulseJob
 from clnf.devices.response import cell_traits, fresh_cells
 from clnf.devices.trains import Trains
+from clnf.devices.writing import drift_numbers, drifted
 
 __all__ = ["TRAIN_BITS", "Crossbar"]
 
@@ -161,6 +162,11 @@ class Crossbar:
         """W of every cell at a time, drifted, [planes, M]."""
         if not self.drifts or not self.formed:
             return self.seen
+        numbers = drift_numbers(self.cell)
+        if numbers is not None:
+            state = (t.reshape(-1) for t in (self.seen, self.trait, self.born_s))
+            now = drifted(*state, now_s, numbers, compiled=self.make.kernels)
+            return now.view(self.planes, self.size)
         drift = self.cell.need(self.cell.drift)
         age_s = (now_s - self.born_s).clamp_(min=0.0)
         programmed_s = self.cell.conductance_s(self.seen)
@@ -187,6 +193,15 @@ class Crossbar:
         else:
             weight, variance = self._sum_laws(now_s)
         return weight.mul_(full), variance.mul_(full.square())
+
+    def written(self) -> Tensor:
+        """Weights as cells stand that have not drifted since their last write, [C, R]."""
+        if self.make.wires is not None:
+            return self.view(float(self.born_s.max()) if self.drifts else 0.0)[0]
+        pairs = self.seen.view(self.make.mapping.pairs, 2, self.size)
+        apart = pairs[:, 0] - pairs[:, 1]
+        weight = (apart.sum(0) if len(apart) > 1 else apart).view(self.shape)
+        return weight.mul_((self.scale * self.compensation * self._per_w)[:, None])
 
     def _sum_planes(self, noise: Any) -> tuple[Tensor, Tensor]:
         weight, variance = (torch.empty(self.size, device=self.wear.device) for _ in range(2))
