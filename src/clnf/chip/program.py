@@ -28,7 +28,6 @@ __all__ = ["Verify", "write_by_pulses", "write_once"]
 
 _VERIFY_S = 1e-6  # after the pulse, when the verifying read comes
 _CPU = torch.device("cpu")
-_COLUMNS = 64  # whose targets are worked out together
 
 
 @final
@@ -78,7 +77,8 @@ def write_once(
     target_CR = target_CR.cpu()
     tile.scale = target_CR.abs().amax(1)
     tile.compensation = torch.ones_like(tile.scale)
-    count, rounds = _write_cells(tile, _wanted_w(tile, target_CR).view(-1), verify)
+    relative = target_CR / tile.scale.clamp(min=1e-12)[:, None]
+    count, rounds = _write_cells(tile, relative, verify)
     tile.events += rounds
     tile.formed = True
     if tile.drifts:
@@ -93,17 +93,6 @@ def write_once(
     return float(off / size.clamp(min=1e-12 * weight.numel() ** 0.5))
 
 
-def _wanted_w(tile: Crossbar, target_CR: Tensor) -> Tensor:
-    """Where to put the cells, [planes, C, R]; some columns at a time, which stay in the cache."""
-    full = tile.scale.clamp(min=1e-12)[:, None]
-    wanted = torch.empty(tile.planes, *target_CR.shape)
-    for part in torch.arange(len(full)).split(_COLUMNS):
-        at = slice(int(part[0]), int(part[-1]) + 1)
-        relative = target_CR[at] / full[at]
-        wanted[:, at] = tile.make.mapping.targets(relative, tile.cell.bounds)
-    return wanted
-
-
 def _full_pulse_aj(tile: Crossbar) -> int:
     pulse, window = tile.cell.pulse, tile.cell.need(tile.cell.window)
     if isinstance(pulse, Unknown):
@@ -111,19 +100,24 @@ def _full_pulse_aj(tile: Crossbar) -> int:
     return round(pulse.up_v**2 * window.high_s * pulse.width_s * ATTOJOULES_PER_JOULE)
 
 
-def _write_cells(tile: Crossbar, wanted: Tensor, verify: Verify) -> tuple[int, int]:
-    """Write-verify all cells of a tile to w of [cells]; returns pulses and rounds."""
+def _write_cells(tile: Crossbar, relative_CR: Tensor, verify: Verify) -> tuple[int, int]:
+    """Write-verify all cells of a tile; returns pulses and rounds."""
     cell, compiled = tile.cell, tile.make.kernels
     errors, numbers = error_numbers(cell), drift_numbers(cell)
     seen, trait, place = tile.seen.view(-1), tile.trait.view(-1), ("drift", tile.events)
-    count, rounds = len(wanted), 1
+    count, rounds = seen.numel(), 1
+    targets = tile.make.mapping.targets
     own = hash_key(tile.seed, *place)
     if verify.rounds == 1 and errors is not None and numbers is not None:
         first = hash_key(tile.seed, "program", tile.events + 1, "write")
         keys = np.concatenate([first, own])
-        written(wanted, (errors, numbers), keys, seen, trait, compiled=compiled)
+        below, middle, above = targets(torch.tensor([[-1.0, 0.0, 1.0]]), cell.bounds)[:, 0].T
+        lines = torch.stack([middle, above - middle, middle - below], 1).contiguous()
+        laws = lines, errors, numbers
+        written(relative_CR.reshape(-1), laws, keys, seen, trait, compiled=compiled)
         tile.wear.add_(1)
     else:
+        wanted = targets(relative_CR, cell.bounds).view(-1)
         now, count, rounds = _write_and_verify(tile, cell.conductance_s(wanted), verify)
         if numbers is not None:
             settled(now, numbers, own, seen, trait, compiled=compiled)

@@ -184,6 +184,8 @@ def sweep(
     constant = linear and (slope_up == _F(0.0) or slope_down == _F(0.0))
     soft = linear and not constant
     one_up, one_down = (_F(1.0) / slope_up, _F(1.0) / slope_down) if soft else (_F(1.0), _F(1.0))
+    key0, key1, key2, key3 = draw_key[0], draw_key[1], draw_key[2], draw_key[3]
+    key4, key5 = draw_key[4], draw_key[5]
     zero, one, none = every(_F(0.0)), every(_F(1.0)), every_word(_U(0))
     least = every(_F(1e-15))
     lanes = load_words(_LANES, _I(0))
@@ -226,10 +228,10 @@ def sweep(
                 shift = _U(_U(v) * _STRIDE)
                 if fenced:
                     share = load(fence, at)
-                    drawn = uniform(cell, _U(draw_key[4] ^ shift), draw_key[5])
+                    drawn = uniform(cell, _U(key4 ^ shift), key5)
                     let = whole(floor(floats(n) * share + drawn))
                     n = where_words(share < one, let, n)
-                draw = gauss4(cell, _U(draw_key[0] ^ shift), draw_key[1])
+                draw = gauss4(cell, _U(key0 ^ shift), key1)
                 hit = (n > none) & alive
                 total = total + n
                 rises = rises + where_words(rising, n, none)
@@ -266,6 +268,6 @@ def sweep(
             if not shared:
                 shown = w
                 if write != _F(0.0):
-                    shown = w + every(write) * gauss8(cell, draw_key[2], draw_key[3])
+                    shown = w + every(write) * gauss8(cell, key2, key3)
                 save(seen, at, where((total > none) & alive, shown, before))
     return sum_of_doubles(pulsed), sum_of_doubles(energy), largest(most)

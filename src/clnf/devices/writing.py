@@ -4,7 +4,7 @@ A published error is a polynomial of the target, a published drift exponent foll
 of what was written (:mod:`clnf.devices.programming`, :mod:`clnf.devices.drift`). Where a cell has
 these laws, kernels work on sixteen cells at a time:
 
-    programmed   G = max(G(w) + max(poly(G(w) / unit), 0) xi, 0)
+    written      G = max(G(w) + max(poly(G(w) / unit), 0) xi, 0)
     settled      w = w(G),  nu = |mu(g) + sigma(g) xi|,  g = clip(G / Gmax, 1e-4, 1)
     drifted      w = w(G exp(-nu ln(1 + age / t0)))
 
@@ -39,7 +39,7 @@ from clnf.devices.sixteen import (
 )
 from clnf.devices.sixteen_maths import exponential, gauss8, logarithm
 
-__all__ = ["drift_numbers", "drifted", "error_numbers", "programmed", "settled", "written"]
+__all__ = ["drift_numbers", "drifted", "error_numbers", "settled", "written"]
 
 _F = np.float32
 _U = np.uint32
@@ -57,7 +57,7 @@ def _window(cell: Cell) -> list[float]:
 
 
 def error_numbers(cell: Cell) -> Tensor | None:
-    """Numbers of :func:`programmed`, or None where the error of this cell is another law."""
+    """Numbers of :func:`written`, or None where the error of this cell is another law."""
     error = cell.programming
     if isinstance(cell.window, Unknown) or not isinstance(error, PolynomialError):
         return None
@@ -65,7 +65,7 @@ def error_numbers(cell: Cell) -> Tensor | None:
 
 
 def drift_numbers(cell: Cell) -> Tensor | None:
-    """Numbers of :func:`settled` and :func:`drifted`, or None where this cell has another law."""
+    """Numbers of :func:`written`, :func:`settled` and :func:`drifted`, or None where this cell has another law."""
     drift = cell.drift
     if isinstance(cell.window, Unknown) or not isinstance(drift, PowerDrift):
         return None
@@ -77,15 +77,6 @@ def drift_numbers(cell: Cell) -> Tensor | None:
 
 def _run(kernel: Any, plain: Any, cells: int, args: tuple[Any, ...], compiled: bool) -> None:
     run(kernel, plain, args, compiled=compiled and cells >= WIDTH)
-
-
-def programmed(
-    w: Tensor, numbers: Tensor, key: NDArray[np.uint32], *, compiled: bool = True
-) -> Tensor:
-    """Conductance of cells programmed to ``w`` [M], in S; cell i takes normal i of the key."""
-    out = torch.empty_like(w)
-    _run(_programmed, _plain_programmed, len(w), (w, numbers, key, out), compiled)
-    return out
 
 
 def settled(
@@ -103,17 +94,27 @@ def settled(
 
 
 def written(
-    w: Tensor,
-    numbers: tuple[Tensor, Tensor],
+    relative: Tensor,
+    laws: tuple[Tensor, Tensor, Tensor],
     keys: NDArray[np.uint32],
     seen: Tensor,
     trait: Tensor,
     *,
     compiled: bool = True,
 ) -> None:
-    """:func:`programmed` and :func:`settled` in one pass, with two words of ``keys`` each."""
-    args = w, *numbers, keys, seen, trait
-    _run(_written, _plain_written, len(seen), args, compiled)
+    """Program weights in one pass.
+
+    Args:
+        relative: over full scale, [M].
+        laws: where each plane puts a weight of 0, and what it adds per unit above and below 0,
+            [planes, 3]; :func:`error_numbers`; :func:`drift_numbers`.
+        keys: two words for the error of programming, two for the drift.
+        seen: w that is reached, [planes M].
+        trait: drift exponent, [planes M].
+        compiled: use the compiled kernel, not its torch twin.
+    """
+    args = relative, *laws, keys, seen, trait
+    _run(_written, _plain_written, len(relative), args, compiled)
 
 
 def drifted(
@@ -169,40 +170,41 @@ def _exponent(written: Any, numbers: NDArray[np.float32], draw: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def _programmed(
-    w: NDArray[np.float32],
-    numbers: NDArray[np.float32],
-    key: NDArray[np.uint32],
-    out: NDArray[np.float32],
-) -> None:
-    count, lanes = _I(w.shape[0]), load_words(_LANES, _I(0))
-    for group in range((count + _I(WIDTH - 1)) // _I(WIDTH)):
-        at = min(group * _I(WIDTH), count - _I(WIDTH))
-        draw = gauss8(lanes + every_word(_U(at)), key[0], key[1])
-        save(out, at, _erring(load(w, at), numbers, draw))
-
-
-@njit(nogil=True, cache=True)
 def _written(
-    w: NDArray[np.float32],
+    relative: NDArray[np.float32],
+    lines: NDArray[np.float32],
     errors: NDArray[np.float32],
     numbers: NDArray[np.float32],
     keys: NDArray[np.uint32],
     seen: NDArray[np.float32],
     trait: NDArray[np.float32],
 ) -> None:
-    count, lanes = _I(w.shape[0]), load_words(_LANES, _I(0))
-    for group in range((count + _I(WIDTH - 1)) // _I(WIDTH)):
-        at = min(group * _I(WIDTH), count - _I(WIDTH))
-        cell = lanes + every_word(_U(at))
-        written = _erring(load(w, at), errors, gauss8(cell, keys[0], keys[1]))
-        save(seen, at, _weight(written, numbers))
-        save(trait, at, _exponent(written, numbers, gauss8(cell, keys[2], keys[3])))
+    count, lanes = _I(relative.shape[0]), load_words(_LANES, _I(0))
+    key0, key1, key2, key3 = keys[0], keys[1], keys[2], keys[3]
+    zero = every(_F(0.0))
+    for plane in range(_I(lines.shape[0])):
+        middle, above, below = (every(lines[plane, 0]), every(lines[plane, 1]), every(lines[plane, 2]))
+        for group in range((count + _I(WIDTH - 1)) // _I(WIDTH)):
+            at = min(group * _I(WIDTH), count - _I(WIDTH))
+            to = plane * count + at
+            cell, r = lanes + every_word(_U(to)), load(relative, at)
+            w = middle + (above * greater(r, zero) + below * lesser(r, zero))
+            written = _erring(w, errors, gauss8(cell, key0, key1))
+            save(seen, to, _weight(written, numbers))
+            save(trait, to, _exponent(written, numbers, gauss8(cell, key2, key3)))
 
 
 def _plain_written(
-    w: Tensor, errors: Tensor, numbers: Tensor, keys: Tensor, seen: Tensor, trait: Tensor
+    relative: Tensor,
+    lines: Tensor,
+    errors: Tensor,
+    numbers: Tensor,
+    keys: Tensor,
+    seen: Tensor,
+    trait: Tensor,
 ) -> None:
+    up, down = relative.clamp(min=0.0), relative.clamp(max=0.0)
+    w = torch.cat([line[0] + (line[1] * up + line[2] * down) for line in lines])
     out = torch.empty_like(w)
     _plain_programmed(w, errors, keys[:2], out)
     _plain_settled(out, numbers, keys[2:], seen, trait)
@@ -246,9 +248,10 @@ def _settled(
     trait: NDArray[np.float32],
 ) -> None:
     count, lanes = _I(seen.shape[0]), load_words(_LANES, _I(0))
+    key0, key1 = key[0], key[1]
     for group in range((count + _I(WIDTH - 1)) // _I(WIDTH)):
         at = min(group * _I(WIDTH), count - _I(WIDTH))
-        draw = gauss8(lanes + every_word(_U(at)), key[0], key[1])
+        draw = gauss8(lanes + every_word(_U(at)), key0, key1)
         written = load(written_s, at)
         save(seen, at, _weight(written, numbers))
         save(trait, at, _exponent(written, numbers, draw))
