@@ -135,6 +135,7 @@ def pulse_cells(
     size = n.abs()
     each = torch.where(n > 0, *_energy(cells.seen[at], law))
     cells.wear[at] += size.to(cells.wear.dtype)
+    table = table.expand(pulses.TABLE, job.pulses.numel())
     mine = table[0, at], table[1, at], table[2, at], table[3, at]
     w = _pulse(cells.hidden[at], n, mine, law, gauss8(cell, key[0], key[1]))
     seen = w + law[pulses.WRITE_NOISE] * gauss8(cell, key[2], key[3])

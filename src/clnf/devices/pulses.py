@@ -188,7 +188,7 @@ def pulse_cells(
         job: pulses, fence, first cell.
         cells: state, changed in place.
         law: see :meth:`clnf.devices.response.Response.law`.
-        table: what :func:`traits` gave for these cells.
+        table: what :func:`traits` gave for these cells, [4, 1] where all are alike.
         draw_key: six words: this operation's key for cycle, write-noise and fence draws.
 
     Returns:
@@ -213,7 +213,8 @@ def pulse_cells(
         count += size
         longest = max(longest, size)
         cells.wear[i] += size
-        mine = table[0, i], table[1, i], table[2, i], table[3, i]
+        j = i if table.shape[1] > 1 else 0
+        mine = table[0, j], table[1, j], table[2, j], table[3, j]
         if mine[0] == _F(0.0):
             continue  # a dead cell takes the pulse and its energy but does not move
         w = pulse_cell(cells.hidden[i], n, mine, law, gauss8(cell, draw_key[0], draw_key[1]))

@@ -109,6 +109,12 @@ class Response:
                 )
 
     @property
+    def spreads(self) -> bool:
+        """Whether cells differ in their steps or bounds."""
+        bounds = self.bound_max_spread, self.bound_min_spread
+        return any((self.step_spread, self.bias_spread, *bounds, self.dead_fraction))
+
+    @property
     def step(self) -> float:
         """Mean of both step sizes dw."""
         return (self.step_up + self.step_down) / 2

@@ -90,7 +90,7 @@ def pulse_outer(
         trains: trains of rows and columns, fence.
         cells: state [C * R], changed in place; without write noise both weights may be one array.
         law: see :meth:`clnf.devices.response.Response.law`.
-        table: what :func:`clnf.devices.pulses.traits` gave for these cells.
+        table: what :func:`clnf.devices.pulses.traits` gave, [4, 1] where all cells are alike.
         draw_key: six words for cycle, write-noise and fence draws.
 
     Returns:

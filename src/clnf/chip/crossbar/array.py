@@ -104,9 +104,14 @@ class Crossbar:
     def _form(self) -> Cells:
         count, compiled = self.planes * self.size, self.make.kernels
         if not isinstance(self.cell.response, Unknown):
-            table = cell_traits(self.cell.response, count, self.seed, compiled=compiled)
-            cells = fresh_cells(self.cell.response, table, self.seed, compiled=compiled)
-            self._tables = [part.contiguous() for part in table.split(self.size, dim=1)]
+            alike = not self.cell.response.spreads
+            traits = 1 if alike else count
+            table = cell_traits(self.cell.response, traits, self.seed, compiled=compiled)
+            whole = table.expand(pulses.TABLE, count).contiguous()
+            cells = fresh_cells(self.cell.response, whole, self.seed, compiled=compiled)
+            # Cells that are all alike share one line of traits; worn ones get their own again.
+            parts = [table] * self.planes if alike else table.split(self.size, dim=1)
+            self._tables = [part.contiguous() for part in parts]
             if self.cell.response.write_noise == 0.0:
                 return cells._replace(seen=cells.hidden)
             return cells
@@ -124,6 +129,13 @@ class Crossbar:
             self._tables = [table.to(device) for table in self._tables]
             self._wires = None
         return home
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of all tensors kept, each memory counted once; without what wires left last."""
+        kept = [getattr(self, name) for name in _TENSORS] + self._tables
+        memory = [tensor.untyped_storage() for tensor in kept if tensor.numel()]
+        return sum({part.data_ptr(): part.nbytes() for part in memory}.values())
 
     @property
     def cells_per_weight(self) -> int:
