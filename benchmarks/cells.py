@@ -4,7 +4,7 @@ Time: ``write_once`` with one round (targets, published error, drift exponents, 
 the weights kept for drift compensation) and ``weights_now`` a day later, of a weight each on a pair
 of cells: 2 x 512 x 512. The reference in the same run is the same laws as plain torch passes, and
 a copy of the tensors that must be written is the machine's limit. aihwkit is not measured here:
-its release of 2025 has no wheel for this Python and takes half an hour to build. Its figures are
+its release 1.2.0 has no wheel for Python 3.11 and takes half an hour to build. Its figures are
 data, from a 2-core AVX-512 CPU, aihwkit 1.2.0, C++ configuration.
 
 Memory: counted from the tensors of real tiles.
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from clnf.chip.bill import Bill
 from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.crossbar.footprint import state_bytes
 from clnf.chip.crossbar.make import Make
 from clnf.chip.program import Verify, write_once
 from clnf.chip.spec import ChipSpec
@@ -53,7 +54,7 @@ def bytes_a_cell(make: Make, side: int = SIDE) -> float:
     tile.set_fence(torch.full((side, side), 0.5))
     tile.pulse(torch.ones(side, side))
     tile.view(DAY)
-    return tile.state_bytes / (tile.planes * tile.size)
+    return state_bytes(tile) / (tile.planes * tile.size)
 
 
 def plain_arms(tile: Crossbar, target: Tensor) -> dict[str, Callable[[], object]]:

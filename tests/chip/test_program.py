@@ -1,5 +1,6 @@
 """Write-verify: errors shrink to the tolerance, pulses are counted, drift can be undone."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,11 +9,13 @@ import torch
 from clnf.chip.bill import Bill
 from clnf.chip.compensation import PROBES, compensate
 from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.crossbar.footprint import state_bytes
 from clnf.chip.program import Verify, write_by_pulses, write_once
 from clnf.chip.spec import ChipSpec
 from clnf.chip.technology import technology
 from clnf.core.errors import ConfigError
 from clnf.core.ledger import Ledger
+from clnf.devices.cell import Unknown
 
 RNG = torch.Generator().manual_seed(6)
 TARGET = torch.randn(40, 60, generator=RNG) * 0.1
@@ -79,6 +82,42 @@ def test_the_learned_factor_is_best_for_outputs() -> None:
     assert errors["learned"] < errors["global"] < errors[None] / 2
     with pytest.raises(ConfigError, match="global, column or learned"):
         compensate(tile, DAY, account, "mean")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (3, 4)])
+def test_kernels_and_torch_write_and_drift_to_the_same_bits(shape: tuple[int, int]) -> None:
+    tiles = []
+    for kernels in (True, False):
+        make = ChipSpec(kernels=kernels).make(plastic=False)
+        tile = Crossbar("t", slice(0, shape[1]), slice(0, shape[0]), 4, make)
+        write_once(tile, TARGET[: shape[0], : shape[1]], 3.0, bill(), Verify(rounds=1))
+        tiles.append(tile)
+    a, b = tiles
+    assert torch.equal(a.seen, b.seen)
+    assert torch.equal(a.trait, b.trait)
+    assert torch.equal(a.weights_now(DAY), b.weights_now(DAY))
+    # Against the published law in torch's own functions; and a control: it has drifted.
+    drift = a.cell.need(a.cell.drift)
+    now = drift.at(a.cell.conductance_s(a.seen), a.trait, torch.tensor(DAY - 3.0))
+    assert torch.allclose(a.weights_now(DAY), a.cell.weight(now), atol=2e-6)
+    assert not torch.allclose(a.weights_now(DAY), a.seen, atol=1e-2)
+
+
+def test_state_takes_few_bytes_a_cell() -> None:
+    learns, stores = (ChipSpec(pairs=1).make(plastic=p) for p in (True, False))
+    full = replace(learns, cell=replace(learns.cell, drift=stores.cell.drift))
+    bare = ChipSpec(pairs=1, spreads=False).make(plastic=True)
+    bare = replace(bare, cell=replace(bare.cell, endurance=Unknown("off")))
+    found = []
+    for make in (full, bare):
+        tile = Crossbar("t", slice(0, 128), slice(0, 128), 1, make)
+        tile.set_fence(torch.full((128, 128), 0.5))
+        assert tile.pulse(torch.ones(128, 128))[0] > 0
+        found.append(state_bytes(tile) / (tile.planes * tile.size))
+    assert found[0] <= 40
+    assert found[1] <= 16
+    # Control: traits of every cell, 16 bytes, are what the second one saves and are counted.
+    assert found[0] > found[1] + 16
 
 
 def plastic() -> Crossbar:

@@ -75,7 +75,7 @@ def write_once(
     """
     home = tile.move(_CPU)
     target_CR = target_CR.cpu()
-    tile.scale = target_CR.abs().amax(1)
+    tile.scale = torch.linalg.vector_norm(target_CR, ord=torch.inf, dim=1)
     tile.compensation = torch.ones_like(tile.scale)
     relative = target_CR / tile.scale.clamp(min=1e-12)[:, None]
     count, rounds = _write_cells(tile, relative, verify)
@@ -86,11 +86,24 @@ def write_once(
     bill.pulses(tile, count, count * _full_pulse_aj(tile), rounds)
     bill.verify(tile, count)
     tile.settle()
-    weight = tile.written()
+    weight = _as_written(tile, now_s)
     remember(tile, weight)
     tile.move(home)
     off, size = torch.linalg.vector_norm(weight - target_CR), torch.linalg.vector_norm(target_CR)
     return float(off / size.clamp(min=1e-12 * weight.numel() ** 0.5))
+
+
+def _as_written(tile: Crossbar, now_s: float) -> Tensor:
+    """Weights of cells that have not drifted since their write, [C, R]."""
+    mapping, (low, high) = tile.make.mapping, tile.cell.bounds
+    if tile.make.wires is not None:
+        return tile.view(now_s)[0]
+    pairs = tile.seen.view(mapping.pairs, 2, tile.size)
+    apart = pairs[:, 0] - pairs[:, 1]
+    weight = (apart.sum(0) if len(apart) > 1 else apart).view(tile.shape)
+    return weight.mul_(
+        (tile.scale * tile.compensation * (mapping.coefficient * 2 / (high - low)))[:, None]
+    )
 
 
 def _full_pulse_aj(tile: Crossbar) -> int:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from clnf.devices import pulses
 from clnf.devices.pulses import Cells, pulse_cell
-from clnf.devices.sixteen_maths import gauss4, gauss8, uniform
 from clnf.devices.sixteen import (
     WIDTH,
     any_of,
@@ -37,6 +36,7 @@ from clnf.devices.sixteen import (
     where_words,
     whole,
 )
+from clnf.devices.sixteen_maths import gauss4, gauss8, uniform
 
 __all__ = ["Trains", "sweep"]
 

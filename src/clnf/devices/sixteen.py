@@ -19,8 +19,8 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 
 __all__ = [
     "WIDTH", "Doubles", "Floats", "Marks", "Words", "any_of", "bits_of", "count_bits", "doubles",
-    "every", "every_word", "floats", "floor", "largest", "lesser", "load", "load_words", "greater", "magnitude",
-    "nearest", "negative", "root", "save", "save_words", "sum_of_doubles", "where",
+    "every", "every_word", "floats", "floor", "greater", "largest", "lesser", "load", "load_words",
+    "magnitude", "nearest", "negative", "root", "save", "save_words", "sum_of_doubles", "where",
     "where_words", "whole", "words_of",
 ]  # fmt: skip
 
@@ -52,7 +52,7 @@ def _operator(function: Any, kinds: tuple[Any, Any, Any], build: Callable[..., A
     """Give an operator of Python a meaning: ``kinds`` are its result and both arguments."""
 
     class Template(ConcreteTemplate):
-        cases = [signature(*kinds)]  # noqa: RUF012
+        cases = [signature(*kinds)]  # type: ignore[no-untyped-call]  # noqa: RUF012
 
     infer_global(function)(Template)
     lower_builtin(function, *kinds[1:])(
@@ -67,9 +67,7 @@ for _kind in (Floats, Doubles):
         (operator.mul, "fmul"),
         (operator.truediv, "fdiv"),
     ):
-        _operator(
-            _function, (_kind, _kind, _kind), lambda b, x, y, n=_name: getattr(b, n)(x, y)
-        )
+        _operator(_function, (_kind, _kind, _kind), lambda b, x, y, n=_name: getattr(b, n)(x, y))
 for _function, _name in (
     (operator.add, "add"),
     (operator.sub, "sub"),
@@ -82,16 +80,15 @@ for _function, _name in (
 ):
     _operator(_function, (Words, Words, Words), lambda b, x, y, n=_name: getattr(b, n)(x, y))
 for _function, _sign in ((operator.lt, "<"), (operator.gt, ">")):
-    _operator(
-        _function, (Marks, Floats, Floats), lambda b, x, y, s=_sign: b.fcmp_ordered(s, x, y)
-    )
+    _operator(_function, (Marks, Floats, Floats), lambda b, x, y, s=_sign: b.fcmp_ordered(s, x, y))
     _operator(_function, (Marks, Words, Words), lambda b, x, y, s=_sign: b.icmp_signed(s, x, y))
 _operator(operator.and_, (Marks, Marks, Marks), lambda b, x, y: b.and_(x, y))
 
 
 def _made(build: Callable[..., Any], result: Any, *arguments: Any) -> Any:
     """A named operation on values alone."""
-    return signature(result, *arguments), lambda context, builder, kind, args: build(builder, *args)
+    kinds = signature(result, *arguments)  # type: ignore[no-untyped-call]
+    return kinds, lambda context, builder, kind, args: build(builder, *args)
 
 
 def _same(builder: Any, value: Any) -> Any:
@@ -109,7 +106,7 @@ def _call(name: str) -> Callable[..., Any]:
         kind = values[0].type
         short = "i32" if kind.element == _INT else "f32"
         shape = ir.FunctionType(kind, [kind] * len(values))
-        function = cgutils.get_or_insert_function(
+        function = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
             builder.module, shape, f"llvm.{name}.v{WIDTH}{short}"
         )
         return builder.call(function, values)
@@ -175,131 +172,129 @@ def _place(context: Any, builder: Any, array: Any, value: Any, at: Any, kind: An
     return builder.bitcast(builder.gep(data, [at]), kind.inside.as_pointer())
 
 
+def _every(_: Any, x: Any) -> Any:
+    """A float32 sixteen times."""
+    return _made(_same, Floats, types.float32)
+
+
+def _every_word(_: Any, x: Any) -> Any:
+    """A word of 32 bits sixteen times."""
+    return _made(_same, Words, types.uint32)
+
+
+def _floats(_: Any, x: Any) -> Any:
+    """Words with sign as floats."""
+    return _made(lambda b, v: b.sitofp(v, Floats.inside), Floats, Words)
+
+
+def _whole(_: Any, x: Any) -> Any:
+    """Floats as words with sign, cut towards 0."""
+    return _made(lambda b, v: b.fptosi(v, Words.inside), Words, Floats)
+
+
+def _bits_of(_: Any, x: Any) -> Any:
+    """The floats whose bits words are."""
+    return _made(lambda b, v: b.bitcast(v, Floats.inside), Floats, Words)
+
+
+def _words_of(_: Any, x: Any) -> Any:
+    """The words whose bits floats are."""
+    return _made(lambda b, v: b.bitcast(v, Words.inside), Words, Floats)
+
+
+def _doubles(_: Any, x: Any) -> Any:
+    """Floats with 64 bits."""
+    return _made(lambda b, v: b.fpext(v, Doubles.inside), Doubles, Floats)
+
+
+def _root(_: Any, x: Any) -> Any:
+    """Square roots."""
+    return _made(_call("sqrt"), Floats, Floats)
+
+
+def _magnitude(_: Any, x: Any) -> Any:
+    """Absolute values."""
+    return _made(_call("fabs"), Floats, Floats)
+
+
+def _floor(_: Any, x: Any) -> Any:
+    """Whole numbers below."""
+    return _made(_call("floor"), Floats, Floats)
+
+
+def _nearest(_: Any, x: Any) -> Any:
+    """Nearest whole numbers, halves to even."""
+    return _made(_call("rint"), Floats, Floats)
+
+
+def _count_bits(_: Any, x: Any) -> Any:
+    """Bits set in each word."""
+    return _made(_call("ctpop"), Words, Words)
+
+
+def _negative(_: Any, x: Any) -> Any:
+    """Words with their highest bit set."""
+    return _made(lambda b, v: b.icmp_signed("<", v, ir.Constant(Words.inside, None)), Marks, Words)
+
+
+def _lesser(_: Any, x: Any, y: Any) -> Any:
+    """The lesser of two, cell by cell."""
+    return _made(_pick("<"), Floats, Floats, Floats)
+
+
+def _greater(_: Any, x: Any, y: Any) -> Any:
+    """The greater of two, cell by cell."""
+    return _made(_pick(">"), Floats, Floats, Floats)
+
+
+def _where(_: Any, marks: Any, x: Any, y: Any) -> Any:
+    """Floats ``x`` where marked, ``y`` elsewhere."""
+    return _made(lambda b, m, u, v: b.select(m, u, v), Floats, Marks, Floats, Floats)
+
+
+def _where_words(_: Any, marks: Any, x: Any, y: Any) -> Any:
+    """Words ``x`` where marked, ``y`` elsewhere."""
+    return _made(lambda b, m, u, v: b.select(m, u, v), Words, Marks, Words, Words)
+
+
+def _any_of(_: Any, marks: Any) -> Any:
+    """Whether one is marked."""
+    return _made(_any, types.boolean, Marks)
+
+
+def _largest(_: Any, x: Any) -> Any:
+    """Largest of words with sign."""
+    return _made(_fold(_more), types.int32, Words)
+
+
+def _sum_of_doubles(_: Any, x: Any) -> Any:
+    """Sum of doubles that are whole, as whole numbers."""
+    return _made(_whole_sum, types.int64, Doubles)
+
+
 # Numba gives these their types where they are called. Loads and saves count along the array as it
 # lies in memory, from ``at`` on, and check no bounds.
 load: Any = intrinsic(_load(Floats))
 load_words: Any = intrinsic(_load(Words))
 save: Any = intrinsic(_save(Floats))
 save_words: Any = intrinsic(_save(Words))
-
-
-@intrinsic
-def every(_: Any, x: Any) -> Any:
-    """A float32 sixteen times."""
-    return _made(_same, Floats, types.float32)
-
-
-@intrinsic
-def every_word(_: Any, x: Any) -> Any:
-    """A word of 32 bits sixteen times."""
-    return _made(_same, Words, types.uint32)
-
-
-@intrinsic
-def floats(_: Any, x: Any) -> Any:
-    """Words with sign as floats."""
-    return _made(lambda b, v: b.sitofp(v, Floats.inside), Floats, Words)
-
-
-@intrinsic
-def whole(_: Any, x: Any) -> Any:
-    """Floats as words with sign, cut towards 0."""
-    return _made(lambda b, v: b.fptosi(v, Words.inside), Words, Floats)
-
-
-@intrinsic
-def bits_of(_: Any, x: Any) -> Any:
-    """The floats whose bits words are."""
-    return _made(lambda b, v: b.bitcast(v, Floats.inside), Floats, Words)
-
-
-@intrinsic
-def words_of(_: Any, x: Any) -> Any:
-    """The words whose bits floats are."""
-    return _made(lambda b, v: b.bitcast(v, Words.inside), Words, Floats)
-
-
-@intrinsic
-def doubles(_: Any, x: Any) -> Any:
-    """Floats with 64 bits."""
-    return _made(lambda b, v: b.fpext(v, Doubles.inside), Doubles, Floats)
-
-
-@intrinsic
-def root(_: Any, x: Any) -> Any:
-    """Square roots."""
-    return _made(_call("sqrt"), Floats, Floats)
-
-
-@intrinsic
-def magnitude(_: Any, x: Any) -> Any:
-    """Absolute values."""
-    return _made(_call("fabs"), Floats, Floats)
-
-
-@intrinsic
-def floor(_: Any, x: Any) -> Any:
-    """Whole numbers below."""
-    return _made(_call("floor"), Floats, Floats)
-
-
-@intrinsic
-def nearest(_: Any, x: Any) -> Any:
-    """Nearest whole numbers, halves to even."""
-    return _made(_call("rint"), Floats, Floats)
-
-
-@intrinsic
-def count_bits(_: Any, x: Any) -> Any:
-    """Bits set in each word."""
-    return _made(_call("ctpop"), Words, Words)
-
-
-@intrinsic
-def negative(_: Any, x: Any) -> Any:
-    """Words with their highest bit set."""
-    return _made(
-        lambda b, v: b.icmp_signed("<", v, ir.Constant(Words.inside, None)), Marks, Words
-    )
-
-
-@intrinsic
-def lesser(_: Any, x: Any, y: Any) -> Any:
-    """The lesser of two, cell by cell."""
-    return _made(_pick("<"), Floats, Floats, Floats)
-
-
-@intrinsic
-def greater(_: Any, x: Any, y: Any) -> Any:
-    """The greater of two, cell by cell."""
-    return _made(_pick(">"), Floats, Floats, Floats)
-
-
-@intrinsic
-def where(_: Any, marks: Any, x: Any, y: Any) -> Any:
-    """Floats ``x`` where marked, ``y`` elsewhere."""
-    return _made(lambda b, m, u, v: b.select(m, u, v), Floats, Marks, Floats, Floats)
-
-
-@intrinsic
-def where_words(_: Any, marks: Any, x: Any, y: Any) -> Any:
-    """Words ``x`` where marked, ``y`` elsewhere."""
-    return _made(lambda b, m, u, v: b.select(m, u, v), Words, Marks, Words, Words)
-
-
-@intrinsic
-def any_of(_: Any, marks: Any) -> Any:
-    """Whether one is marked."""
-    return _made(_any, types.boolean, Marks)
-
-
-@intrinsic
-def largest(_: Any, x: Any) -> Any:
-    """Largest of words with sign."""
-    return _made(_fold(_more), types.int32, Words)
-
-
-@intrinsic
-def sum_of_doubles(_: Any, x: Any) -> Any:
-    """Sum of doubles that are whole, as whole numbers."""
-    return _made(_whole_sum, types.int64, Doubles)
+every: Any = intrinsic(_every)
+every_word: Any = intrinsic(_every_word)
+floats: Any = intrinsic(_floats)
+whole: Any = intrinsic(_whole)
+bits_of: Any = intrinsic(_bits_of)
+words_of: Any = intrinsic(_words_of)
+doubles: Any = intrinsic(_doubles)
+root: Any = intrinsic(_root)
+magnitude: Any = intrinsic(_magnitude)
+floor: Any = intrinsic(_floor)
+nearest: Any = intrinsic(_nearest)
+count_bits: Any = intrinsic(_count_bits)
+negative: Any = intrinsic(_negative)
+lesser: Any = intrinsic(_lesser)
+greater: Any = intrinsic(_greater)
+where: Any = intrinsic(_where)
+where_words: Any = intrinsic(_where_words)
+any_of: Any = intrinsic(_any_of)
+largest: Any = intrinsic(_largest)
+sum_of_doubles: Any = intrinsic(_sum_of_doubles)

@@ -12,7 +12,7 @@ Their torch twins below give the same bits. ln(1 + x) loses digits for ages far 
 absolute, which moves a conductance by less than 1e-8 of itself.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -51,6 +51,13 @@ _LOW, _PER_W, _LOW_S, _PER_S, _FULL, _AFTER, _MEAN, _SPREAD = 0, 1, 2, 3, 4, 5, 
 _UNIT, _FIRST = 4, 5  # and those of an error: unit and coefficients
 
 
+class _Kept(NamedTuple):
+    """What a write leaves of cells: w and drift exponent, [M]."""
+
+    seen: Any
+    trait: Any
+
+
 def _window(cell: Cell) -> list[float]:
     window, (low, high) = cell.need(cell.window), cell.bounds
     return [low, window.span_s / (high - low), window.low_s, (high - low) / window.span_s]
@@ -65,7 +72,7 @@ def error_numbers(cell: Cell) -> Tensor | None:
 
 
 def drift_numbers(cell: Cell) -> Tensor | None:
-    """Numbers of :func:`written`, :func:`settled` and :func:`drifted`, or None where this cell has another law."""
+    """Numbers of this file's other laws, or None where this cell drifts by another one."""
     drift = cell.drift
     if isinstance(cell.window, Unknown) or not isinstance(drift, PowerDrift):
         return None
@@ -113,7 +120,7 @@ def written(
         trait: drift exponent, [planes M].
         compiled: use the compiled kernel, not its torch twin.
     """
-    args = relative, *laws, keys, seen, trait
+    args = relative, *laws, keys, _Kept(seen, trait)
     _run(_written, _plain_written, len(relative), args, compiled)
 
 
@@ -176,14 +183,18 @@ def _written(
     errors: NDArray[np.float32],
     numbers: NDArray[np.float32],
     keys: NDArray[np.uint32],
-    seen: NDArray[np.float32],
-    trait: NDArray[np.float32],
+    kept: _Kept,
 ) -> None:
+    seen, trait = kept
     count, lanes = _I(relative.shape[0]), load_words(_LANES, _I(0))
     key0, key1, key2, key3 = keys[0], keys[1], keys[2], keys[3]
     zero = every(_F(0.0))
     for plane in range(_I(lines.shape[0])):
-        middle, above, below = (every(lines[plane, 0]), every(lines[plane, 1]), every(lines[plane, 2]))
+        middle, above, below = (
+            every(lines[plane, 0]),
+            every(lines[plane, 1]),
+            every(lines[plane, 2]),
+        )
         for group in range((count + _I(WIDTH - 1)) // _I(WIDTH)):
             at = min(group * _I(WIDTH), count - _I(WIDTH))
             to = plane * count + at
@@ -200,14 +211,13 @@ def _plain_written(
     errors: Tensor,
     numbers: Tensor,
     keys: Tensor,
-    seen: Tensor,
-    trait: Tensor,
+    kept: _Kept,
 ) -> None:
     up, down = relative.clamp(min=0.0), relative.clamp(max=0.0)
     w = torch.cat([line[0] + (line[1] * up + line[2] * down) for line in lines])
     out = torch.empty_like(w)
     _plain_programmed(w, errors, keys[:2], out)
-    _plain_settled(out, numbers, keys[2:], seen, trait)
+    _plain_settled(out, numbers, keys[2:], *kept)
 
 
 def _plain_conductance(w: Tensor, numbers: Tensor) -> Tensor:

@@ -61,6 +61,7 @@ class Crossbar:
         trait: what the last write fixed of a cell's drift, [planes, M].
         born_s: when that was, [planes, M].
         fence: share of pulses let through to a weight, [M].
+        tables: steps and bounds of each plane's cells, [4, M], or [4, 1] where all are alike.
         scale: weight at full scale, [C].
         compensation: digital factor against mean drift, [C].
         expected: summed magnitudes at programming, what compensation compares with, [C].
@@ -82,7 +83,7 @@ class Crossbar:
         pulsed = make.cell.response
         self._step = 0.0 if isinstance(pulsed, Unknown) else pulsed.typical_step
         self._law = make.cell.law() if self.pulsed else torch.empty(0)
-        self._tables: list[Tensor] = []
+        self.tables: list[Tensor] = []
         cells = self._form()
         self.hidden, self.wear = (
             t.view(self.planes, self.size) for t in (cells.hidden, cells.wear)
@@ -111,7 +112,7 @@ class Crossbar:
             cells = fresh_cells(self.cell.response, whole, self.seed, compiled=compiled)
             # Cells that are all alike share one line of traits; worn ones get their own again.
             parts = [table] * self.planes if alike else table.split(self.size, dim=1)
-            self._tables = [part.contiguous() for part in parts]
+            self.tables = [part.contiguous() for part in parts]
             if self.cell.response.write_noise == 0.0:
                 return cells._replace(seen=cells.hidden)
             return cells
@@ -126,16 +127,9 @@ class Crossbar:
             for name in _TENSORS:
                 setattr(self, name, getattr(self, name).to(device))
             self.seen = self.hidden if shared else self.seen
-            self._tables = [table.to(device) for table in self._tables]
+            self.tables = [table.to(device) for table in self.tables]
             self._wires = None
         return home
-
-    @property
-    def state_bytes(self) -> int:
-        """Bytes of all tensors kept, each memory counted once; without what wires left last."""
-        kept = [getattr(self, name) for name in _TENSORS] + self._tables
-        memory = [tensor.untyped_storage() for tensor in kept if tensor.numel()]
-        return sum({part.data_ptr(): part.nbytes() for part in memory}.values())
 
     @property
     def cells_per_weight(self) -> int:
@@ -176,8 +170,8 @@ class Crossbar:
             return self.seen
         numbers = drift_numbers(self.cell)
         if numbers is not None:
-            state = (t.reshape(-1) for t in (self.seen, self.trait, self.born_s))
-            now = drifted(*state, now_s, numbers, compiled=self.make.kernels)
+            seen, trait, born_s = (t.reshape(-1) for t in (self.seen, self.trait, self.born_s))
+            now = drifted(seen, trait, born_s, now_s, numbers, compiled=self.make.kernels)
             return now.view(self.planes, self.size)
         drift = self.cell.need(self.cell.drift)
         age_s = (now_s - self.born_s).clamp_(min=0.0)
@@ -205,15 +199,6 @@ class Crossbar:
         else:
             weight, variance = self._sum_laws(now_s)
         return weight.mul_(full), variance.mul_(full.square())
-
-    def written(self) -> Tensor:
-        """Weights as cells stand that have not drifted since their last write, [C, R]."""
-        if self.make.wires is not None:
-            return self.view(float(self.born_s.max()) if self.drifts else 0.0)[0]
-        pairs = self.seen.view(self.make.mapping.pairs, 2, self.size)
-        apart = pairs[:, 0] - pairs[:, 1]
-        weight = (apart.sum(0) if len(apart) > 1 else apart).view(self.shape)
-        return weight.mul_((self.scale * self.compensation * self._per_w)[:, None])
 
     def _sum_planes(self, noise: Any) -> tuple[Tensor, Tensor]:
         weight, variance = (torch.empty(self.size, device=self.wear.device) for _ in range(2))
@@ -358,7 +343,7 @@ class Crossbar:
     ) -> tuple[int, int, int]:
         """Pulse one plane. A pulsed cell goes on from where it has drifted to, and drifts anew."""
         cells = Cells(self.hidden[plane], self.seen[plane], self.wear[plane])
-        args = (job, cells, self._law, self._tables[plane], key)
+        args = (job, cells, self._law, self.tables[plane], key)
         if isinstance(self.cell.drift, Unknown):
             moved: tuple[int, int, int] = run(kernel, plain, args, compiled=self.make.kernels)
         else:
@@ -397,7 +382,7 @@ class Crossbar:
             fresh = cell_traits(response, self.size, self.seed, first=first, compiled=compiled)
             life = endurance.life(self.size, key, first)
             worn, stuck = self.wear[plane].cpu(), self.hidden[plane].cpu()
-            self._tables[plane] = endurance.wear(fresh, worn, life, stuck).to(self.wear.device)
+            self.tables[plane] = endurance.wear(fresh, worn, life, stuck).to(self.wear.device)
 
     def _next_plane(self) -> int:
         if not self.pulsed:
