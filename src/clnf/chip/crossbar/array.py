@@ -106,9 +106,9 @@ class Crossbar:
         count, compiled = self.planes * self.size, self.make.kernels
         if not isinstance(self.cell.response, Unknown):
             alike = not self.cell.response.spreads
-            traits = 1 if alike else count
-            table = cell_traits(self.cell.response, traits, self.seed, compiled=compiled)
-            whole = table.expand(pulses.TABLE, count).contiguous()
+            lines = 1 if alike else count
+            table = cell_traits(self.cell.response, lines, self.seed, compiled=compiled)
+            whole = table.expand(-1, count).contiguous()
             cells = fresh_cells(self.cell.response, whole, self.seed, compiled=compiled)
             # Cells that are all alike share one line of traits; worn ones get their own again.
             parts = [table] * self.planes if alike else table.split(self.size, dim=1)
@@ -170,9 +170,8 @@ class Crossbar:
             return self.seen
         numbers = drift_numbers(self.cell)
         if numbers is not None:
-            seen, trait, born_s = (t.reshape(-1) for t in (self.seen, self.trait, self.born_s))
-            now = drifted(seen, trait, born_s, now_s, numbers, compiled=self.make.kernels)
-            return now.view(self.planes, self.size)
+            job = self.seen.view(-1), self.trait.view(-1), self.born_s.view(-1), now_s, numbers
+            return drifted(*job, compiled=self.make.kernels).view_as(self.seen)
         drift = self.cell.need(self.cell.drift)
         age_s = (now_s - self.born_s).clamp_(min=0.0)
         programmed_s = self.cell.conductance_s(self.seen)
