@@ -54,8 +54,8 @@ def _operator(function: Any, kinds: tuple[Any, Any, Any], build: Callable[..., A
     class Template(ConcreteTemplate):
         cases = [signature(*kinds)]  # type: ignore[no-untyped-call]  # noqa: RUF012
 
-    infer_global(function)(Template)
-    lower_builtin(function, *kinds[1:])(
+    infer_global(function)(Template)  # type: ignore[no-untyped-call]
+    lower_builtin(function, *kinds[1:])(  # type: ignore[no-untyped-call]
         lambda context, builder, kind, args: build(builder, args[0], args[1])
     )
 

@@ -17,7 +17,7 @@ _SCALE8 = _F(1.0 / np.sqrt(8 * 65535 / 12))
 
 
 @njit(inline="always")
-def word(index: Any, key0: int, key1: int) -> Any:
+def word(index: Any, key0: Any, key1: Any) -> Any:
     """Keyed hashes of sixteen indices."""
     k = _U(key1)
     k = _U(_U(k ^ _U(k >> _U(16))) * _U(0x7FEB352D))
