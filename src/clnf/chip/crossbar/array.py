@@ -4,7 +4,7 @@ Legend: C columns (outputs), R rows (inputs x kernel), M = C R weights, N vector
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clnf.chip import kernels, reference
+from clnf.chip.crossbar.attenuation import Attenuation, attenuation
 from clnf.chip.crossbar.make import Make
-from clnf.chip.crossbar.wires import effective_conductance
 from clnf.core.rng import fold
 from clnf.devices import pulse_reference, pulses, trains
 from clnf.devices.cell import Unknown
@@ -32,14 +32,6 @@ _TENSORS = (
     "hidden", "seen", "wear", "fence", "trait", "born_s", "scale", "compensation", "expected",
     "answers",
 )  # fmt: skip
-
-
-class _Attenuation(NamedTuple):
-    """What wires leave of each cell, at a state of the cells, and their mean conductance then."""
-
-    state: tuple[int, int, float]
-    kept: Tensor
-    level: Tensor
 
 
 @final
@@ -98,7 +90,7 @@ class Crossbar:
             torch.full((self.shape[0],), v) for v in (1.0, 1.0, 0.0)
         )
         self.answers = torch.zeros(self.shape[0], 0)
-        self._wires: _Attenuation | None = None
+        self._wires: Attenuation | None = None
 
     def _form(self) -> Cells:
         count, compiled = self.planes * self.size, self.make.kernels
@@ -179,23 +171,26 @@ class Crossbar:
 
     def view(self, now_s: float) -> tuple[Tensor, Tensor]:
         """Weights as read now and the variance of one read, both [C, R]."""
-        noise, wires = self.cell.noise, self.make.wires
         full = (self.scale * self.compensation)[:, None]
-        plain = isinstance(noise, (Unknown, RelativeNoise))
-        if plain and not self.drifts and wires is None:
-            weight, variance = self._sum_planes(noise)
-        else:
-            weight, variance = self._sum_laws(now_s)
+        simple = isinstance(self.cell.noise, (Unknown, RelativeNoise)) and not self.drifts
+        weight, variance = self._sum_planes(now_s) if simple else self._sum_laws(now_s)
         return weight.mul_(full), variance.mul_(full.square())
 
-    def _sum_planes(self, noise: Any) -> tuple[Tensor, Tensor]:
+    def _sum_planes(self, now_s: float) -> tuple[Tensor, Tensor]:
+        """What no law of drift and noise stands behind, in one compiled pass."""
         weight, variance = (torch.empty(self.size, device=self.wear.device) for _ in range(2))
-        relative, middle = 0.0, 0.0
+        relative, middle, noise = 0.0, 0.0, self.cell.noise
+        kept = torch.empty(0, 0, device=self.wear.device)
+        if self.make.wires is not None:
+            kept = self._attenuation(now_s)
+        if not isinstance(self.cell.window, Unknown):
+            window, (low, high) = self.cell.window, self.cell.bounds
+            middle = window.low_s * (high - low) / window.span_s - low
         if isinstance(noise, RelativeNoise) and self.make.noisy:
-            window, (low, high) = self.cell.need(self.cell.window), self.cell.bounds
-            relative, middle = noise.fraction, window.low_s * (high - low) / window.span_s - low
+            self.cell.need(self.cell.window)
+            relative = noise.fraction
         noises = torch.tensor([self._per_w * self.planes, relative, middle])
-        job = (self.seen, noises, weight, variance)
+        job = (self.seen, kept, noises, weight, variance)
         run(kernels.plane_sums, reference.plane_sums, job, compiled=self.make.kernels)
         return weight.view(self.shape), variance.view(self.shape)
 
@@ -210,7 +205,7 @@ class Crossbar:
             sigma_s = self.cell.noise.sigma(programmed_s, now, self._since_s(now_s))
             variance = sigma_s.mul_(per_s).square_().sum(0)
         if self.make.wires is not None:
-            now = now * self._attenuation(now, now_s)
+            now = now * self._attenuation(now_s)
         pairs = now.view(self.make.mapping.pairs, 2, self.size)
         weight = (pairs[:, 0] - pairs[:, 1]).sum(0).mul_(per_s)
         return weight.view(self.shape), variance.view(self.shape)
@@ -221,25 +216,21 @@ class Crossbar:
             return max(now_s, 1.0)
         return max(now_s - float(self.born_s.min()), 1.0) + self.cell.drift.since_s
 
-    def _attenuation(self, now: Tensor, now_s: float) -> Tensor:
+    def _attenuation(self, now_s: float) -> Tensor:
         """What wires leave of each cell.
 
-        Solved anew when a cell was written or has drifted; or, where wires are carried, solved
-        once per write of the whole tile (:meth:`settle`), after which the loss goes with the mean
-        conductance of its plane, as it does to first order.
+        Solved anew when a cell was written or has drifted; or, where wires are carried on, solved
+        for the cells as they were when last settled. From there the loss of cells that drift goes
+        with the mean conductance of their plane, as it does to first order.
         """
+        exact = self.make.exact_wires
         state = (self.operations, self.events, now_s if self.drifts else 0.0)
-        if self._wires is None or (self.make.exact_wires and self._wires.state != state):
-            wires = self.make.wires
-            assert wires is not None
-            cells = now.view(self.planes, *self.shape)
-            solved = torch.stack([effective_conductance(plane.T, wires).T for plane in cells])
-            # A cell of no conductance still carries what reaches its column by other ways.
-            ratio = solved.reshape(self.planes, self.size) / now.clamp(min=1e-30)
-            kept = torch.where(now > 0, ratio, torch.zeros_like(ratio))
-            self._wires = _Attenuation(state, kept, now.mean(1, keepdim=True))
-        if self._wires.state == state:
+        if self._wires is None or (exact and self._wires.state != state):
+            source = self.cell.conductance_s(self.weights_now(now_s) if exact else self.seen)
+            self._wires = attenuation(source.view(self.planes, *self.shape), self.make.wires, state)
+        if exact or not self.drifts:
             return self._wires.kept
+        now = self.cell.conductance_s(self.weights_now(now_s))
         grown = now.mean(1, keepdim=True) / self._wires.level
         return 1.0 - (1.0 - self._wires.kept) * grown
 
@@ -397,6 +388,9 @@ class Crossbar:
         tensors = {name: getattr(self, name) for name in _TENSORS}
         if self.seen is self.hidden:
             del tensors["seen"]
+        if self._wires is not None and self.pulsed and not self.make.exact_wires:
+            # Where cells have been pulsed since, nothing else tells when wires were solved.
+            tensors |= {"kept": self._wires.kept, "level": self._wires.level}
         counters = {"operations": self.operations, "events": self.events, "formed": self.formed}
         return tensors | counters
 
@@ -410,4 +404,7 @@ class Crossbar:
         self.formed = bool(state["formed"])
         self._fenced = bool((self.fence < 1.0).any())
         self._spent, self._wires = 0, None
+        if "kept" in state:
+            solved = (state[name].to(self.wear.device, copy=True) for name in ("kept", "level"))
+            self._wires = Attenuation((0, 0, 0.0), *solved)
         self._close_windows()
