@@ -78,10 +78,9 @@ def _pulse(w: Tensor, n: Tensor, cell: Cell, law: Tensor, draw: Tensor) -> Tenso
     at, variance = w, torch.zeros_like(w)
     for pulse in range(int(size.max())):
         more = size > pulse
-        step = step_at(at, up, cell, law)
-        moved = torch.where(up, at + step, at - step)
-        moved = torch.minimum(torch.maximum(moved, lower), upper)
-        at = torch.where(more, moved, at)
+        inside = torch.minimum(torch.maximum(at, lower), upper)
+        step = step_at(inside, up, cell, law)
+        at = torch.where(more, torch.where(up, inside + step, inside - step), at)
         variance = torch.where(more, variance + step * step, variance)
     w = at + law[pulses.CYCLE] * (root(variance) * draw)
     return torch.minimum(torch.maximum(w, lower), upper)

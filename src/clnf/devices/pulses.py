@@ -134,7 +134,8 @@ def pulse_cell(
     Linear steps: with a the part of the way to where steps vanish that one pulse covers, that
     way shrinks by (1 - a - a c xi) each pulse; its mean (1-a)^n and its second moment
     ((1-a)^2 + a^2 c^2)^n are exact away from the clip. Other steps: the mean path step by step,
-    and the spread c of each step carried to the end as it is.
+    and the spread c of each step carried to the end as it is. The last step meets the bounds with
+    its noise, so that one pulse is exact however far beyond them its mean would lead.
     """
     up = n > 0
     step_up, step_down, upper, lower = cell
@@ -160,9 +161,9 @@ def pulse_cell(
         return min(max(w, lower), upper)
     at = w
     for _ in range(abs(n)):
+        at = min(max(at, lower), upper)
         size = step_at(at, up, cell, law)
         at = at + size if up else at - size
-        at = min(max(at, lower), upper)
         variance = variance + size * size
     w = at + law[CYCLE] * (np.sqrt(variance) * draw)
     return min(max(w, lower), upper)
