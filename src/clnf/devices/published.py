@@ -202,7 +202,7 @@ def _relaxed(row: Material, target_s: float, age_s: float) -> float:
     """Spread gained since one second; variances in between go linearly in ln t (assumed)."""
     g = target_s / row.get("conductance_max_s").number
     keys = (f"relaxation_spread_{age}_s" for age in ("1s", "1d", "2d"))
-    variances = [max(polyval(g, row.get(key).coefficients), 0.0) ** 2 for key in keys]
+    variances = [max(float(polyval(g, row.get(key).coefficients)), 0.0) ** 2 for key in keys]
     logs = [0.0, math.log(_DAY_S), math.log(2 * _DAY_S)]
     now = float(np.interp(math.log(max(age_s, 1.0)), logs, variances))
     return math.sqrt(max(now - variances[0], 0.0))
@@ -213,9 +213,7 @@ def _power(row: Material, target_s: float, age_s: float) -> Moments:
     mean, spread = _exponent(row, "mean", target_s), _exponent(row, "spread", target_s)
     log = math.log1p(age_s / row.get("drift_reference_s").number)
     first, second = (_folded(mean, spread, k * log) for k in (1, 2))
-    return Moments(
-        mean=target_s * first, spread=target_s * math.sqrt(max(second - first**2, 0.0))
-    )
+    return Moments(mean=target_s * first, spread=target_s * math.sqrt(max(second - first**2, 0.0)))
 
 
 def _folded(mean: float, spread: float, rate: float) -> float:
@@ -240,7 +238,7 @@ def _in_two_parts(row: Material, keys: tuple[str, str], g: float) -> float:
 
 
 def _leaked(row: Material, target_s: float, age_s: float) -> Moments:
-    """rest + (G - rest) exp(-t / tau), tau normal and at least a tenth: by quadrature."""
+    """A charge that leaks: rest + (G - rest) exp(-t / tau), over a normal tau by quadrature."""
     full_s = row.get("conductance_max_s").number
     floor_s = _number(row, "conductance_min_s") or (
         full_s / row.get("on_off").number if "on_off" in row.values else 0.0

@@ -6,6 +6,7 @@ number of torch's threads gives the same bits.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,7 +74,8 @@ def crossing(response: Response) -> float:
 
     Measured: cells without any spread, side by side from bound to bound, get one pulse each way.
     """
-    plain = replace(response, **dict.fromkeys(_SPREADS, 0.0))
+    none: dict[str, Any] = dict.fromkeys(_SPREADS, 0.0)
+    plain = replace(response, **none)
     table, law = cell_traits(plain, _GRID, 0), plain.law()
     start = torch.linspace(plain.bound_min, plain.bound_max, _GRID)
     moved = []

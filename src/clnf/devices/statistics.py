@@ -114,7 +114,7 @@ def statistics(
 
     >>> found = statistics("cmo_hfox", cells=500)
     >>> len(found.checks), found.outside, sorted(found.left_out)
-    (31, (), ['endurance', 'pulse', 'response', 'retention'])
+    (35, (), ['endurance', 'pulse', 'response', 'retention'])
     """
     row = material(row) if isinstance(row, str) else row
     one = built or cell(row)
@@ -141,7 +141,9 @@ def targets(one: Cell) -> tuple[float, ...]:
         DeviceLimitError: the window is unknown.
     """
     window = one.need(one.window)
-    return tuple(share * window.high_s for share in _SHARES if share * window.high_s >= window.low_s)
+    return tuple(
+        share * window.high_s for share in _SHARES if share * window.high_s >= window.low_s
+    )
 
 
 def _pulses(row: Material, one: Cell, size: _Size) -> Iterator[Check]:
