@@ -37,7 +37,7 @@ STEPS = {
     "hfo2_array": (*soft(0.4622), (-1.0, 1.0)),
     "hfo2_array_optimised": (*soft(0.0949), (-1.0, 1.0)),
     "hfo2_single": (
-        lambda w: 0.00135 * 1.259 * max(0, 1 + 1.18445 * math.exp(5 * (-0.5 * w - 0.5))),
+        lambda w: 0.00135 * max(0, 1 + 1.18445 * math.exp(5 * (-0.5 * w - 0.5))),
         lambda w: 0.00135 * 0.741 * max(0, 1 + 0.081404 * math.exp(-5 * (-0.5 * w - 0.5))),
         (-1.0, 1.0),
     ),
@@ -235,6 +235,17 @@ def test_write_noise_is_seen_and_not_kept() -> None:
     assert off(float(noise.mean()), 0.0, sigma / N**0.5) < 4.5
     assert off(float(noise.std()), sigma, sigma / (2 * N) ** 0.5) < 4.5
     assert off(float(noise.std()), 1.015 * sigma, sigma / (2 * N) ** 0.5) > 4.5
+
+
+@pytest.mark.parametrize(("bias", "up", "down"), [(0.25, 1.0, 0.75), (-0.25, 0.75, 1.0)])
+def test_a_bias_weakens_one_direction_and_the_write_noise_stays(
+    bias: float, up: float, down: float
+) -> None:
+    row = material("hfo2_single").supply(up_down_bias=bias)
+    law = law_of(cell(row))
+    assert (law.step_up, law.step_down) == pytest.approx((0.00135 * up, 0.00135 * down))
+    assert float(law.law()[pulses.WRITE_NOISE]) == pytest.approx(75 * 0.00135, rel=1e-6)
+    assert "steps must be positive" in cell(row.supply(up_down_bias=1.0)).left_out["response"]
 
 
 def fitted(**values: float) -> Response:

@@ -106,7 +106,7 @@ def test_the_symmetric_point_is_where_steps_are_alike() -> None:
     assert abs(at) > 0.05
     slopes = [biased.get(f"slope_{way}").number for way in ("up", "down")]
     bounds = biased.get("weight_range").coefficients
-    up = 1.1 * (1 - slopes[0] * at / bounds[1])
+    up = 1 - slopes[0] * at / bounds[1]
     down = 0.9 * (1 - slopes[1] * at / bounds[0])
     assert up == pytest.approx(down, rel=1e-9)
 

@@ -80,7 +80,7 @@ def _steps(row: Material) -> tuple[float, float]:
     if "step_up" in row.values:
         return row.get("step_up").number, row.get("step_down").number
     step, bias = row.get("step").number, _number(row, "up_down_bias")
-    return step * (1.0 + bias), step * (1.0 - bias)
+    return (step, step * (1.0 - bias)) if bias > 0 else (step * (1.0 + bias), step)
 
 
 def _bounds(row: Material) -> tuple[float, float]:
@@ -114,7 +114,8 @@ def pulsed(row: Material, marks: Sequence[int], *, cells: int, seed: int = 0) ->
     dead = rng.random(cells) < _number(row, "dead_fraction")
     stuck = lower + (upper - lower) * rng.random(cells)
     w = np.where(dead, stuck, lower)
-    noise = _number(row, "write_noise") * sum(sizes) / 2
+    counted = _number(row, "step") if "step_up" not in row.values else sum(sizes) / 2
+    noise = _number(row, "write_noise") * counted
     cycle, seen = _number(row, "cycle_spread"), np.empty((2, len(marks), cells))
     for way, sign in enumerate((1.0, -1.0)):
         own = sizes[way] * gain * np.maximum(1 + sign * bias, 0.01)
