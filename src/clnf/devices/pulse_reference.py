@@ -75,16 +75,14 @@ def _pulse(w: Tensor, n: Tensor, cell: Cell, law: Tensor, draw: Tensor) -> Tenso
         moved = _linear(w, size, up, cell, law, draw)
         w = torch.where(up, w + moved, w - moved)
         return torch.minimum(torch.maximum(w, lower), upper)
-    at, variance, step = w, torch.zeros_like(w), step_at(w, up, cell, law)
+    at, variance, step = w, torch.zeros_like(w), torch.zeros_like(w)
     for pulse in range(int(size.max())):
         more = size > pulse
-        moved = torch.where(up, at + step, at - step)
-        moved = torch.minimum(torch.maximum(moved, lower), upper)
-        after = step_at(moved, up, cell, law)
+        inside = torch.minimum(torch.maximum(at, lower), upper)
+        after = step_at(inside, up, cell, law)
         ratio = torch.where(step > 0, after / step, torch.zeros_like(step))
-        strayed = variance * (ratio * ratio) + step * step
-        at = torch.where(more, moved, at)
-        variance = torch.where(more, strayed, variance)
+        at = torch.where(more, torch.where(up, inside + after, inside - after), at)
+        variance = torch.where(more, variance * (ratio * ratio) + after * after, variance)
         step = torch.where(more, after, step)
     w = at + law[pulses.CYCLE] * (root(variance) * draw)
     return torch.minimum(torch.maximum(w, lower), upper)

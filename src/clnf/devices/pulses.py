@@ -134,7 +134,9 @@ def pulse_cell(
     Linear steps: with a the part of the way to where steps vanish that one pulse covers, that
     way shrinks by (1 - a - a c xi) each pulse; its mean (1-a)^n and its second moment
     ((1-a)^2 + a^2 c^2)^n are exact away from the clip. Other steps: the mean path step by step,
-    and what one step strays carried along it to first order, by the ratio of steps.
+    and what one step strays carried along it to first order, by the ratio of steps. The last
+    step meets the bounds with its noise, so that one pulse is exact however far beyond them its
+    mean would lead.
     """
     up = n > 0
     step_up, step_down, upper, lower = cell
@@ -158,13 +160,13 @@ def pulse_cell(
         moved = step * (total + np.sqrt(variance) * draw)
         w = w + moved if up else w - moved
         return min(max(w, lower), upper)
-    at, size = w, step_at(w, up, cell, law)
+    at, size = w, _F(0.0)
     for _ in range(abs(n)):
-        at = at + size if up else at - size
-        at = min(max(at, lower), upper)
-        after = step_at(at, up, cell, law)
+        inside = min(max(at, lower), upper)
+        after = step_at(inside, up, cell, law)
         ratio = after / size if size > _F(0.0) else _F(0.0)
-        variance = variance * (ratio * ratio) + size * size
+        variance = variance * (ratio * ratio) + after * after
+        at = inside + after if up else inside - after
         size = after
     w = at + law[CYCLE] * (np.sqrt(variance) * draw)
     return min(max(w, lower), upper)
