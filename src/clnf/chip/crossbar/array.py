@@ -14,6 +14,7 @@ from torch import Tensor
 from clnf.chip import kernels, reference
 from clnf.chip.crossbar.attenuation import Attenuation, attenuation
 from clnf.chip.crossbar.make import Make
+from clnf.core.errors import ConfigError
 from clnf.core.rng import fold
 from clnf.devices import pulse_reference, pulses, trains
 from clnf.devices.cell import Unknown
@@ -171,8 +172,14 @@ class Crossbar:
 
     def view(self, now_s: float) -> tuple[Tensor, Tensor]:
         """Weights as read now and the variance of one read, both [C, R]."""
+        weight, variance = self.view_slices(now_s)
+        return weight.sum(0), variance.sum(0)
+
+    def view_slices(self, now_s: float) -> tuple[Tensor, Tensor]:
+        """What each slice adds to the weights and to their variance, both [slices, C, R]."""
         full = (self.scale * self.compensation)[:, None]
         simple = isinstance(self.cell.noise, (Unknown, RelativeNoise)) and not self.drifts
+        simple = simple and self.make.mapping.slices == 1
         weight, variance = self._sum_planes(now_s) if simple else self._sum_laws(now_s)
         return weight.mul_(full), variance.mul_(full.square())
 
@@ -192,23 +199,26 @@ class Crossbar:
         noises = torch.tensor([self._per_w * self.planes, relative, middle])
         job = (self.seen, kept, noises, weight, variance)
         run(kernels.plane_sums, reference.plane_sums, job, compiled=self.make.kernels)
-        return weight.view(self.shape), variance.view(self.shape)
+        return weight.view(1, *self.shape), variance.view(1, *self.shape)
 
     def _sum_laws(self, now_s: float) -> tuple[Tensor, Tensor]:
         w = self.weights_now(now_s)
         low, high = self.cell.bounds
         per_s = self._per_w * (high - low) / self.cell.need(self.cell.window).span_s
         now = self.cell.conductance_s(w)
-        variance = torch.zeros(self.size, device=w.device)
+        slices, pairs = self.make.mapping.slices, self.make.mapping.pairs
+        factor = torch.tensor(self.make.mapping.factors).to(w.device)[:, None] * per_s
+        variance = torch.zeros(slices, *self.shape, device=w.device)
         if self.make.noisy and not isinstance(self.cell.noise, Unknown):
             programmed_s = self.cell.conductance_s(self.seen)
             sigma_s = self.cell.noise.sigma(programmed_s, now, self._since_s(now_s))
-            variance = sigma_s.mul_(per_s).square_().sum(0)
+            both = sigma_s.square_().view(pairs, 2, -1).sum(1).mul_(factor.square())
+            variance = both.view(slices, -1, *self.shape).sum(1)
         if self.make.wires is not None:
             now = now * self._attenuation(now_s)
-        pairs = now.view(self.make.mapping.pairs, 2, self.size)
-        weight = (pairs[:, 0] - pairs[:, 1]).sum(0).mul_(per_s)
-        return weight.view(self.shape), variance.view(self.shape)
+        sides = now.view(pairs, 2, -1)
+        weight = (sides[:, 0] - sides[:, 1]).mul_(factor)
+        return weight.view(slices, -1, *self.shape).sum(1), variance
 
     def _since_s(self, now_s: float) -> float:
         """Time since the oldest write; nothing is read sooner than a second after it."""
@@ -367,6 +377,10 @@ class Crossbar:
         if not self.pulsed:
             self.cell.need(self.cell.response)
         taught = self.make.mapping.taught
+        if not taught:
+            raise ConfigError(
+                f"the weights of {self.name} are sliced: they are written, not pulsed"
+            )
         return taught[self.operations % len(taught)]
 
     def _encode(self, value: Tensor, key: NDArray[np.uint32]) -> Tensor:
