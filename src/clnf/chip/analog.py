@@ -114,8 +114,8 @@ class AbstractAnalog(nn.Module, ABC):
                     self.spots.append(Spot(part, group, wiring.sensed(group, columns)))
         self.dac = self._converter(spec.dac_bits)
         self.slices = self.tiles[0].make.mapping.slices
-        steps = circuit.planes * self.slices
-        self.adcs = [self._converter(spec.adc_bits) for _ in self.channels * steps]
+        lines = self.channels * circuit.planes * self.slices
+        self.adcs = [self._converter(spec.adc_bits) for _ in lines]
         self.reads = 0
         self.capture: list[tuple[list[Tensor], Tensor]] | None = None
         self.seed = fold(circuit.seed, "layer", name)
@@ -135,8 +135,8 @@ class AbstractAnalog(nn.Module, ABC):
 
     def _tile(self, rows: slice, columns: slice) -> Crossbar:
         name = f"{self.name}[{rows.start}:{rows.stop},{columns.start}:{columns.stop}]"
-        make = self.circuit.spec.make(plastic=self.plastic)
-        return Crossbar(name, rows, columns, self.circuit.seed, make)
+        circuit = self.circuit
+        return Crossbar(name, rows, columns, circuit.seed, circuit.spec.make(plastic=self.plastic))
 
     def matrix(self, weight: Tensor) -> Tensor:
         """View a tensor of the weight's shape so that [tile.columns, tile.rows] is a tile's."""
@@ -162,9 +162,8 @@ class AbstractAnalog(nn.Module, ABC):
     def plain(self) -> AbstractContextManager[Any]:
         """A context without autocast: the tile decides its own number format."""
         kind = self.weight.device.type
-        if not torch.amp.is_autocast_available(kind):
-            return nullcontext()
-        return torch.autocast(kind, enabled=False)
+        known = torch.amp.is_autocast_available(kind)
+        return torch.autocast(kind, enabled=False) if known else nullcontext()
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -172,8 +171,8 @@ class AbstractAnalog(nn.Module, ABC):
         shape = self.slices, *self.weight.shape
         weights, variances = (torch.empty(shape, device=self.weight.device) for _ in range(2))
         matrices, spreads = ([self.matrix(one) for one in both] for both in (weights, variances))
-        wide = self.wiring.groups * self.wiring.columns
-        scale = torch.empty(len(self.channels), wide, device=weights.device)
+        wide = len(self.channels), self.wiring.groups * self.wiring.columns
+        scale = torch.empty(wide, device=weights.device)
         for tile, spot in zip(self.tiles, self.spots, strict=True):
             place, views = (tile.columns, tile.rows), tile.view_slices(self.circuit.now_s)
             for k, (weight, spread) in enumerate(zip(*views, strict=True)):
@@ -311,8 +310,7 @@ class AbstractAnalog(nn.Module, ABC):
     def _sense(self, step: tuple[int, int], y: Tensor, energy: Tensor, out: Tensor) -> None:
         circuit, columns = self.circuit, self._parts[step[0]][step[1] % self.slices].columns
         steps = circuit.planes * self.slices
-        index = step[0] * steps + step[1]
-        adc = self.adcs[index]
+        adc = self.adcs[index := step[0] * steps + step[1]]
         if circuit.converting and adc.wants(calibrating=circuit.calibrating):
             adc.observe(y / columns.scale)
             if circuit.spec.converters.auto_zero:
