@@ -102,6 +102,26 @@ def test_a_wrong_coefficient_lands_outside(
     assert law in {check.law for check in found.outside}
 
 
+@pytest.mark.parametrize(
+    "law",
+    [
+        {"power_up": 1.5, "power_down": 2.5},
+        {"exponential_up": -1.0, "exponential_down": -0.5, "exponential_a": -0.5,
+         "exponential_b": -0.5, "exponential_gamma_up": 2.0, "exponential_gamma_down": 3.0},
+        {"slope_up": 0.2, "slope_down": 0.8},
+    ],
+)  # fmt: skip
+def test_fitted_cells_are_judged_by_their_own_law(law: dict[str, float]) -> None:
+    spreads = {"step_spread": 0.2, "cycle_spread": 0.5, "bound_max_spread": 0.1}
+    bare = Material(name="mine", title="Mine", family="fitted", values={})
+    row = bare.supply(step_up=0.03, step_down=0.02, write_noise=0.5, **spreads, **law)
+    found = statistics(row, cells=2000, pulses=200)
+    assert len(found.checks) == 9
+    assert not found.outside, found.outside
+    faster = cell(row.supply(step_up=0.033))
+    assert statistics(row, cells=2000, pulses=200, built=faster).outside
+
+
 def test_the_symmetric_point_is_where_steps_are_alike() -> None:
     (check,) = (c for c in statistics("ecram_li", cells=100).checks if c.law == "symmetric point")
     assert check.published.mean == pytest.approx(0.0, abs=1e-9)
