@@ -1,8 +1,12 @@
 """A cell as a whole: weight and conductance, the price of a pulse, and what it lacks."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
+from clnf import devices
 from clnf.core.errors import DeviceLimitError
 from clnf.devices import pulse_reference, pulses
 from clnf.devices.cell import Cell, Pulse, Unknown, Window, known
@@ -172,6 +176,17 @@ def test_the_pulse_down_is_that_up_where_only_one_is_known() -> None:
     assert cell("fefet_28nm").pulse == Pulse(up_v=4.0, down_v=-4.0, width_s=1e-6)
     assert cell("ecram_ysz").pulse == Pulse(up_v=5.0, down_v=-5.0, width_s=0.15)
     assert cell("ag_si").pulse == Pulse(up_v=3.2, down_v=-2.8, width_s=300e-6)
+
+
+@pytest.mark.parametrize(("more", "loaded"), [("", False), ("devices.Cell", True)])
+def test_the_package_has_cells_and_stays_free_of_torch(more: str, loaded: bool) -> None:
+    code = f"import sys\nfrom clnf import devices\n{more}\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(loaded)
+    assert devices.Cell is Cell
+    assert "Cell" in dir(devices)
+    with pytest.raises(AttributeError, match="no attribute 'Cells'"):
+        devices.Cells  # noqa: B018
 
 
 def test_known_keeps_only_the_sentences_of_missing_values() -> None:

@@ -7,15 +7,20 @@ import pytest
 import torch
 
 from clnf.core.errors import DeviceLimitError
-from clnf.devices import published, samples
+from clnf.devices import published, pulse_reference, pulses, samples
+from clnf.devices.dispatch import run
+from clnf.devices.draws import hash_key
 from clnf.devices.families import cell
 from clnf.devices.materials import Material, material, materials
+from clnf.devices.pulses import Cells, PulseJob
+from clnf.devices.response import cell_traits
 from clnf.devices.statistics import Statistics, statistics, targets
 
 SUPPLIED: dict[str, dict[str, float]] = {
     "sonos_40nm": {"read_voltage_v": 0.1},
     "capacitor_3t1c": {"conductance_max_s": 1e-5, "conductance_min_s": 1e-6, "batch_s": 0.01},
 }
+PULSED = [name for name in materials() if "response" not in cell(name).left_out]
 LAWS = {
     "response": {"pulses", "symmetric point"},
     "programming": {"programming"},
@@ -97,6 +102,26 @@ def test_a_wrong_coefficient_lands_outside(
     assert law in {check.law for check in found.outside}
 
 
+@pytest.mark.parametrize(
+    "law",
+    [
+        {"power_up": 1.5, "power_down": 2.5},
+        {"exponential_up": -1.0, "exponential_down": -0.5, "exponential_a": -0.5,
+         "exponential_b": -0.5, "exponential_gamma_up": 2.0, "exponential_gamma_down": 3.0},
+        {"slope_up": 0.2, "slope_down": 0.8},
+    ],
+)  # fmt: skip
+def test_fitted_cells_are_judged_by_their_own_law(law: dict[str, float]) -> None:
+    spreads = {"step_spread": 0.2, "cycle_spread": 0.5, "bound_max_spread": 0.1}
+    bare = Material(name="mine", title="Mine", family="fitted", values={})
+    row = bare.supply(step_up=0.03, step_down=0.02, write_noise=0.5, **spreads, **law)
+    found = statistics(row, cells=2000, pulses=200)
+    assert len(found.checks) == 9
+    assert not found.outside, found.outside
+    faster = cell(row.supply(step_up=0.033))
+    assert statistics(row, cells=2000, pulses=200, built=faster).outside
+
+
 def test_the_symmetric_point_is_where_steps_are_alike() -> None:
     (check,) = (c for c in statistics("ecram_li", cells=100).checks if c.law == "symmetric point")
     assert check.published.mean == pytest.approx(0.0, abs=1e-9)
@@ -122,6 +147,52 @@ def test_other_seeds_are_other_cells_with_the_same_law() -> None:
     assert a.checks[0].simulated != b.checks[0].simulated
     assert a.checks[0].published == b.checks[0].published
     assert not b.outside
+
+
+def trained(name: str, n: int, cells: int) -> list[np.ndarray]:
+    """Weights after three trains of ``n`` pulses up and three down, each train one call."""
+    law = cell(name).need(cell(name).response)
+    table = cell_traits(law, cells, 0)
+    state = Cells(table[3].clone(), table[3].clone(), torch.zeros(cells, dtype=torch.int32))
+    seen = []
+    for turn in range(6):
+        job = PulseJob(
+            torch.full((cells,), n if turn < 3 else -n, dtype=torch.int16), torch.ones(cells), 0
+        )
+        args = job, state, law.law(), table, hash_key(0, "test", turn, words=6)
+        run(pulses.pulse_cells, pulse_reference.pulse_cells, args)
+        if turn in (0, 2, 3, 5):
+            seen.append(state.seen.double().numpy())
+    return seen
+
+
+def apart(mine: np.ndarray, theirs: np.ndarray) -> float:
+    """Distance of mean and spread in standard errors, 2 % of the spread being free."""
+    free, count = 0.02 * theirs.std(), len(mine)
+    error = theirs.std() * (2 / count) ** 0.5
+    fourth = ((theirs - theirs.mean()) ** 4).mean()
+    wide = ((fourth / theirs.var() - theirs.var()) / (2 * count)) ** 0.5
+    of_mean = max(abs(mine.mean() - theirs.mean()) - free, 0.0) / error
+    return max(of_mean, max(abs(mine.std() - theirs.std()) - free, 0.0) / wide)
+
+
+@pytest.mark.parametrize("n", [2, 10, 31])
+@pytest.mark.parametrize("name", PULSED)
+def test_a_train_of_pulses_is_as_so_many_single_ones(name: str, n: int) -> None:
+    mine = trained(name, n, 8000)
+    theirs = published.pulsed(material(name), (n, 3 * n), cells=8000).reshape(4, -1)
+    for ours, known in zip(mine, theirs, strict=True):
+        assert apart(ours, known) < 4.5
+
+
+@pytest.mark.parametrize(
+    ("name", "n"),
+    [("hfo2_array", 2), ("hfo2_array_optimised", 10), ("hfo2_single", 31), ("ecram_li", 10),
+     ("gst_pcm_training", 10), ("ecram_metal_oxide", 31), ("capacitor_3t1c", 10)],
+)  # fmt: skip
+def test_half_again_as_many_pulses_would_be_seen(name: str, n: int) -> None:
+    more = published.pulsed(material(name), (n + n // 2,), cells=8000)[0, 0]
+    assert apart(trained(name, n, 8000)[0], more) > 4.5
 
 
 def bits(threads: int) -> list[bytes]:

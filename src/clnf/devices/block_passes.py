@@ -176,8 +176,9 @@ def _curved(
             steps = work[_STEP_UP + r], work[_STEP_DOWN + r]
             cell = steps[0], steps[1], work[_HIGH + r], work[_LOW + r]
             n = n if work[SIGN + r] > _F(0.0) else -n
-            draw = gauss4(_U(base + _U(r)), keys[0], keys[1])
-            work[_W + r] = pulse_cell(work[_W + r], n, cell, law, draw)
+            place = _U(base + _U(r)), keys[0], keys[1]
+            draw = gauss4(place[0], place[1], place[2])
+            work[_W + r] = pulse_cell(work[_W + r], n, cell, law, draw, place)
 
 
 @njit(nogil=True, cache=True)

@@ -3,6 +3,10 @@
 This is what the cells that learn are judged against. It knows nothing of the kernels, of the
 hashed draws or of the records that a chip works with: pulses come one after the other in double
 precision with NumPy's normals, all else is a closed form.
+
+It shares the package's reading of the tables where that simplifies: spreads of steps are log-normal
+laws that keep the mean step, the spread from cycle to cycle is a share of the step at hand, slopes
+refer to a cell's own bounds, and dead cells are stuck anywhere between theirs.
 """
 
 import math

@@ -209,7 +209,7 @@ def _lives(row: Material, one: Cell, size: _Size) -> Iterator[Check]:
     if isinstance(one.endurance, Unknown):
         return
     lives = one.endurance.life(size.cells, hash_key(size.seed, "samples", "life"))
-    median = f"median {one.endurance.cycles:.3g}"
+    median = f"median {one.endurance.cycles:.3g}".replace("e+0", "e").replace("e+", "e")
     yield _check("life", median, "1", lives.numpy().astype(np.float64), published.life(row))
 
 
