@@ -4,8 +4,8 @@ Legend: C columns (outputs), R rows (inputs x kernel), M = C R weights, N vector
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, final
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from clnf.chip import kernels, reference
 from clnf.chip.crossbar.mapping import Mapping
 from clnf.chip.crossbar.wires import Wires, effective_conductance
 from clnf.core.rng import fold
-from clnf.devices import pulse_reference, pulses, trains
+from clnf.devices import coincidence_reference, coincidences, pulse_reference, pulses, trains
 from clnf.devices.cell import Cell, Unknown
 from clnf.devices.dispatch import run
 from clnf.devices.draws import hash_key, hash_normals
@@ -25,7 +25,7 @@ from clnf.devices.pulses import Cells, PulseJob
 from clnf.devices.response import cell_traits, fresh_cells
 from clnf.devices.trains import Trains
 
-__all__ = ["TRAIN_BITS", "Crossbar", "Make"]
+__all__ = ["TRAIN_BITS", "Crossbar", "How", "Make"]
 
 # Bits of a stochastic pulse train.
 TRAIN_BITS = 31
@@ -55,6 +55,22 @@ class Make:
 
 
 @final
+class How(NamedTuple):
+    """How an outer product becomes pulses.
+
+    Attributes:
+        even: bits evenly spread, not by chance.
+        together: coincidences of a batch are summed first; else vector after vector.
+    """
+
+    even: bool = False
+    together: bool = False
+
+
+ONE_BY_ONE = How()
+
+
+@final
 class Crossbar:
     """Cells, their state, and what a read of them gives.
 
@@ -75,6 +91,8 @@ class Crossbar:
         scale: weight at full scale, [C].
         compensation: digital factor against mean drift, [C].
         expected: summed magnitudes at programming, what compensation compares with, [C].
+        fast: cells beside these that gather gradients, see :meth:`attach`.
+        gamma: what a read of a weight adds of theirs.
     """
 
     def __init__(self, name: str, rows: slice, columns: slice, seed: int, make: Make) -> None:
@@ -104,6 +122,27 @@ class Crossbar:
             torch.full((self.shape[0],), v) for v in (1.0, 1.0, 0.0)
         )
         self._wires: tuple[tuple[int, int, float], Tensor] | None = None
+        self.fast: Crossbar | None = None
+        self.gamma = 0.0
+        self._waiting: dict[str, Any] = {}
+
+    def attach(self, make: Make, gamma: float = 0.0) -> "Crossbar":
+        """Put fast cells beside these, or take those that are there: one each, and a reference.
+
+        They lie on the same rows and columns, are fenced where these are shut, and their state is
+        part of :meth:`state`. A read of a weight adds ``gamma`` times theirs.
+        """
+        if self.fast is None:
+            make = replace(make, mapping=Mapping(kind="reference"))
+            self.fast = Crossbar(f"{self.name}/fast", self.rows, self.columns, self.seed, make)
+            self.fast.scale.copy_(self.scale)
+            self.fast.move(self.wear.device)
+            if self._waiting:
+                self.fast.load_state(self._waiting)
+            self._waiting = {}
+            self.fast.set_fence((self.fence > 0).float())
+        self.gamma = gamma
+        return self.fast
 
     def _form(self) -> Cells:
         count, compiled = self.planes * self.size, self.make.kernels
@@ -127,12 +166,14 @@ class Crossbar:
             self.seen = self.hidden if shared else self.seen
             self._tables = [table.to(device) for table in self._tables]
             self._wires = None
+        if self.fast is not None:
+            self.fast.move(device)
         return home
 
     @property
     def cells_per_weight(self) -> int:
-        """Cells behind one weight."""
-        return self.planes
+        """Cells that a read of one weight passes through."""
+        return self.planes + (self.fast.planes if self.fast and self.gamma else 0)
 
     @property
     def is_programmed(self) -> bool:
@@ -180,7 +221,12 @@ class Crossbar:
             weight, variance = self._sum_planes(noise)
         else:
             weight, variance = self._sum_laws(now_s)
-        return weight.mul_(full), variance.mul_(full.square())
+        weight, variance = weight.mul_(full), variance.mul_(full.square())
+        if self.fast is not None and self.gamma:
+            more, noise = self.fast.view(now_s)
+            weight.add_(more, alpha=self.gamma)
+            variance.add_(noise, alpha=self.gamma**2)
+        return weight, variance
 
     def _sum_planes(self, noise: Any) -> tuple[Tensor, Tensor]:
         weight, variance = (torch.empty(self.size, device=self.wear.device) for _ in range(2))
@@ -245,21 +291,24 @@ class Crossbar:
         """Shares of pulses let through, in [0, 1]."""
         self.fence.copy_(mask_CR.reshape(-1))
         self._fenced = bool((self.fence < 1.0).any())
+        if self.fast is not None:
+            self.fast.set_fence((mask_CR > 0).float())
 
     def pulse(
-        self, train_CR: Tensor, *, fenced: bool = True, now_s: float = 0.0
+        self, train_CR: Tensor, *, fenced: bool = True, now_s: float = 0.0, plane: int | None = None
     ) -> tuple[int, int, int]:
-        """Apply signed pulses, [C, R], to the plane whose turn it is.
+        """Apply signed pulses, [C, R], to one plane.
 
         Args:
             train_CR: positive raises the weight.
             fenced: honour the fence; a roll-back does not.
             now_s: simulated time, from which pulsed cells drift anew.
+            plane: which one; None for the one whose turn it is.
 
         Returns:
             Pulses applied, energy in aJ, longest train.
         """
-        plane = self._next_plane()
+        plane = self._next_plane() if plane is None else plane
         train = train_CR.reshape(-1).to(torch.int16)
         train = train.neg() if plane % 2 else train.contiguous()
         fence = self.fence if fenced else torch.ones_like(self.fence)
@@ -271,39 +320,59 @@ class Crossbar:
         )
 
     def pulse_outer(
-        self, rows_NR: Tensor, columns_NC: Tensor, rate: float, *, now_s: float = 0.0
+        self,
+        rows_NR: Tensor,
+        columns_NC: Tensor,
+        rate: float,
+        *,
+        how: How = ONE_BY_ONE,
+        now_s: float = 0.0,
     ) -> tuple[int, int, int]:
-        """Move weights by -rate d x on average, by coincidences of random pulse trains.
+        """Move weights by -rate d x on average, by coincidences of pulse trains.
 
         Args:
             rows_NR: inputs x of N vectors.
             columns_NC: output gradients d.
             rate: learning rate in weight units; products are cut where a train saturates.
+            how: trains of random or evenly spread bits; vectors one by one, or together.
             now_s: simulated time, from which pulsed cells drift anew.
 
         Returns:
             Pulses applied, energy in aJ, longest sum of coincidences at one cell.
         """
-        plane = self._next_plane()
-        sign = -1.0 if plane % 2 else 1.0
         peak_x, peak_d = float(rows_NR.abs().max()), float(columns_NC.abs().max())
-        self.operations += 1
         if peak_x == 0.0 or peak_d == 0.0:
+            self._next_plane()
+            self.operations += 1
             return 0, 0, 0
         both = rate / (self.weight_step * TRAIN_BITS)
         scale_x, scale_d = (both * peak_d / peak_x) ** 0.5, (both * peak_x / peak_d) ** 0.5
+        most = coincidences.BATCH if how.together else len(rows_NR)
+        parts = zip(rows_NR.split(most), columns_NC.split(most), strict=True)
+        done = [self._outer(x * scale_x, d * scale_d, how, now_s) for x, d in parts]
+        counts, energies, longest = zip(*done, strict=True)
+        return sum(counts), sum(energies), max(longest)
+
+    def _outer(
+        self, rows_NR: Tensor, columns_NC: Tensor, how: How, now_s: float
+    ) -> tuple[int, int, int]:
+        """One operation of trains on the plane whose turn it is."""
+        plane = self._next_plane()
+        self.operations += 1
         place = ("outer", self.operations)
-        job = Trains(
-            rows=self._encode(rows_NR * (scale_x * sign), hash_key(self.seed, *place, "x")),
-            columns=self._encode(columns_NC * scale_d, hash_key(self.seed, *place, "d")),
-            fence=self.fence.view(self.shape),
-            fenced=self._fenced,
-            first=plane * self.size,
-        )
-        key = hash_key(self.seed, *place, words=6)
-        return self._apply(
-            trains.pulse_outer, pulse_reference.pulse_outer, job, plane, key, now_s
-        )
+        # Evenly spread trains keep their phases from operation to operation.
+        keys = [hash_key(self.seed, *(("even",) if how.even else place), line) for line in "xd"]
+        lines = (-rows_NR if plane % 2 else rows_NR), columns_NC
+        words = [
+            self._encode(value, how, role, key)
+            for role, (value, key) in enumerate(zip(lines, keys, strict=True))
+        ]
+        fence = self.fence.view(self.shape)
+        job = Trains(words[0], words[1], fence, self._fenced, plane * self.size)
+        key, together = hash_key(self.seed, *place, words=6), how.together
+        kernel = coincidences.pulse_batch if together else trains.pulse_outer
+        plain = coincidence_reference.pulse_batch if together else pulse_reference.pulse_outer
+        return self._apply(kernel, plain, job, plane, key, now_s)
 
     def _apply(
         self,
@@ -363,12 +432,20 @@ class Crossbar:
         taught = self.make.mapping.taught
         return taught[self.operations % len(taught)]
 
-    def _encode(self, value: Tensor, key: NDArray[np.uint32]) -> Tensor:
+    def _encode(self, value: Tensor, how: How, role: int, key: NDArray[np.uint32]) -> Tensor:
         # Words of 32 bits; few operations know them off the CPU, so there they are int64.
         dtype = torch.uint32 if value.is_cpu else torch.int64
         words = torch.empty(value.shape, dtype=dtype, device=value.device)
-        args = (value.contiguous(), TRAIN_BITS, key, words)
-        run(trains.encode, pulse_reference.encode, args, compiled=self.make.kernels)
+        value, compiled = value.contiguous(), self.make.kernels
+        args: tuple[Any, ...] = (value, TRAIN_BITS, key, words)
+        kernel, plain = trains.encode, pulse_reference.encode
+        if how.even:
+            first = self.operations * coincidences.BATCH % 2**32
+            args = (value, TRAIN_BITS, role, first, key, words)
+            kernel, plain = coincidences.encode_even, coincidence_reference.encode_even
+        elif how.together:
+            kernel, plain = coincidences.encode_random, coincidence_reference.encode_random
+        run(kernel, plain, args, compiled=compiled)
         return words
 
     def state(self) -> dict[str, Any]:
@@ -383,7 +460,8 @@ class Crossbar:
         if self.seen is self.hidden:
             del tensors["seen"]
         counters = {"operations": self.operations, "events": self.events, "formed": self.formed}
-        return tensors | counters
+        fast = {} if self.fast is None else self.fast.state()
+        return tensors | counters | {f"fast/{key}": value for key, value in fast.items()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state` gave."""
@@ -395,3 +473,8 @@ class Crossbar:
         self._fenced = bool((self.fence < 1.0).any())
         self._spent, self._wires = 0, None
         self._close_windows()
+        own = {k.removeprefix("fast/"): v for k, v in state.items() if k.startswith("fast/")}
+        if self.fast is None:
+            self._waiting = own  # until a rule asks for fast cells
+        elif own:
+            self.fast.load_state(own)
