@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from clnf.chip.crossbar.plastic import PlasticTile
+from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.hosting import Chip, host
 from clnf.chip.updates import PulseRule
 from clnf.chip.spec import ChipSpec
@@ -20,9 +20,9 @@ def single(**spec: Any) -> tuple[nn.Sequential, Chip]:
     return net, host(net, assign=lambda n, m: "plastic", seed=2, spec=ChipSpec(**spec))
 
 
-def tile_of(chip: Chip) -> PlasticTile:
+def tile_of(chip: Chip) -> Crossbar:
     (tile,) = chip.tiles.values()
-    assert isinstance(tile, PlasticTile)
+    assert isinstance(tile, Crossbar)
     return tile
 
 

@@ -16,16 +16,17 @@ _MASK = 0xFFFFFFFF
 
 def encode_random(value: Tensor, length: int, key: Tensor, words: Tensor) -> None:
     """Random trains; see :func:`clnf.devices.coincidences.encode_random`."""
-    base = torch.arange(value.numel(), device=value.device).view_as(value) * 32
-    k0, k1 = int(key[0]), int(key[1])
-    more = uniform(base + 31, k0, k1)
-    limit = (value.abs().clamp(max=1.0) * 65536.0 + more).long()
+    index = torch.arange(value.numel(), device=value.device).view_as(value)
+    x = word(index, int(key[0]), int(key[1]))
+    limit = (value.abs().clamp(max=1.0) * 65536.0 + (x >> 8).float() * 2.0**-24).long()
     train = (value < 0).long() << 31
     for b in range(min(length, 16)):
-        draw = word(base + b, k0, k1)
-        train |= ((draw & 0xFFFF) < limit).long() << b
+        x = (x ^ (x << 13)) & _MASK
+        x = x ^ (x >> 17)
+        x = (x ^ (x << 5)) & _MASK
+        train |= ((x & 0xFFFF) < limit).long() << b
         if b + 16 < length:
-            train |= ((draw >> 16) < limit).long() << (b + 16)
+            train |= ((x >> 16) < limit).long() << (b + 16)
     words.copy_(train)
 
 
@@ -41,12 +42,11 @@ def encode_even(
     if role == BURST:
         train = (1 << (p * float(length) + phase).floor().long()) - 1
     else:
-        train, before = torch.zeros_like(p, dtype=torch.int64), phase.floor()
+        train, before = torch.zeros_like(p, dtype=torch.int64), torch.zeros_like(p)
         for b in range(length):
             after = (float(b + 1) * p + phase).floor()
             train |= (after > before).long() << b
             before = after
-        train = torch.where(p > 0, train, torch.zeros_like(train))
     words.copy_(train | ((value < 0).long() << 31))
 
 
@@ -58,6 +58,13 @@ def _gone(a: Tensor, n: Tensor) -> Tensor:
         a = a * (2.0 - a)
         bit *= 2
     return g
+
+
+def _rate(a: Tensor) -> Tensor:
+    """-log(1 - a), as the kernel takes it."""
+    z = a / (2.0 - a)
+    y = z * z
+    return z * (2.0 + y * (2.0 / 3.0 + y * 0.4))
 
 
 def _linear(
@@ -73,7 +80,9 @@ def _linear(
     g = torch.where(n > 0, one + (up - one * up), none)
     h = torch.where(m > 0, other + (down - other * down), none)
     to_up, to_down = high / slope_up - w, low / slope_down - w
-    moved = g * (1.0 - 0.5 * h) * to_up + h * (1.0 - 0.5 * g) * to_down
+    ups, downs = n.float() * _rate(up), m.float() * _rate(down)
+    share = ups / (ups + downs).clamp(min=1e-30)
+    moved = (g + (h - g * h)) * (share * to_up + (1.0 - share) * to_down)
     one_up, one_down = up * to_up * (1.0 - one), down * to_down * (1.0 - other)
     variance = n.float() * (one_up * one_up) * (1.0 - h)
     return moved, variance + m.float() * (one_down * one_down) * (1.0 - g)

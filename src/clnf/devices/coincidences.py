@@ -3,13 +3,13 @@
 :mod:`clnf.devices.trains` applies vectors one after the other. Here all coincidences of a batch at
 one cell become two numbers, n pulses up and m down, and the cell moves by
 
-    g_n = 1 - (1 - a)^n,  h_m = 1 - (1 - b)^m
-    w <- w + g_n (1 - h_m / 2) (u - w) + h_m (1 - g_n / 2) (v - w)
+    w <- w + (1 - (1-a)^n (1-b)^m) (s u + (1 - s) v - w)
+    s = n log(1-a) / (n log(1-a) + m log(1-b))
 
 where a and b are the parts of the ways to u and v, where steps vanish, that one pulse covers. This
-is the mean of both orders, all ups first and all downs first; it is exact where all pulses have one
-direction, where steps are constant, and otherwise right to the second order in a and b. Other laws
-step through ups and downs in an even mixture. The noise is one draw, exact for a single pulse:
+is the limit of an even mixture of ups and downs; it is exact where all pulses have one direction
+or constant steps, and otherwise the mean over all orders to the second order in a and b. Other
+laws step through ups and downs in an even mixture. The noise is one draw, exact for one pulse:
 
     c^2 (n (a (u - w) (1-a)^(n-1))^2 (1-b)^m + m (b (v - w) (1-b)^(m-1))^2 (1-a)^n)
 
@@ -82,25 +82,32 @@ def encode_random(
 ) -> None:
     """Random trains [N, M] of ``length`` <= 31 bits, each set with the probability ``|value|``.
 
-    One hash serves two bits by its halves; a probability becomes a multiple of 2^-16 by chance,
-    anew for each train, which keeps its mean.
+    A hash starts each train's own xorshift (Marsaglia, J. Stat. Softw. 2003), and each of its
+    numbers serves two bits by its halves. A probability becomes a multiple of 2^-16 by chance, anew
+    for each train, which keeps its mean.
     """
     wide = _I(value.shape[1])
-    limit, train = np.empty(wide, np.uint32), np.empty(wide, np.uint32)
+    limit, train, state = (np.empty(wide, np.uint32), np.empty(wide, np.uint32), np.empty(wide, np.uint32))
     key0, key1 = key[0], key[1]
     for n in range(_I(value.shape[0])):
-        base = _U(_U(_U(n) * _U(wide)) * _U(32))
+        base = _U(_U(n) * _U(wide))
         for m in range(wide):
-            more = uniform(_U(_U(base + _U(_U(m) << _U(5))) + _U(31)), key0, key1)
+            x = word(_U(base + _U(m)), key0, key1)
+            state[m] = x
+            more = _F(_U(x >> _U(8))) * _F(2.0**-24)
             limit[m] = _U(min(abs(value[n, m]), _F(1.0)) * _F(65536.0) + more)
             train[m] = _SIGNED if value[n, m] < _F(0.0) else _U(0)
         for b in range(min(length, 16)):
-            at, bit = _U(base + _U(b)), _U(_U(1) << _U(b))
+            bit = _U(_U(1) << _U(b))
             other = _U(bit << _U(16)) if b + 16 < length else _U(0)
             for m in range(wide):
-                draw = _U(word(_U(at + _U(_U(m) << _U(5))), key0, key1))
-                low = bit if _U(draw & _U(0xFFFF)) < limit[m] else _U(0)
-                high = other if _U(draw >> _U(16)) < limit[m] else _U(0)
+                x = state[m]
+                x = _U(x ^ _U(x << _U(13)))
+                x = _U(x ^ _U(x >> _U(17)))
+                x = _U(x ^ _U(x << _U(5)))
+                state[m] = x
+                low = bit if _U(x & _U(0xFFFF)) < limit[m] else _U(0)
+                high = other if _U(x >> _U(16)) < limit[m] else _U(0)
                 train[m] = _U(train[m] | _U(low | high))
         for m in range(wide):
             words[n, m] = train[m]
@@ -130,23 +137,28 @@ def encode_even(
         key: two words, which set the phases of the lines.
         words: out; bits 0 to 30 a train, bit 31 the sign.
     """
-    for n in range(value.shape[0]):
-        on = _U(_U(first + n) * (_PHASE_X if role == BURST else _PHASE_D))
-        for m in range(value.shape[1]):
+    wide = _I(value.shape[1])
+    phase, before = np.empty(wide, np.float32), np.empty(wide, np.float32)
+    train, turn = np.empty(wide, np.uint32), _PHASE_X if role == BURST else _PHASE_D
+    for n in range(_I(value.shape[0])):
+        on = _U(_U(_U(first) + _U(n)) * turn)
+        for m in range(wide):
             start = _U(word(_U(m), key[0], key[1]) + on)
-            phase = _F(_U(start >> _U(8))) * _F(2.0**-24)
-            p = min(abs(value[n, m]), _F(1.0))
-            train = _U(0)
-            if role == BURST:
-                bits = _U(np.floor(p * _F(length) + phase))
-                train = _U(_U(_U(1) << bits) - _U(1))
-            elif p > _F(0.0):
-                before = np.floor(phase)
-                for b in range(length):
-                    after = np.floor(_F(b + 1) * p + phase)
-                    train = _U(train | _U(_U(after > before) << _U(b)))
-                    before = after
-            words[n, m] = _U(train | _SIGNED) if value[n, m] < _F(0.0) else train
+            phase[m] = _F(_U(start >> _U(8))) * _F(2.0**-24)
+            train[m], before[m] = _U(0), _F(0.0)
+        if role == BURST:
+            for m in range(wide):
+                bits = _U(np.floor(min(abs(value[n, m]), _F(1.0)) * _F(length) + phase[m]))
+                train[m] = _U(_U(_U(1) << bits) - _U(1))
+        else:
+            for b in range(length):
+                bit = _U(_U(1) << _U(b))
+                for m in range(wide):
+                    after = np.floor(_F(b + 1) * min(abs(value[n, m]), _F(1.0)) + phase[m])
+                    train[m] = _U(train[m] | (bit if after > before[m] else _U(0)))
+                    before[m] = after
+        for m in range(wide):
+            words[n, m] = _U(train[m] | _SIGNED) if value[n, m] < _F(0.0) else train[m]
 
 
 @njit(inline="always")
@@ -283,6 +295,14 @@ def _gone_any(a: float, n: int) -> float:
     return g
 
 
+@njit(inline="always")
+def _rate(a: float) -> float:
+    """-log(1 - a) for a in [0, 1], by three terms of its series in a / (2 - a)."""
+    z = a / (_F(2.0) - a)
+    y = z * z
+    return z * (_F(2.0) + y * (_F(2.0 / 3.0) + y * _F(0.4)))
+
+
 @njit(nogil=True, cache=True)
 def _less(work: NDArray[np.float32], law: NDArray[np.float32], size: int) -> None:
     """Parts of the way that one pulse covers, and what is gone after all pulses but one."""
@@ -313,7 +333,7 @@ def _less_any(work: NDArray[np.float32], size: int) -> None:
 def _linear(work: NDArray[np.float32], law: NDArray[np.float32], size: int) -> None:
     """Mean moves and their variances over c^2, see the head of this module."""
     slope_up, slope_down = law[pulses.SHAPE_UP], law[pulses.SHAPE_DOWN]
-    half, one, none = _F(0.5), _F(1.0), _F(0.0)
+    one, none = _F(1.0), _F(0.0)
     for r in range(size):
         n, m, w = work[_UPS + r], work[_DOWNS + r], work[_W + r]
         up, down = work[_UP + r], work[_DOWN + r]
@@ -322,7 +342,10 @@ def _linear(work: NDArray[np.float32], law: NDArray[np.float32], size: int) -> N
         h = less_down + (down - less_down * down) if m > none else none
         to_up = work[_HIGH + r] / slope_up - w
         to_down = work[_LOW + r] / slope_down - w
-        work[_MOVED + r] = g * (one - half * h) * to_up + h * (one - half * g) * to_down
+        ups, downs = n * _rate(up), m * _rate(down)
+        share = ups / max(ups + downs, _F(1e-30))
+        total = g + (h - g * h)
+        work[_MOVED + r] = total * (share * to_up + (one - share) * to_down)
         last_up = up * to_up * (one - less_up)
         last_down = down * to_down * (one - less_down)
         variance = n * (last_up * last_up) * (one - h)

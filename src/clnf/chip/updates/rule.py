@@ -29,13 +29,13 @@ class Transfer:
         chop_columns: chance that a column's sign flips after a round of all rows.
         memory: weight of the newest read in the running mean that becomes the reference (agad).
         shift_cycles: pulses up and down that bring A to its symmetry points before it is used,
-            after which the reference cells are written to the same level (tiki_taka and
-            tiki_taka_2); None takes twice the states of a cell, at most 1000, and none where
+            after which the reference cells are written to what A then reads (all but
+            agad); None takes twice the states of a cell, at most 1000, and none where
             cells start at their symmetry points.
         material: catalogue row of the cells of A, or its name; None for the plastic ones.
     """
 
-    every: int = quantity("1", 1)
+    every: int = quantity("1", 4)
     fast_lr: float | None = quantity("1", None)
     fast_pulses: float = quantity("1", 1.0)
     gamma: float = quantity("1", 0.0)

@@ -90,11 +90,10 @@ class TikiTaka:
         own = spec if transfer.material is None else replace(spec, plastic=transfer.material)
         fast = tile.attach(own.make(plastic=True), transfer.gamma)
         cycles, response = transfer.shift_cycles, fast.cell.need(fast.cell.response)
-        if self.rule.mode not in ("tiki_taka", "tiki_taka_2") or fast.operations:
+        if self.rule.mode == "agad" or fast.operations:
             return
         cycles = shift_cycles(response) if cycles is None else cycles
-        if cycles:
-            zero_shift(fast, cycles, self.bill, spec.verify, layer.circuit.now_s)
+        zero_shift(fast, cycles, self.bill, spec.verify, layer.circuit.now_s)
 
     def apply(
         self,
