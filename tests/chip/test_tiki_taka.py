@@ -70,7 +70,8 @@ def test_outer_products_descend_like_sgd_on_linear_cells(mode: str) -> None:
     slope = float((moved * wanted).sum() / wanted.square().sum())
     error = float((moved - wanted).square().mean() / wanted.square().mean())
     assert slope == pytest.approx(1.0, abs=0.05)
-    assert error < 0.08
+    # What is left is the chance of trains, which evenly spread ones have far less of.
+    assert error < (0.4 if mode == "stochastic" else 0.1)
 
 
 def test_even_trains_are_nearer_to_sgd_than_random_ones() -> None:
@@ -135,13 +136,10 @@ def test_lopsided_cells_fail_plain_sgd_and_not_tiki_taka() -> None:
     plain = min(error_of(row, "stochastic", lr) for lr in (0.01, 0.03))
     assert plain > 0.15
     assert error_of(linear_cells(), "stochastic", 0.01) < 0.05
-    second = error_of(
-        row, "tiki_taka_2", 0.01, transfer=Transfer(every=8, fast_pulses=2.0)
-    )
-    dynamic = error_of(
-        row, "agad", 0.003, transfer=Transfer(every=8, fast_pulses=2.0)
-    )
-    assert second < plain / 2 and dynamic < plain / 2
+    second = error_of(row, "tiki_taka_2", 0.01, transfer=Transfer(every=8, fast_pulses=2.0))
+    dynamic = error_of(row, "agad", 0.003, transfer=Transfer(every=8, fast_pulses=2.0))
+    assert second < plain / 2
+    assert dynamic < plain / 2
 
 
 def test_zero_shifting_brings_cells_and_references_together() -> None:
@@ -157,7 +155,8 @@ def test_zero_shifting_brings_cells_and_references_together() -> None:
     # Control: without it, cells stay where they were made, far from there.
     _, chip, _ = one_layer(row, "agad", 0.01)
     fast = tile_of(chip).fast
-    assert fast is not None and abs(float(fast.hidden[0].mean()) - law.symmetry) > 0.3
+    assert fast is not None
+    assert abs(float(fast.hidden[0].mean()) - law.symmetry) > 0.3
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -174,7 +173,8 @@ def test_a_shut_fence_keeps_both_arrays(mode: str) -> None:
         teach(net, optimizer, torch.randn(8, 16), torch.randn(8, 8))
     for crossbar, wear in zip((tile, tile.fast), before, strict=True):
         worn = crossbar.wear.view(2, 8, 16) - wear
-        assert int(worn[:, :, :8].sum()) == 0 and int(worn[:, :, 8:].sum()) > 0
+        assert int(worn[:, :, :8].sum()) == 0
+        assert int(worn[:, :, 8:].sum()) > 0
 
 
 def test_reads_and_pulses_are_charged_as_counted_by_hand() -> None:
@@ -190,7 +190,7 @@ def test_reads_and_pulses_are_charged_as_counted_by_hand() -> None:
         for op in ("read", "dac", "adc", "pulse", "digital")
     }
     # 12 vectors, a row each 2: 6 rows of 8 columns, a cell and its reference each.
-    assert counts["read"] == 6 * 8 * 2 and counts["dac"] == 6 and counts["adc"] == 6 * 8
+    assert (counts["read"], counts["dac"], counts["adc"]) == (6 * 8 * 2, 6, 6 * 8)
     assert counts["digital"] == 6 * 8
     assert counts["pulse"] == int(fast.wear.sum()) - wear > 0
     slow = tile_of(chip)
@@ -228,9 +228,7 @@ def test_who_resumes_goes_on_to_the_same_bits(mode: str) -> None:
         run_some(other, resumed, range(5, 9))
         ends.append(other[0].weight.detach().clone())
         mine, theirs = chip.state_dict(), again.state_dict()
-        assert all(
-            torch.equal(v, theirs[k]) for k, v in mine.items() if isinstance(v, Tensor)
-        )
+        assert all(torch.equal(v, theirs[k]) for k, v in mine.items() if isinstance(v, Tensor))
     assert all(torch.equal(net[0].weight.detach(), end) for end in ends)
     fresh, _, other_optimizer = one_layer(row, mode, 0.1, **rule)
     run_some(fresh, other_optimizer, range(5, 9))
@@ -240,10 +238,10 @@ def test_who_resumes_goes_on_to_the_same_bits(mode: str) -> None:
 def test_together_and_one_by_one_gather_alike_and_differ_in_what_is_read() -> None:
     """A whole number of rounds after the last vector is the same order, so the same reads."""
     torch.manual_seed(3)
-    x, d = torch.randn(8, 16), torch.randn(8, 8) * 0.1
+    x, d = torch.randn(8, 16).sign(), torch.randn(8, 8).sign() * 0.1
     owed = {}
     for every, together in ((8, True), (8, False), (1, True), (1, False)):
-        transfer = Transfer(every=every, fast_lr=0.01, chop=0.0, shift_cycles=0)
+        transfer = Transfer(every=every, fast_lr=0.06, chop=0.0, shift_cycles=0)
         net, chip, optimizer = one_layer(
             linear_cells(), "tiki_taka_2", 1.0, transfer=transfer, together=together
         )
@@ -260,7 +258,7 @@ def test_together_and_one_by_one_gather_alike_and_differ_in_what_is_read() -> No
     # One transfer, after all vectors: only the draws of the trains differ.
     wanted = -(d.T @ x)
     for together in (True, False):
-        assert off(owed[8, together][:, 0], wanted[:, 0]) < 0.45
+        assert off(owed[8, together][:, 0], wanted[:, 0]) < 0.1
         assert not owed[8, together][:, 1:].any()
     # One after each vector: together all rows hold the whole batch, one by one the first row
     # holds one vector, the second two, and so on.

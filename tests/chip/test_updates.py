@@ -8,8 +8,8 @@ from torch import nn
 
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.hosting import Chip, host
-from clnf.chip.updates import PulseRule
 from clnf.chip.spec import ChipSpec
+from clnf.chip.updates import PulseRule
 from clnf.core.errors import ConfigError
 
 

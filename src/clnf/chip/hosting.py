@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.convolutions import AnalogConv, AnalogTransposedConv
-from clnf.chip.crossbar.reading import Circuit
 from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.crossbar.reading import Circuit
 from clnf.chip.layers import AnalogLinear
-from clnf.chip.updates import PulseOptimizer, PulseRule
 from clnf.chip.program import Bill, compensate, write_by_pulses, write_once
 from clnf.chip.spec import ChipSpec
+from clnf.chip.updates import PulseOptimizer, PulseRule
 from clnf.core.errors import ConfigError
 from clnf.core.ledger import Ledger
 from clnf.core.units import quantity

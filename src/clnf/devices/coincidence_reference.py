@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from clnf.devices import pulse_reference, pulses
-from clnf.devices.coincidences import BURST, PHASES
+from clnf.devices.encoders import BURST, PHASES
 from clnf.devices.pulses import Cells
 from clnf.devices.reference import gauss8, root, uniform, word
 from clnf.devices.trains import Trains
@@ -15,7 +15,7 @@ _MASK = 0xFFFFFFFF
 
 
 def encode_random(value: Tensor, length: int, key: Tensor, words: Tensor) -> None:
-    """Random trains; see :func:`clnf.devices.coincidences.encode_random`."""
+    """Random trains; see :func:`clnf.devices.encoders.encode_random`."""
     index = torch.arange(value.numel(), device=value.device).view_as(value)
     x = word(index, int(key[0]), int(key[1]))
     limit = (value.abs().clamp(max=1.0) * 65536.0 + (x >> 8).float() * 2.0**-24).long()
@@ -33,7 +33,7 @@ def encode_random(value: Tensor, length: int, key: Tensor, words: Tensor) -> Non
 def encode_even(
     value: Tensor, length: int, role: int, first: int, key: Tensor, words: Tensor
 ) -> None:
-    """Evenly spread trains; see :func:`clnf.devices.coincidences.encode_even`."""
+    """Evenly spread trains; see :func:`clnf.devices.encoders.encode_even`."""
     vectors, wide = value.shape
     on = (torch.arange(first, first + vectors, device=value.device) * PHASES[role]) & _MASK
     line = word(torch.arange(wide, device=value.device), int(key[0]), int(key[1]))
@@ -67,9 +67,7 @@ def _rate(a: Tensor) -> Tensor:
     return z * (2.0 + y * (2.0 / 3.0 + y * 0.4))
 
 
-def _linear(
-    w: Tensor, n: Tensor, m: Tensor, table: Tensor, law: Tensor
-) -> tuple[Tensor, Tensor]:
+def _linear(w: Tensor, n: Tensor, m: Tensor, table: Tensor, law: Tensor) -> tuple[Tensor, Tensor]:
     """Mean move and variance over c^2 of linear steps."""
     slope_up, slope_down = law[pulses.SHAPE_UP], law[pulses.SHAPE_DOWN]
     step_up, step_down, high, low = table
@@ -88,9 +86,7 @@ def _linear(
     return moved, variance + m.float() * (one_down * one_down) * (1.0 - g)
 
 
-def _curved(
-    w: Tensor, n: Tensor, m: Tensor, table: Tensor, law: Tensor
-) -> tuple[Tensor, Tensor]:
+def _curved(w: Tensor, n: Tensor, m: Tensor, table: Tensor, law: Tensor) -> tuple[Tensor, Tensor]:
     cell = table[0], table[1], table[2], table[3]
     at, variance, both = w, torch.zeros_like(w), n + m
     twice = (2 * both).clamp(min=1)

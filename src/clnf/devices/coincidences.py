@@ -17,7 +17,6 @@ The clip to the bounds comes once. Counting goes by events: for every bit of a c
 through the rows that have this bit set, so it costs what there are pulses; where they are many it
 goes through all rows instead. Cells without pulses are left aside.
 
-:func:`encode_even` makes trains without chance, evenly spread, see there.
 
 Source: as in :mod:`clnf.devices.trains`; trains without chance as in the "deterministic implicit"
 pulses of the IBM Analog Hardware Acceleration Kit (Rasch et al., AICAS 2021).
@@ -30,25 +29,18 @@ from numba import njit
 from numpy.typing import NDArray
 
 from clnf.devices import pulses
-from clnf.devices.kernels import gauss8, uniform, word
+from clnf.devices.counting import BATCH, count_column, sort_rows
+from clnf.devices.kernels import gauss8, uniform
 from clnf.devices.pulses import Cells, step_at
 from clnf.devices.trains import Trains
 
-__all__ = ["BATCH", "BURST", "SPREAD", "encode_even", "encode_random", "pulse_batch"]
+__all__ = ["BATCH", "pulse_batch"]
 
-# Vectors in one operation at most: their coincidences at a cell are counted in 16 bits.
-BATCH = 256
-# Roles of evenly spread trains, and how far each one's phase goes on from vector to vector: the
-# plane's most even sequence (Roberts 2018), from the root of x^3 = x + 1.
-BURST, SPREAD = 0, 1
-PHASES = (0xC13FA9A9, 0x91E10DA5)
 
 _F = np.float32
 _U = np.uint32
 _I = np.uintp
-_TRAIN, _SIGNED = _U(0x7FFFFFFF), _U(0x80000000)
-_LOW_HALF, _DOWN_ONE = np.int32(0xFFFF), np.int32(0x10000)
-_PHASE_X, _PHASE_D = _U(PHASES[0]), _U(PHASES[1])
+_LOW_HALF = np.int32(0xFFFF)
 # Cells handled together, and the lines of their work array; see ``trains``.
 _LANES = _I(512)
 (
@@ -60,211 +52,20 @@ _WORK = 16 * 512
 _MANY = np.int32(0x7FC0FFC0)
 
 
-class Touched(NamedTuple):
+class _Touched(NamedTuple):
     """Cells with coincidences: their indices, and counts of ups and (in the high half) downs."""
 
     index: Any
     counts: Any
 
 
-class Job(NamedTuple):
+class _Job(NamedTuple):
     """What a block of cells needs."""
 
     trains: Trains
     cells: Cells
     law: Any
     table: Any
-
-
-@njit(nogil=True, cache=True)
-def encode_random(
-    value: NDArray[np.float32], length: int, key: NDArray[np.uint32], words: NDArray[np.uint32]
-) -> None:
-    """Random trains [N, M] of ``length`` <= 31 bits, each set with the probability ``|value|``.
-
-    A hash starts each train's own xorshift (Marsaglia, J. Stat. Softw. 2003), and each of its
-    numbers serves two bits by its halves. A probability becomes a multiple of 2^-16 by chance, anew
-    for each train, which keeps its mean.
-    """
-    wide = _I(value.shape[1])
-    limit, train, state = (np.empty(wide, np.uint32), np.empty(wide, np.uint32), np.empty(wide, np.uint32))
-    key0, key1 = key[0], key[1]
-    for n in range(_I(value.shape[0])):
-        base = _U(_U(n) * _U(wide))
-        for m in range(wide):
-            x = word(_U(base + _U(m)), key0, key1)
-            state[m] = x
-            more = _F(_U(x >> _U(8))) * _F(2.0**-24)
-            limit[m] = _U(min(abs(value[n, m]), _F(1.0)) * _F(65536.0) + more)
-            train[m] = _SIGNED if value[n, m] < _F(0.0) else _U(0)
-        for b in range(min(length, 16)):
-            bit = _U(_U(1) << _U(b))
-            other = _U(bit << _U(16)) if b + 16 < length else _U(0)
-            for m in range(wide):
-                x = state[m]
-                x = _U(x ^ _U(x << _U(13)))
-                x = _U(x ^ _U(x >> _U(17)))
-                x = _U(x ^ _U(x << _U(5)))
-                state[m] = x
-                low = bit if _U(x & _U(0xFFFF)) < limit[m] else _U(0)
-                high = other if _U(x >> _U(16)) < limit[m] else _U(0)
-                train[m] = _U(train[m] | _U(low | high))
-        for m in range(wide):
-            words[n, m] = train[m]
-
-
-@njit(nogil=True, cache=True)
-def encode_even(
-    value: NDArray[np.float32],
-    length: int,
-    role: int,
-    first: int,
-    key: NDArray[np.uint32],
-    words: NDArray[np.uint32],
-) -> None:
-    """Trains [N, M] without chance, whose coincidences are BL px pd up to rounding.
-
-    A burst has its floor(BL p + psi) bits in front, a spread train has bit j set where
-    floor(j p + phi) grows by one. With k bits of the one, they meet floor(k pd + phi) times. The
-    phases psi and phi differ from line to line by the key and go on from vector to vector by fixed
-    parts of a turn, so that what rounding takes from one vector it gives to others.
-
-    Args:
-        value: p with a sign; 1 and more sets all bits.
-        length: bits of a train, <= 31.
-        role: :data:`BURST` or :data:`SPREAD`.
-        first: number of the first vector.
-        key: two words, which set the phases of the lines.
-        words: out; bits 0 to 30 a train, bit 31 the sign.
-    """
-    wide = _I(value.shape[1])
-    phase, before = np.empty(wide, np.float32), np.empty(wide, np.float32)
-    train, turn = np.empty(wide, np.uint32), _PHASE_X if role == BURST else _PHASE_D
-    for n in range(_I(value.shape[0])):
-        on = _U(_U(_U(first) + _U(n)) * turn)
-        for m in range(wide):
-            start = _U(word(_U(m), key[0], key[1]) + on)
-            phase[m] = _F(_U(start >> _U(8))) * _F(2.0**-24)
-            train[m], before[m] = _U(0), _F(0.0)
-        if role == BURST:
-            for m in range(wide):
-                bits = _U(np.floor(min(abs(value[n, m]), _F(1.0)) * _F(length) + phase[m]))
-                train[m] = _U(_U(_U(1) << bits) - _U(1))
-        else:
-            for b in range(length):
-                bit = _U(_U(1) << _U(b))
-                for m in range(wide):
-                    after = np.floor(_F(b + 1) * min(abs(value[n, m]), _F(1.0)) + phase[m])
-                    train[m] = _U(train[m] | (bit if after > before[m] else _U(0)))
-                    before[m] = after
-        for m in range(wide):
-            words[n, m] = _U(train[m] | _SIGNED) if value[n, m] < _F(0.0) else train[m]
-
-
-@njit(inline="always")
-def _ones(x: int) -> int:
-    x = _U(x - _U(_U(x >> _U(1)) & _U(0x55555555)))
-    x = _U(_U(x & _U(0x33333333)) + _U(_U(x >> _U(2)) & _U(0x33333333)))
-    x = _U(_U(x + _U(x >> _U(4))) & _U(0x0F0F0F0F))
-    return _U(_U(x * _U(0x01010101)) >> _U(24))
-
-
-@njit(nogil=True, cache=True)
-def _sort(rows: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Rows by vector, bit and sign: starts [N * 62 + 1] of runs in the list of rows."""
-    vectors, wide, total = _I(rows.shape[0]), _I(rows.shape[1]), np.int64(0)
-    for v in range(vectors):
-        for r in range(wide):
-            total += np.int64(_ones(_U(rows[v, r] & _TRAIN)))
-    slots, found = np.empty(total, np.int32), np.empty(total, np.int32)
-    starts, busy = np.zeros(rows.shape[0] * 62 + 1, np.int64), np.empty(rows.shape[1], np.int32)
-    count = _I(0)
-    for v in range(vectors):
-        some = _I(0)
-        for r in range(wide):
-            busy[some] = np.int32(r)
-            some += _I(_U(rows[v, r] & _TRAIN) != _U(0))
-        for k in range(some):
-            r = _I(busy[k])
-            row = rows[v, r]
-            train, slot = _U(row & _TRAIN), v * _I(62) + _I(row >> _U(31))
-            while train != _U(0):
-                bit = _ones(_U(_U(train - _U(1)) & _U(~train)))
-                place = slot + _I(2) * _I(bit)
-                slots[count], found[count] = np.int32(place), np.int32(r)
-                count += _I(1)
-                starts[place + _I(1)] += 1
-                train = _U(train & _U(train - _U(1)))
-    for i in range(_I(1), _I(starts.shape[0])):
-        starts[i] += starts[i - _I(1)]
-    lists, at = np.empty(total, np.int32), starts.copy()
-    for i in range(count):
-        place = _I(slots[i])
-        lists[_I(at[place])] = found[i]
-        at[place] += 1
-    return starts, lists
-
-
-@njit(nogil=True, cache=True)
-def _meet_few(
-    tally: NDArray[np.int32],
-    column: int,
-    vector: int,
-    starts: NDArray[np.int64],
-    lists: NDArray[np.int32],
-) -> None:
-    """Count one vector's coincidences at a column by going through them."""
-    train, negative = _U(column & _TRAIN), _U(column & _SIGNED) != _U(0)
-    plus = np.int32(1) if negative else _DOWN_ONE
-    minus = _DOWN_ONE if negative else np.int32(1)
-    while train != _U(0):
-        bit = _I(_ones(_U(_U(train - _U(1)) & _U(~train))))
-        slot = vector * _I(62) + _I(2) * bit
-        first, middle, last = starts[slot], starts[slot + _I(1)], starts[slot + _I(2)]
-        for i in range(_I(first), _I(middle)):
-            tally[_I(lists[i])] += plus
-        for i in range(_I(middle), _I(last)):
-            tally[_I(lists[i])] += minus
-        train = _U(train & _U(train - _U(1)))
-
-
-@njit(nogil=True, cache=True)
-def _meet_many(
-    tally: NDArray[np.int32], column: int, vector: int, rows: NDArray[np.uint32], wide: int
-) -> None:
-    """Count one vector's coincidences at a column by going through all rows."""
-    for r in range(wide):
-        row = rows[vector, r]
-        count = np.int32(_ones(_U(_U(row & column) & _TRAIN)))
-        differ = _U(_U(row ^ column) & _SIGNED) != _U(0)
-        tally[r] += count if differ else np.int32(count << np.int32(16))
-
-
-@njit(nogil=True, cache=True)
-def _count_column(
-    tally: NDArray[np.int32],
-    c: int,
-    trains: Trains,
-    starts: NDArray[np.int64],
-    lists: NDArray[np.int32],
-) -> int:
-    """Count all coincidences at a column; returns whether there may be any."""
-    rows, columns = trains.rows, trains.columns
-    wide, some = _I(rows.shape[1]), 0
-    for r in range(wide):
-        tally[r] = 0
-    for v in range(_I(rows.shape[0])):
-        column = columns[v, c]
-        train = _U(column & _TRAIN)
-        if train == _U(0):
-            continue
-        some = 1
-        mean = (starts[(v + _I(1)) * _I(62)] - starts[v * _I(62)]) * np.int64(_ones(train))
-        if mean > np.int64(wide) * 12:
-            _meet_many(tally, column, v, rows, wide)
-        else:
-            _meet_few(tally, column, v, starts, lists)
-    return some
 
 
 @njit(inline="always")
@@ -381,9 +182,7 @@ def _curved(work: NDArray[np.float32], law: NDArray[np.float32], size: int) -> N
 
 
 @njit(nogil=True, cache=True)
-def _gather(
-    tally: NDArray[np.int32], cells: tuple[int, int], list_: Touched, filled: int
-) -> int:
+def _gather(tally: NDArray[np.int32], cells: tuple[int, int], list_: _Touched, filled: int) -> int:
     """Note the cells of a column that have coincidences; returns how many are noted now."""
     first, wide = cells
     index, counts = list_
@@ -396,7 +195,7 @@ def _gather(
 @njit(nogil=True, cache=True)
 def _load(
     work: NDArray[np.float32],
-    touched: Touched,
+    touched: _Touched,
     table: NDArray[np.float32],
     hidden: NDArray[np.float32],
     place: tuple[int, int],
@@ -425,7 +224,7 @@ def _load(
 def _shut(
     work: NDArray[np.float32],
     fence: NDArray[np.float32],
-    touched: Touched,
+    touched: _Touched,
     place: tuple[int, int, int],
     keys: tuple[int, int],
 ) -> None:
@@ -443,7 +242,7 @@ def _shut(
 
 @njit(nogil=True, cache=True)
 def _draw(
-    work: NDArray[np.float32], line: int, touched: Touched, place: tuple[int, int, int],
+    work: NDArray[np.float32], line: int, touched: _Touched, place: tuple[int, int, int],
     keys: tuple[int, int],
 ) -> None:  # fmt: skip
     """One normal for each touched cell of a block."""
@@ -478,7 +277,7 @@ def _store(
     work: NDArray[np.float32],
     law: NDArray[np.float32],
     cells: Cells,
-    touched: Touched,
+    touched: _Touched,
     place: tuple[int, int],
 ) -> tuple[int, int, int]:
     """Count, wear and charge a block, write its cells; returns sum, energy and largest.
@@ -509,8 +308,8 @@ def _store(
 @njit(nogil=True, cache=True)
 def _block(
     work: NDArray[np.float32],
-    job: Job,
-    touched: Touched,
+    job: _Job,
+    touched: _Touched,
     place: tuple[int, int],
     draw_key: NDArray[np.uint32],
 ) -> tuple[int, int, int]:
@@ -555,14 +354,14 @@ def pulse_batch(
         Pulses applied, energy in aJ, longest sum of coincidences at one cell.
     """
     wide = _I(trains.fence.shape[1])
-    starts, lists = _sort(trains.rows)
+    starts, lists = sort_rows(trains.rows)
     tally, work = np.zeros(wide, np.int32), np.zeros(_WORK, _F)
-    job, room = Job(trains, cells, law, table), wide + _LANES
-    touched = Touched(np.empty(room, np.uint64), np.empty(room, np.int32))
+    job, room = _Job(trains, cells, law, table), wide + _LANES
+    touched = _Touched(np.empty(room, np.uint64), np.empty(room, np.int32))
     count, energy, longest, filled = np.int64(0), np.int64(0), np.int32(0), _I(0)
     last = _I(trains.fence.shape[0]) - _I(1)
     for c in range(last + _I(1)):
-        if _count_column(tally, c, trains, starts, lists) != 0:
+        if count_column(tally, c, trains, starts, lists) != 0:
             filled = _gather(tally, (c * wide, wide), touched, filled)
         left = _I(0)
         while filled - left >= _LANES or (c == last and filled > left):

@@ -5,7 +5,7 @@ Legend: C columns (outputs), R rows (inputs x kernel), M = C R weights, N vector
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -14,10 +14,12 @@ from torch import Tensor
 
 from clnf.chip import kernels, reference
 from clnf.chip.crossbar.mapping import Mapping
+from clnf.chip.crossbar.outer import ONE_BY_ONE, TRAIN_BITS, How, encoded, pulsing
 from clnf.chip.crossbar.wires import Wires, effective_conductance
 from clnf.core.rng import fold
-from clnf.devices import coincidence_reference, coincidences, pulse_reference, pulses, trains
+from clnf.devices import pulse_reference, pulses
 from clnf.devices.cell import Cell, Unknown
+from clnf.devices.counting import BATCH
 from clnf.devices.dispatch import run
 from clnf.devices.draws import hash_key, hash_normals
 from clnf.devices.noise import RelativeNoise
@@ -25,10 +27,8 @@ from clnf.devices.pulses import Cells, PulseJob
 from clnf.devices.response import cell_traits, fresh_cells
 from clnf.devices.trains import Trains
 
-__all__ = ["TRAIN_BITS", "Crossbar", "How", "Make"]
+__all__ = ["Crossbar", "Make"]
 
-# Bits of a stochastic pulse train.
-TRAIN_BITS = 31
 _TENSORS = (
     "hidden", "seen", "wear", "fence", "trait", "born_s", "scale", "compensation", "expected",
 )  # fmt: skip
@@ -52,22 +52,6 @@ class Make:
     wires: Wires | None = None
     noisy: bool = True
     kernels: bool = True
-
-
-@final
-class How(NamedTuple):
-    """How an outer product becomes pulses.
-
-    Attributes:
-        even: bits evenly spread, not by chance.
-        together: coincidences of a batch are summed first; else vector after vector.
-    """
-
-    even: bool = False
-    together: bool = False
-
-
-ONE_BY_ONE = How()
 
 
 @final
@@ -112,7 +96,9 @@ class Crossbar:
         self._law = make.cell.law() if self.pulsed else torch.empty(0)
         self._tables: list[Tensor] = []
         cells = self._form()
-        self.hidden, self.wear = (t.view(self.planes, self.size) for t in (cells.hidden, cells.wear))
+        self.hidden, self.wear = (
+            t.view(self.planes, self.size) for t in (cells.hidden, cells.wear)
+        )
         noisy = cells.seen is not cells.hidden
         self.seen = cells.seen.view(self.planes, self.size) if noisy else self.hidden
         drifting = (self.planes, self.size) if self.drifts else (0, 0)
@@ -223,9 +209,8 @@ class Crossbar:
             weight, variance = self._sum_laws(now_s)
         weight, variance = weight.mul_(full), variance.mul_(full.square())
         if self.fast is not None and self.gamma:
-            more, noise = self.fast.view(now_s)
-            weight.add_(more, alpha=self.gamma)
-            variance.add_(noise, alpha=self.gamma**2)
+            for mine, its in zip((weight, variance), self.fast.view(now_s), strict=True):
+                mine.add_(its, alpha=self.gamma if mine is weight else self.gamma**2)
         return weight, variance
 
     def _sum_planes(self, noise: Any) -> tuple[Tensor, Tensor]:
@@ -315,9 +300,7 @@ class Crossbar:
         key = hash_key(self.seed, "pulse", self.operations, words=6)
         self.operations += 1
         job = PulseJob(train, fence, plane * self.size)
-        return self._apply(
-            pulses.pulse_cells, pulse_reference.pulse_cells, job, plane, key, now_s
-        )
+        return self._apply(pulses.pulse_cells, pulse_reference.pulse_cells, job, plane, key, now_s)
 
     def pulse_outer(
         self,
@@ -347,7 +330,7 @@ class Crossbar:
             return 0, 0, 0
         both = rate / (self.weight_step * TRAIN_BITS)
         scale_x, scale_d = (both * peak_d / peak_x) ** 0.5, (both * peak_x / peak_d) ** 0.5
-        most = coincidences.BATCH if how.together else len(rows_NR)
+        most = BATCH if how.together else len(rows_NR)
         parts = zip(rows_NR.split(most), columns_NC.split(most), strict=True)
         done = [self._outer(x * scale_x, d * scale_d, how, now_s) for x, d in parts]
         counts, energies, longest = zip(*done, strict=True)
@@ -361,17 +344,11 @@ class Crossbar:
         self.operations += 1
         place = ("outer", self.operations)
         # Evenly spread trains keep their phases from operation to operation.
-        keys = [hash_key(self.seed, *(("even",) if how.even else place), line) for line in "xd"]
-        lines = (-rows_NR if plane % 2 else rows_NR), columns_NC
-        words = [
-            self._encode(value, how, role, key)
-            for role, (value, key) in enumerate(zip(lines, keys, strict=True))
-        ]
-        fence = self.fence.view(self.shape)
-        job = Trains(words[0], words[1], fence, self._fenced, plane * self.size)
-        key, together = hash_key(self.seed, *place, words=6), how.together
-        kernel = coincidences.pulse_batch if together else trains.pulse_outer
-        plain = coincidence_reference.pulse_batch if together else pulse_reference.pulse_outer
+        seeds = [hash_key(self.seed, *(("even",) if how.even else place), line) for line in "xd"]
+        lines = (-rows_NR if plane % 2 else rows_NR).contiguous(), columns_NC.contiguous()
+        words = encoded(lines, how, seeds, self.operations, compiled=self.make.kernels)
+        job = Trains(*words, self.fence.view(self.shape), self._fenced, plane * self.size)
+        key, (kernel, plain) = hash_key(self.seed, *place, words=6), pulsing(how)
         return self._apply(kernel, plain, job, plane, key, now_s)
 
     def _apply(
@@ -431,22 +408,6 @@ class Crossbar:
             self.cell.need(self.cell.response)
         taught = self.make.mapping.taught
         return taught[self.operations % len(taught)]
-
-    def _encode(self, value: Tensor, how: How, role: int, key: NDArray[np.uint32]) -> Tensor:
-        # Words of 32 bits; few operations know them off the CPU, so there they are int64.
-        dtype = torch.uint32 if value.is_cpu else torch.int64
-        words = torch.empty(value.shape, dtype=dtype, device=value.device)
-        value, compiled = value.contiguous(), self.make.kernels
-        args: tuple[Any, ...] = (value, TRAIN_BITS, key, words)
-        kernel, plain = trains.encode, pulse_reference.encode
-        if how.even:
-            first = self.operations * coincidences.BATCH % 2**32
-            args = (value, TRAIN_BITS, role, first, key, words)
-            kernel, plain = coincidences.encode_even, coincidence_reference.encode_even
-        elif how.together:
-            kernel, plain = coincidences.encode_random, coincidence_reference.encode_random
-        run(kernel, plain, args, compiled=compiled)
-        return words
 
     def state(self) -> dict[str, Any]:
         """Tensors and JSON values.

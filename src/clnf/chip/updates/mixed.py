@@ -25,9 +25,7 @@ __all__ = ["charge_digital", "direction", "pay_out", "pulse_mixed", "work"]
 _WORK = {"none": (2, 2), "momentum": (3, 3), "adam": (6, 10)}
 
 
-def direction(
-    parameter: nn.Parameter, rule: PulseRule, state: dict[str, Any], mode: str
-) -> Tensor:
+def direction(parameter: nn.Parameter, rule: PulseRule, state: dict[str, Any], mode: str) -> Tensor:
     """What the accumulator collects: the gradient, its running mean, or Adam's step."""
     grad = cast(Tensor, parameter.grad)
     if mode == "none":

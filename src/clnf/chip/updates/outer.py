@@ -5,7 +5,7 @@
 Stochastic: random bits (Gokmen & Vlasov, Front. Neurosci. 2016). Deterministic: evenly spread
 bits, which meet BL px pd times up to rounding (after the "deterministic implicit" pulses of the
 IBM Analog Hardware Acceleration Kit, Rasch et al., AICAS 2021); what rounding takes from one
-vector it gives to others, see :func:`clnf.devices.coincidences.encode_even`.
+vector it gives to others, see :func:`clnf.devices.encoders.encode_even`.
 
 All cells of a tile are pulsed at once, so a vector takes twice a train's time, once for each sign
 of its rows. What makes the trains costs nothing here: nobody published it for these tiles.
@@ -14,7 +14,8 @@ of its rows. What makes the trains costs nothing here: nobody published it for t
 from torch import Tensor
 
 from clnf.chip.analog import AbstractAnalog
-from clnf.chip.crossbar.array import TRAIN_BITS, Crossbar, How
+from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.crossbar.outer import TRAIN_BITS, How
 from clnf.chip.program import Bill
 from clnf.chip.updates.rule import PulseRule
 from clnf.core.ledger import PICOSECONDS_PER_SECOND
@@ -49,8 +50,6 @@ def pulse_products(
     for driven, grad in captured:
         for tile in layer.tiles:
             rows, columns = layer.unfolded(driven, tile), layer.sensed(grad, tile)
-            moved = tile.pulse_outer(
-                rows, columns, lr, how=way(rule), now_s=layer.circuit.now_s
-            )
+            moved = tile.pulse_outer(rows, columns, lr, how=way(rule), now_s=layer.circuit.now_s)
             charge_pulses(bill, tile, moved, len(rows) * 2 * TRAIN_BITS)
     layer.refresh()

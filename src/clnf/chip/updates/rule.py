@@ -46,7 +46,11 @@ class Transfer:
     material: str | Material | None = None
 
     def __post_init__(self) -> None:
-        if self.every < 1 or self.fast_pulses <= 0 or not (self.fast_lr is None or self.fast_lr > 0):
+        if (
+            self.every < 1
+            or self.fast_pulses <= 0
+            or not (self.fast_lr is None or self.fast_lr > 0)
+        ):
             raise ConfigError(
                 "a transfer needs every >= 1, fast_pulses and fast_lr above 0, got "
                 f"{self.every}, {self.fast_pulses}, {self.fast_lr}"

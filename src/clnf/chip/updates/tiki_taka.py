@@ -37,8 +37,9 @@ import torch
 from torch import Tensor
 
 from clnf.chip.analog import AbstractAnalog
-from clnf.chip.crossbar.array import TRAIN_BITS, Crossbar, How
+from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.crossbar.lines import read_lines, shift_cycles, zero_shift
+from clnf.chip.crossbar.outer import TRAIN_BITS, How
 from clnf.chip.crossbar.reading import ReadCharges
 from clnf.chip.program import Bill
 from clnf.chip.updates.mixed import charge_digital, pay_out
@@ -124,11 +125,13 @@ class TikiTaka:
             state[f"counters/{index}"] = {"next": 0, "owed": 0, "x": 0.0, "d": 0.0}
             for name in ("hidden", "past", "now"):
                 state.setdefault(name, torch.zeros_like(weight.data))
-        parts = [layer.matrix(state[n])[tile.columns, tile.rows] for n in ("hidden", "past", "now")]
+        hidden, past, now = (
+            layer.matrix(state[n])[tile.columns, tile.rows] for n in ("hidden", "past", "now")
+        )
         columns, rows = tile.shape
         signs_R, fresh_R, signs_C = state[f"signs/{index}"].split([rows, rows, columns])
         counters = state[f"counters/{index}"]
-        return _Book(*parts, signs_R, signs_C, fresh_R, counters)
+        return _Book(hidden, past, now, signs_R, signs_C, fresh_R, counters)
 
     def _step(
         self,
