@@ -95,12 +95,10 @@ def measure(name: str, row: Material, mode: str, batch: int) -> dict[str, object
     plain_net = network()
     plain = stepper(plain_net, torch.optim.SGD(plain_net.parameters(), lr=RATE), batch)
     step, chip, net = hosted(row, mode, batch)
-    times: list[tuple[float, float]] = []
-    for _ in range(3):
-        plain(), step()
+    for work in (plain, step) * 3:
+        work()
     before = chip.ledger.total(op="pulse").count
-    for _ in range(ROUNDS):
-        times.append((cpu_ms(plain), cpu_ms(step)))
+    times = [(cpu_ms(plain), cpu_ms(step)) for _ in range(ROUNDS)]
     pulses = (chip.ledger.total(op="pulse").count - before) / ROUNDS
     base, mine = (min(column) for column in zip(*times, strict=True))
     weights = sum(p.numel() for p in plain_net.parameters() if p.ndim == 2)

@@ -118,13 +118,13 @@ def error_of(row: Material, mode: str, lr: float, **rule: Any) -> float:
     torch.manual_seed(7)
     target, rng = torch.randn(8, 16) * 0.12, torch.Generator().manual_seed(5)
     errors = []
-    for step in range(800):
+    for step in range(600):
         x = torch.randn(16, 16, generator=rng)
         y = x @ target.T + 0.5 * torch.randn(16, 8, generator=rng)
         optimizer.zero_grad()
         ((net(x) - y).square().sum(1).mean() / 2).backward()
         optimizer.step()
-        if step >= 600:
+        if step >= 450:
             off = (net[0].weight.detach() - target).square().mean() / target.square().mean()
             errors.append(float(off))
     return sum(errors) / len(errors)

@@ -4,7 +4,7 @@ Legend: C columns (outputs), R rows (inputs x kernel), M = C R weights, N vector
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
@@ -75,8 +75,10 @@ class Crossbar:
         scale: weight at full scale, [C].
         compensation: digital factor against mean drift, [C].
         expected: summed magnitudes at programming, what compensation compares with, [C].
-        fast: cells beside these that gather gradients, see :meth:`attach`.
+        fast: cells beside these that gather gradients, see
+            :func:`clnf.chip.crossbar.lines.attach`.
         gamma: what a read of a weight adds of theirs.
+        waiting: their state, loaded before there were any.
     """
 
     def __init__(self, name: str, rows: slice, columns: slice, seed: int, make: Make) -> None:
@@ -110,25 +112,7 @@ class Crossbar:
         self._wires: tuple[tuple[int, int, float], Tensor] | None = None
         self.fast: Crossbar | None = None
         self.gamma = 0.0
-        self._waiting: dict[str, Any] = {}
-
-    def attach(self, make: Make, gamma: float = 0.0) -> "Crossbar":
-        """Put fast cells beside these, or take those that are there: one each, and a reference.
-
-        They lie on the same rows and columns, are fenced where these are shut, and their state is
-        part of :meth:`state`. A read of a weight adds ``gamma`` times theirs.
-        """
-        if self.fast is None:
-            make = replace(make, mapping=Mapping(kind="reference"))
-            self.fast = Crossbar(f"{self.name}/fast", self.rows, self.columns, self.seed, make)
-            self.fast.scale.copy_(self.scale)
-            self.fast.move(self.wear.device)
-            if self._waiting:
-                self.fast.load_state(self._waiting)
-            self._waiting = {}
-            self.fast.set_fence((self.fence > 0).float())
-        self.gamma = gamma
-        return self.fast
+        self.waiting: dict[str, Any] = {}
 
     def _form(self) -> Cells:
         count, compiled = self.planes * self.size, self.make.kernels
@@ -179,7 +163,7 @@ class Crossbar:
         return hash_normals(self.seed, place, shape, device=device, compiled=compiled)
 
     def weights_now(self, now_s: float) -> Tensor:
-        """w of every cell at a time, drifted, [planes, M]."""
+        """The w of every cell at a time, drifted, [planes, M]."""
         if not self.drifts or not self.formed:
             return self.seen
         drift = self.cell.need(self.cell.drift)
@@ -325,8 +309,6 @@ class Crossbar:
         """
         peak_x, peak_d = float(rows_NR.abs().max()), float(columns_NC.abs().max())
         if peak_x == 0.0 or peak_d == 0.0:
-            self._next_plane()
-            self.operations += 1
             return 0, 0, 0
         both = rate / (self.weight_step * TRAIN_BITS)
         scale_x, scale_d = (both * peak_d / peak_x) ** 0.5, (both * peak_x / peak_d) ** 0.5
@@ -340,8 +322,7 @@ class Crossbar:
         self, rows_NR: Tensor, columns_NC: Tensor, how: How, now_s: float
     ) -> tuple[int, int, int]:
         """One operation of trains on the plane whose turn it is."""
-        plane = self._next_plane()
-        self.operations += 1
+        plane, self.operations = self._next_plane(), self.operations + 1
         place = ("outer", self.operations)
         # Evenly spread trains keep their phases from operation to operation.
         seeds = [hash_key(self.seed, *(("even",) if how.even else place), line) for line in "xd"]
@@ -430,12 +411,11 @@ class Crossbar:
             if name in state:
                 getattr(self, name).copy_(state[name])
         self.operations, self.events = int(state["operations"]), int(state["events"])
-        self.formed = bool(state["formed"])
-        self._fenced = bool((self.fence < 1.0).any())
+        self.formed, self._fenced = bool(state["formed"]), bool((self.fence < 1.0).any())
         self._spent, self._wires = 0, None
         self._close_windows()
         own = {k.removeprefix("fast/"): v for k, v in state.items() if k.startswith("fast/")}
         if self.fast is None:
-            self._waiting = own  # until a rule asks for fast cells
+            self.waiting = own  # until a rule asks for fast cells
         elif own:
             self.fast.load_state(own)

@@ -1,21 +1,42 @@
-"""Reading single rows of a crossbar, and bringing fast cells to their symmetry points.
+"""Fast cells beside a crossbar: single rows are read, cells brought to their symmetry points.
 
 Legend: K lines, C columns, R rows.
 """
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.crossbar.array import Crossbar, Make
+from clnf.chip.crossbar.mapping import Mapping
 from clnf.chip.program import Bill, Verify
 from clnf.devices.cell import Unknown
 from clnf.devices.draws import hash_normals
 from clnf.devices.noise import RelativeNoise
 from clnf.devices.response import Response
 
-__all__ = ["read_lines", "shift_cycles", "zero_shift"]
+__all__ = ["attach", "read_lines", "shift_cycles", "zero_shift"]
+
+
+def attach(tile: Crossbar, make: Make, gamma: float = 0.0) -> Crossbar:
+    """Put fast cells beside those of a tile, or take the ones there: one each, and a reference.
+
+    They lie on the same rows and columns, take no pulses where a fence is shut, and their state
+    is part of the tile's. A read of a weight adds ``gamma`` times theirs.
+    """
+    if tile.fast is None:
+        make = replace(make, mapping=Mapping(kind="reference"))
+        fast = Crossbar(f"{tile.name}/fast", tile.rows, tile.columns, tile.seed, make)
+        fast.scale.copy_(tile.scale)
+        fast.move(tile.wear.device)
+        if tile.waiting:
+            fast.load_state(tile.waiting)
+        fast.set_fence((tile.fence > 0).float())
+        tile.fast, tile.waiting = fast, {}
+    tile.gamma = gamma
+    return tile.fast
 
 
 def read_lines(tile: Crossbar, lines_K: Tensor, now_s: float, *, adc_bits: int = 0) -> Tensor:

@@ -38,7 +38,7 @@ from torch import Tensor
 
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.crossbar.array import Crossbar
-from clnf.chip.crossbar.lines import read_lines, shift_cycles, zero_shift
+from clnf.chip.crossbar.lines import attach, read_lines, shift_cycles, zero_shift
 from clnf.chip.crossbar.outer import TRAIN_BITS, How
 from clnf.chip.crossbar.reading import ReadCharges
 from clnf.chip.program import Bill
@@ -89,7 +89,7 @@ class TikiTaka:
     def _equip(self, layer: AbstractAnalog, tile: Crossbar) -> None:
         transfer, spec = self.rule.transfer, layer.circuit.spec
         own = spec if transfer.material is None else replace(spec, plastic=transfer.material)
-        fast = tile.attach(own.make(plastic=True), transfer.gamma)
+        fast = attach(tile, own.make(plastic=True), transfer.gamma)
         cycles, response = transfer.shift_cycles, fast.cell.need(fast.cell.response)
         if self.rule.mode == "agad" or fast.operations:
             return
