@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from clnf.devices.soft_bounds import SoftBounds, fresh_cells, hash_key
 from numba import njit
 from numpy.typing import NDArray
 
@@ -23,7 +24,6 @@ from clnf.devices.kernels import (
     pulse_cells,
     word,
 )
-from clnf.devices.soft_bounds import SoftBounds, fresh_cells, hash_key
 from clnf.devices.trains import Trains
 
 SIDE, LENGTH, SHARE, ROUNDS = 512, 31, 0.2, 9

@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clnf.chip.crossbar.cells import AbstractCells
+from clnf.chip.crossbar.make import Make
+from clnf.chip.crossbar.outer import ONE_BY_ONE, TRAIN_BITS, How, encoded, pulsing
 from clnf.core.errors import ConfigError
-from clnf.devices import pulse_reference, pulses, trains
+from clnf.devices import pulse_reference, pulses
 from clnf.devices.cell import Unknown
+from clnf.devices.counting import BATCH
 from clnf.devices.dispatch import run
 from clnf.devices.draws import hash_key
 from clnf.devices.pulses import Cells, PulseJob
 from clnf.devices.trains import Trains
 
-__all__ = ["TRAIN_BITS", "Crossbar"]
-
-# Bits of a stochastic pulse train.
-TRAIN_BITS = 31
+__all__ = ["Crossbar"]
 
 
 @final
@@ -33,16 +33,30 @@ class Crossbar(AbstractCells):
     Pulses of one operation all go to one plane, the next operation takes the next plane: the
     multi-memristive synapse with one global selection counter (Boybat et al., Nat. Commun. 2018).
     Planes that count down get opposite pulses.
+
+    Attributes:
+        fast: cells beside these that gather gradients, see
+            :func:`clnf.chip.lines.attach`.
+        gamma: what a read of a weight adds of theirs.
+        waiting: their state, loaded before there were any.
     """
+
+    def __init__(self, name: str, rows: slice, columns: slice, seed: int, make: Make) -> None:
+        super().__init__(name, rows, columns, seed, make)
+        self.fast: Crossbar | None = None
+        self.gamma = 0.0
+        self.waiting: dict[str, Any] = {}
 
     def move(self, device: torch.device) -> torch.device:
         """Let the cells' state live on a device, and say where it lived; nothing else changes."""
+        if self.fast is not None:
+            self.fast.move(device)
         return self.move_own(device)
 
     @property
     def cells_per_weight(self) -> int:
-        """Cells behind one weight."""
-        return self.planes
+        """Cells that a read of one weight passes through."""
+        return self.planes + (self.fast.planes if self.fast and self.gamma else 0)
 
     def view(self, now_s: float) -> tuple[Tensor, Tensor]:
         """Weights as read now and the variance of one read, both [C, R]."""
@@ -51,7 +65,12 @@ class Crossbar(AbstractCells):
 
     def view_slices(self, now_s: float) -> tuple[Tensor, Tensor]:
         """What each slice adds to the weights and to their variance, both [slices, C, R]."""
-        return self.own_slices(now_s)
+        weight, variance = self.own_slices(now_s)
+        if self.fast is not None and self.gamma:
+            more, noise = self.fast.own_slices(now_s)
+            weight.add_(more, alpha=self.gamma)
+            variance.add_(noise, alpha=self.gamma**2)
+        return weight, variance
 
     def read_of(self, state: dict[str, Any], now_s: float) -> Tensor:
         """Weights that cells would show now had they kept a state of :meth:`state`, [C, R]."""
@@ -66,21 +85,24 @@ class Crossbar(AbstractCells):
         """Shares of pulses let through, in [0, 1]."""
         self.fence.copy_(mask_CR.reshape(-1))
         self.fenced = bool((self.fence < 1.0).any())
+        if self.fast is not None:
+            self.fast.set_fence((mask_CR > 0).float())
 
     def pulse(
-        self, train_CR: Tensor, *, fenced: bool = True, now_s: float = 0.0
+        self, train_CR: Tensor, *, fenced: bool = True, now_s: float = 0.0, plane: int | None = None
     ) -> tuple[int, int, int]:
-        """Apply signed pulses, [C, R], to the plane whose turn it is.
+        """Apply signed pulses, [C, R], to one plane.
 
         Args:
             train_CR: positive raises the weight.
             fenced: honour the fence; a roll-back does not.
             now_s: simulated time, from which pulsed cells drift anew.
+            plane: which one; None for the one whose turn it is.
 
         Returns:
             Pulses applied, energy in aJ, longest train.
         """
-        plane = self._next_plane()
+        plane = self._next_plane() if plane is None else plane
         train = train_CR.reshape(-1).to(torch.int16)
         train = train.neg() if plane % 2 else train.contiguous()
         fence = self.fence if fenced else torch.ones_like(self.fence)
@@ -90,37 +112,50 @@ class Crossbar(AbstractCells):
         return self._apply(pulses.pulse_cells, pulse_reference.pulse_cells, job, plane, key, now_s)
 
     def pulse_outer(
-        self, rows_NR: Tensor, columns_NC: Tensor, rate: float, *, now_s: float = 0.0
+        self,
+        rows_NR: Tensor,
+        columns_NC: Tensor,
+        rate: float,
+        *,
+        how: How = ONE_BY_ONE,
+        now_s: float = 0.0,
     ) -> tuple[int, int, int]:
-        """Move weights by -rate d x on average, by coincidences of random pulse trains.
+        """Move weights by -rate d x on average, by coincidences of pulse trains.
 
         Args:
             rows_NR: inputs x of N vectors.
             columns_NC: output gradients d.
             rate: learning rate in weight units; products are cut where a train saturates.
+            how: trains of random or evenly spread bits; vectors one by one, or together.
             now_s: simulated time, from which pulsed cells drift anew.
 
         Returns:
             Pulses applied, energy in aJ, longest sum of coincidences at one cell.
         """
-        plane = self._next_plane()
-        sign = -1.0 if plane % 2 else 1.0
         peak_x, peak_d = float(rows_NR.abs().max()), float(columns_NC.abs().max())
-        self.operations += 1
         if peak_x == 0.0 or peak_d == 0.0:
             return 0, 0, 0
         both = rate / (self.weight_step * TRAIN_BITS)
         scale_x, scale_d = (both * peak_d / peak_x) ** 0.5, (both * peak_x / peak_d) ** 0.5
+        most = BATCH if how.together else len(rows_NR)
+        parts = zip(rows_NR.split(most), columns_NC.split(most), strict=True)
+        done = [self._outer(x * scale_x, d * scale_d, how, now_s) for x, d in parts]
+        counts, energies, longest = zip(*done, strict=True)
+        return sum(counts), sum(energies), max(longest)
+
+    def _outer(
+        self, rows_NR: Tensor, columns_NC: Tensor, how: How, now_s: float
+    ) -> tuple[int, int, int]:
+        """One operation of trains on the plane whose turn it is."""
+        plane, self.operations = self._next_plane(), self.operations + 1
         place = ("outer", self.operations)
-        job = Trains(
-            rows=self._encode(rows_NR * (scale_x * sign), hash_key(self.seed, *place, "x")),
-            columns=self._encode(columns_NC * scale_d, hash_key(self.seed, *place, "d")),
-            fence=self.fence.view(self.shape),
-            fenced=self.fenced,
-            first=plane * self.size,
-        )
-        key = hash_key(self.seed, *place, words=6)
-        return self._apply(trains.pulse_outer, pulse_reference.pulse_outer, job, plane, key, now_s)
+        # Evenly spread trains keep their phases from operation to operation.
+        seeds = [hash_key(self.seed, *(("even",) if how.even else place), line) for line in "xd"]
+        lines = (-rows_NR if plane % 2 else rows_NR).contiguous(), columns_NC.contiguous()
+        words = encoded(lines, how, seeds, self.operations, compiled=self.make.kernels)
+        job = Trains(*words, self.fence.view(self.shape), self.fenced, plane * self.size)
+        key, (kernel, plain) = hash_key(self.seed, *place, words=6), pulsing(how)
+        return self._apply(kernel, plain, job, plane, key, now_s)
 
     def _apply(
         self,
@@ -172,18 +207,16 @@ class Crossbar(AbstractCells):
             )
         return taught[self.operations % len(taught)]
 
-    def _encode(self, value: Tensor, key: NDArray[np.uint32]) -> Tensor:
-        # Words of 32 bits; few operations know them off the CPU, so there they are int64.
-        dtype = torch.uint32 if value.is_cpu else torch.int64
-        words = torch.empty(value.shape, dtype=dtype, device=value.device)
-        args = (value.contiguous(), TRAIN_BITS, key, words)
-        run(trains.encode, pulse_reference.encode, args, compiled=self.make.kernels)
-        return words
-
     def state(self) -> dict[str, Any]:
         """Tensors and JSON values."""
-        return self.own_state()
+        fast = {} if self.fast is None else self.fast.state()
+        return self.own_state() | {f"fast/{key}": value for key, value in fast.items()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state` gave."""
         self.load_own(state)
+        own = {k.removeprefix("fast/"): v for k, v in state.items() if k.startswith("fast/")}
+        if self.fast is None:
+            self.waiting = own  # until a rule asks for fast cells
+        elif own:
+            self.fast.load_state(own)

@@ -281,6 +281,6 @@ class AbstractCells(ABC):
 
     @abstractmethod
     def pulse(
-        self, train_CR: Tensor, *, fenced: bool = True, now_s: float = 0.0
+        self, train_CR: Tensor, *, fenced: bool = True, now_s: float = 0.0, plane: int | None = None
     ) -> tuple[int, int, int]:
         """Apply signed pulses, [C, R], to one plane."""
