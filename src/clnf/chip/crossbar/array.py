@@ -76,7 +76,7 @@ class Crossbar:
         compensation: digital factor against mean drift, [C].
         expected: summed magnitudes at programming, what compensation compares with, [C].
         fast: cells beside these that gather gradients, see
-            :func:`clnf.chip.crossbar.lines.attach`.
+            :func:`clnf.chip.updates.fast.attach`.
         gamma: what a read of a weight adds of theirs.
         waiting: their state, loaded before there were any.
     """
