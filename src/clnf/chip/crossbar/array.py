@@ -36,7 +36,7 @@ class Crossbar(AbstractCells):
 
     Attributes:
         fast: cells beside these that gather gradients, see
-            :func:`clnf.chip.lines.attach`.
+            :func:`clnf.chip.updates.fast.attach`.
         gamma: what a read of a weight adds of theirs.
         waiting: their state, loaded before there were any.
     """

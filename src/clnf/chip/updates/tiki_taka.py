@@ -12,7 +12,7 @@
 A forgets: its pulses up and down do not weigh the same, so it decays towards its symmetry point.
 What it holds is a running sum of gradients, and a gradient counts as often as it is read before
 it is forgotten, or until its sign flips. lr is what one read of it moves. Version 1 and 2 need
-the read to be 0 at the symmetry point, see :func:`clnf.chip.lines.zero_shift`; chopping
+the read to be 0 at the symmetry point, see :func:`clnf.chip.updates.fast.zero_shift`; chopping
 averages an offset away, and agad takes it off.
 
 A batch's vectors come first, then its transfers, each row at most once. One by one (``together``
@@ -41,7 +41,7 @@ from clnf.chip.bill import Bill
 from clnf.chip.circuit import ReadCharges
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.crossbar.outer import TRAIN_BITS, How
-from clnf.chip.lines import attach, read_lines, shift_cycles, zero_shift
+from clnf.chip.updates.fast import attach, read_lines, shift_cycles, zero_shift
 from clnf.chip.updates.mixed import charge_digital, pay_out
 from clnf.chip.updates.outer import charge_pulses
 from clnf.chip.updates.rule import PulseRule
