@@ -45,3 +45,4 @@ docs: .venv/.docs ## build the documentation: build/docs/index.html
 
 clean: ## remove caches and the environment, keep runs
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build docs/generated
+	find src -name __pycache__ -prune -exec rm -rf {} +

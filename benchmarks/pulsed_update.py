@@ -74,7 +74,9 @@ def event_by_event(
                     count += 1
                     shift = np.uint32(word(count, key[4], key[5]))
                     draw = gauss8(index, key[0] ^ shift, key[1])
-                    cells.hidden[at] = pulse_cell(cells.hidden[at], n, traits, law, draw)
+                    cells.hidden[at] = pulse_cell(
+                        cells.hidden[at], n, traits, law, draw, (np.uint32(index), key[0], key[1])
+                    )
                     cells.wear[at] += 1
     return count
 

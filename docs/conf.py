@@ -12,7 +12,7 @@ os.environ["NUMBA_DISABLE_JIT"] = "1"
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from from_code import write  # noqa: E402
+from from_code import draw_materials, write  # noqa: E402
 
 import clnf  # noqa: E402
 from clnf.core.units import units_of  # noqa: E402
@@ -22,7 +22,7 @@ author = "the clnf authors"
 project_copyright = "the clnf authors. Apache-2.0"
 version = release = clnf.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["generated/recipe.md", "generated/cli.md"]
+exclude_patterns = ["generated/recipe.md", "generated/cli.md", "generated/materials.md"]
 highlight_language = "none"
 add_module_names = False
 myst_heading_anchors = 3
@@ -84,5 +84,6 @@ def _escaped(line: str) -> str:
 def setup(app: Any) -> None:
     """Write what comes from the code, then read docstrings as they are written."""
     app.connect("builder-inited", lambda _: write(HERE / "generated"))
+    app.connect("builder-inited", lambda _: draw_materials(HERE / "generated"))
     app.connect("autodoc-process-docstring", _as_written, priority=400)
     app.connect("autodoc-skip-member", _without_aliases)

@@ -3,9 +3,12 @@
 ``conf.py`` calls this at each build; it needs no Sphinx, so the suite can call it too.
 """
 
+import os
 import pkgutil
 import re
 import shutil
+import subprocess
+import sys
 import tomllib
 import typing
 from collections.abc import Iterator
@@ -20,7 +23,7 @@ import clnf
 from clnf.cli.main import app
 from clnf.living.recipe import Recipe
 
-__all__ = ["api", "commands", "keys", "recipe", "write"]
+__all__ = ["api", "commands", "draw_materials", "keys", "recipe", "write"]
 
 MEANINGS = Path(__file__).with_name("recipe_keys.toml")
 KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
@@ -37,6 +40,17 @@ def write(folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+
+
+def draw_materials(folder: Path) -> None:
+    """Judge and draw every material into a folder; takes about half a minute.
+
+    In a process of its own: the pages are built without compiled kernels, cells need them.
+    """
+    folder = folder.resolve()
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_DISABLE_JIT"}
+    script = Path(__file__).with_name("material_pages.py")
+    subprocess.run([sys.executable, str(script), str(folder)], check=True, env=environment)
 
 
 def keys() -> dict[str, dict[str, FieldInfo]]:

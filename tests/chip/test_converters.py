@@ -103,7 +103,8 @@ def test_bit_serial_inputs_give_the_parallel_product(
         layer.dac.load_state(127 / 32)  # codes are whole 32nds, so sums are exact
         for tile in layer.tiles:
             weight = whole(tile.shape)
-            monkeypatch.setattr(tile, "view", lambda _, w=weight: (w, torch.zeros_like(w)))
+            alone = weight[None], torch.zeros_like(weight[None])
+            monkeypatch.setattr(tile, "view_slices", lambda _, both=alone: both)
             monkeypatch.setattr(tile, "column_scale", lambda w=weight: torch.ones(len(w)))
         layer.refresh()
         layer.bias = None

@@ -199,16 +199,19 @@ def test_an_input_that_is_not_finite_asks_for_no_wider_range(module: Any) -> Non
     assert peaks == [50, 50, 50, 50, 8 * 127]
 
 
-def test_plane_sums_equal_their_twin() -> None:
+@pytest.mark.parametrize("wired", [False, True])
+def test_plane_sums_equal_their_twin(wired: bool) -> None:
     rng = torch.Generator().manual_seed(1)
     seen, noise = torch.randn(8, 300, generator=rng), torch.tensor([0.7, 0.01, 1.6])
+    kept = torch.rand(8, 300, generator=rng) if wired else torch.empty(0, 0)
     results = []
     for module in (kernels, reference):
         weight, variance = torch.empty(300), torch.empty(300)
-        args = (seen, noise, weight, variance)
+        args = (seen, kept, noise, weight, variance)
         module.plane_sums(*(arrays(*args) if module is kernels else args))
         results.append((weight, variance))
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
-    expected = 0.7 / 8 * (seen[0::2].sum(0) - seen[1::2].sum(0))
+    read = (seen + 1.6) * kept if wired else seen
+    expected = 0.7 / 8 * (read[0::2].sum(0) - read[1::2].sum(0))
     assert torch.allclose(results[0][0], expected, atol=1e-6)

@@ -311,3 +311,14 @@ def test_reciprocity_exchanges_drivers_and_grounds() -> None:
 def test_what_is_no_crossbar_is_refused(kind: type[ClnfError], make: Any) -> None:
     with pytest.raises(kind):
         make()
+
+
+@pytest.mark.parametrize("shape", [(7, 20), (20, 7)])
+def test_several_crossbars_at_once_are_each_by_itself(shape: tuple[int, int]) -> None:
+    cells = torch.stack([crossbar(*shape)[0] * (k + 1) for k in range(3)])
+    for wires in (2.0, uneven("right", "top"), 0.0):
+        whole = effective_conductance(cells, wires)
+        for mine, one in zip(whole, cells, strict=True):
+            assert off(mine, effective_conductance(one, wires)) < 1e-13
+    with pytest.raises(DeviceLimitError, match="finite and at least 0"):
+        effective_conductance(-cells, 2.0)

@@ -3,8 +3,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from clnf.cli import chip
 from clnf.cli.catalogue import PREFIXES, human, show_materials
@@ -172,6 +175,43 @@ def test_values_are_written_as_people_do(
 
 def test_prefixes_fall() -> None:
     assert [factor for factor, _ in PREFIXES] == sorted((f for f, _ in PREFIXES), reverse=True)
+
+
+def test_a_picture_of_a_material(clnf: Clnf, tmp_path: Path) -> None:
+    path = tmp_path / "cells.png"
+    code, out, err = clnf("chip", "materials", "gst_pcm", "--picture", path)
+    assert code == 0
+    assert "drawing gst_pcm" in err
+    assert str(path) in err
+    assert "drift_mean" in out
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        assert picture.width == 800
+        assert np.asarray(picture.convert("L")).std() > 10  # something is drawn
+
+
+def test_progress_of_a_picture_leaves_json_whole(clnf: Clnf, tmp_path: Path) -> None:
+    done = clnf("chip", "materials", "hzo_synapse", "--picture", tmp_path / "a.png", "--json")
+    assert json.loads(done[1])["name"] == "hzo_synapse"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--picture", "a.png"], "name one before --picture"),
+        (["gst_pcm", "--picture", "a.jpg"], "end the name in .png"),
+        (["gst_pcm", "--picture", "nowhere/a.png"], "name another file"),
+        (["gst", "--picture", "a.png"], "no material 'gst'"),
+    ],
+)
+def test_a_picture_that_cannot_be_is_one_sentence(
+    clnf: Clnf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = clnf("chip", "materials", *arguments)
+    assert (code, out) == (2, "")
+    assert said in err.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("arguments", [["materials"], ["select", "--states", "3"], ["--help"]])

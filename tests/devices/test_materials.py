@@ -179,15 +179,14 @@ def test_unknown_names_are_refused() -> None:
 
 
 def test_a_file_of_ones_own_is_a_material(tmp_path: Path) -> None:
-    mine = tmp_path / "mine.toml"
+    mine, head = tmp_path / "mine.toml", '[mine]\ntitle = "Mine"\nfamily = "fitted"\n'
     step = '{ value = 0.1, unit = "1", source = "my wafer", interval = [0.09, 0.11] }'
-    mine.write_text(
-        f'[mine]\ntitle = "Mine"\nfamily = "fitted"\nlaw = "linear"\nstep_up = {step}\n'
-    )
+    text = f'{head}law = "linear"\nstep_up = {step}\n'
+    mine.write_text(text)
     row = material(mine)
     assert (row.name, row.get("step_up").interval) == ("mine", (0.09, 0.11))
     assert material(str(mine)) == row
-    mine.write_text(mine.read_text() + mine.read_text().replace("[mine]", "[other]"))
+    mine.write_text(text + text.replace("[mine]", "[other]"))
     with pytest.raises(ConfigError, match="holds 2 materials"):
         material(mine)
     with pytest.raises(ConfigError, match="cannot be read as a material"):

@@ -113,12 +113,14 @@ class AbstractAnalog(nn.Module, ABC):
                     self.tiles.append(self._tile(*wiring.place(group, channels, columns)))
                     self.spots.append(Spot(part, group, wiring.sensed(group, columns)))
         self.dac = self._converter(spec.dac_bits)
-        self.adcs = [self._converter(spec.adc_bits) for _ in self.channels * circuit.planes]
+        self.slices = self.tiles[0].make.mapping.slices
+        lines = self.channels * circuit.planes * self.slices
+        self.adcs = [self._converter(spec.adc_bits) for _ in lines]
         self.reads = 0
         self.capture: list[tuple[list[Tensor], Tensor]] | None = None
         self.seed = fold(circuit.seed, "layer", name)
         self.charges = ReadCharges(self.tiles, self.spots, wiring, circuit)
-        self._parts: list[_Part] = []
+        self._parts: list[list[_Part]] = []
         for tile in self.tiles:
             tile.move(weight.device)
         if plastic:
@@ -133,8 +135,8 @@ class AbstractAnalog(nn.Module, ABC):
 
     def _tile(self, rows: slice, columns: slice) -> Crossbar:
         name = f"{self.name}[{rows.start}:{rows.stop},{columns.start}:{columns.stop}]"
-        make = self.circuit.spec.make(plastic=self.plastic)
-        return Crossbar(name, rows, columns, self.circuit.seed, make)
+        circuit = self.circuit
+        return Crossbar(name, rows, columns, circuit.seed, circuit.spec.make(plastic=self.plastic))
 
     def matrix(self, weight: Tensor) -> Tensor:
         """View a tensor of the weight's shape so that [tile.columns, tile.rows] is a tile's."""
@@ -160,25 +162,29 @@ class AbstractAnalog(nn.Module, ABC):
     def plain(self) -> AbstractContextManager[Any]:
         """A context without autocast: the tile decides its own number format."""
         kind = self.weight.device.type
-        if not torch.amp.is_autocast_available(kind):
-            return nullcontext()
-        return torch.autocast(kind, enabled=False)
+        known = torch.amp.is_autocast_available(kind)
+        return torch.autocast(kind, enabled=False) if known else nullcontext()
 
     @torch.no_grad()
     def refresh(self) -> None:
         """Take what the cells read now into ``weight`` and the read path's factors."""
-        variance = torch.empty_like(self.weight.data)
-        matrix, spreads = self.matrix(self.weight.data), self.matrix(variance)
-        wide = self.wiring.groups * self.wiring.columns
-        scale = torch.empty(len(self.channels), wide, device=variance.device)
+        shape = self.slices, *self.weight.shape
+        weights, variances = (torch.empty(shape, device=self.weight.device) for _ in range(2))
+        matrices, spreads = ([self.matrix(one) for one in both] for both in (weights, variances))
+        wide = len(self.channels), self.wiring.groups * self.wiring.columns
+        scale = torch.empty(wide, device=weights.device)
         for tile, spot in zip(self.tiles, self.spots, strict=True):
-            weight, spread = tile.view(self.circuit.now_s)
-            matrix[tile.columns, tile.rows] = weight
-            spreads[tile.columns, tile.rows] = spread
+            place, views = (tile.columns, tile.rows), tile.view_slices(self.circuit.now_s)
+            for k, (weight, spread) in enumerate(zip(*views, strict=True)):
+                matrices[k][place], spreads[k][place] = weight, spread
             scale[spot.part, spot.columns] = tile.column_scale()
-        self._parts = [self._part(p, variance, scale[p]) for p in range(len(self.channels))]
+        self.weight.data.copy_(weights.sum(0))
+        self._parts = [
+            [self._part(p, one, variances[k], scale[p]) for k, one in enumerate(weights)]
+            for p in range(len(self.channels))
+        ]
 
-    def _part(self, p: int, variance: Tensor, scale_O: Tensor) -> "_Part":
+    def _part(self, p: int, weights: Tensor, variance: Tensor, scale_O: Tensor) -> "_Part":
         channels, unit = self.channels[p], self.wiring.unit
         powers, sigmas = [], []
         for group_OR in self.wiring.wired(variance):
@@ -191,7 +197,7 @@ class AbstractAnalog(nn.Module, ABC):
         sigma, power_GC, bias = torch.cat(sigmas), torch.stack(powers), self.column_bias
         sigma = torch.ones_like(sigma) if exact else sigma
         bias = torch.zeros_like(sigma) if bias is None else bias.detach()
-        weight = self.wiring.cut(self.weight.data, channels)
+        weight = self.wiring.cut(weights, channels)
         if self.circuit.spec.compute == "bfloat16" and not self.plastic:
             weight = weight.bfloat16()
         grouped = self.wiring.groups > 1 and not exact
@@ -247,19 +253,22 @@ class AbstractAnalog(nn.Module, ABC):
         out = torch.empty(0)
         driven: list[Tensor] = []
         asked = 0
-        for p, part in enumerate(self._parts):
+        for p, slices in enumerate(self._parts):
             mine, first = self._inputs(rows, p)
-            volts = torch.empty(len(rows), part.power_GC.numel(), device=x.device)
+            power = slices[0].power_GC.view(-1)
+            volts = torch.empty(len(rows), len(power), device=x.device)
             energy = torch.empty(len(rows), device=x.device)
-            args = (mine, part.power_GC.view(-1), dac, volts, energy, first)
+            args = (mine, power, dac, volts, energy, first)
             asked = max(asked, circuit.run(kernels.drive, reference.drive, args))
             driven.append(self.image(volts, x))
-            for k, (plane, energy_P) in enumerate(self._planes(part, volts, energy, dac)):
+            for k, (plane, energy_P) in enumerate(self._planes(slices[0], volts, energy, dac)):
                 image = self.image(plane, x)
-                y = self.product(image.to(part.weight.dtype), part.weight).float()
-                y_PO = self.vectors(y)
-                out = y_PO if p + k == 0 else out
-                self._sense((p, k), y_PO, self._noise_energy(part, image, energy_P, x), out)
+                for place, part in enumerate(slices):
+                    y = self.product(image.to(part.weight.dtype), part.weight).float()
+                    y_PO, step = self.vectors(y), k * self.slices + place
+                    out = y_PO if p + step == 0 else out
+                    own = energy_P if place == 0 else plane.square() @ part.power_GC.view(-1)
+                    self._sense((p, step), y_PO, self._noise_energy(part, image, own, x), out)
         self.dac.track(asked)
         self.reads += 1
         self.charges.forward(out.shape[0], len(rows), circuit.ledger)
@@ -299,15 +308,15 @@ class AbstractAnalog(nn.Module, ABC):
         return energy_PG.repeat_interleave(self.wiring.columns, dim=1)
 
     def _sense(self, step: tuple[int, int], y: Tensor, energy: Tensor, out: Tensor) -> None:
-        circuit, columns = self.circuit, self._parts[step[0]].columns
-        index = step[0] * circuit.planes + step[1]
-        adc = self.adcs[index]
+        circuit, columns = self.circuit, self._parts[step[0]][step[1] % self.slices].columns
+        steps = circuit.planes * self.slices
+        adc = self.adcs[index := step[0] * steps + step[1]]
         if circuit.converting and adc.wants(calibrating=circuit.calibrating):
             adc.observe(y / columns.scale)
             if circuit.spec.converters.auto_zero:
                 self.charges.zero(step[0], circuit.ledger)
         last = self.column_bias is not None and step[0] == len(self._parts) - 1
-        last = last and step[1] == (circuit.planes - 1 if circuit.converting else 0)
+        last = last and step[1] == (steps if circuit.converting else self.slices) - 1
         switches = tuple(map(float, (circuit.noisy, last, index > 0, adc.tracking)))
         factors = adc.factors(on=circuit.converting) + switches
         key = hash_key(self.seed, "read", self.reads, index)

@@ -70,7 +70,7 @@ class ReadCharges:
     go the inputs, once for each position of the input however many vectors see it, and the
     16-bit partial sums of all row parts but the first. Backward: rows and columns swap. Where the
     taps of one channel are more than a tile has rows, the tile stands for a stack of tiles, and
-    each of them converts.
+    each of them converts; a sliced weight has a column for each slice.
     """
 
     def __init__(
@@ -86,10 +86,11 @@ class ReadCharges:
             cells = rows * columns * tile.cells_per_weight
             inputs, stack = rows // wiring.unit, -(-rows // circuit.spec.tile_rows)
             travelling = columns * (stack - (spot.part == 0))
-            self._zero.append((spot.part, tile.name, columns * stack))
-            self._forward += self._product(tile.name, cells, rows, columns * stack)
+            lines = columns * stack * tile.make.mapping.slices
+            self._zero.append((spot.part, tile.name, lines))
+            self._forward += self._product(tile.name, cells, rows, lines)
             self._forward.append(self._move(tile.name, 16 * travelling, 8 * inputs))
-            self._backward += self._product(tile.name, cells, columns * stack, rows)
+            self._backward += self._product(tile.name, cells, lines, rows)
             later = spot.columns.start % wiring.columns > 0
             self._backward.append(self._move(tile.name, 8 * columns, 16 * inputs * later))
 

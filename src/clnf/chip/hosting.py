@@ -84,8 +84,14 @@ class Chip:
 
     @property
     def tiles(self) -> dict[str, Crossbar]:
-        """All tiles by name."""
-        return {tile.name: tile for layer in self.layers.values() for tile in layer.tiles}
+        """All tiles by name, and after each the fast cells beside it."""
+        found: dict[str, Crossbar] = {}
+        for layer in self.layers.values():
+            for tile in layer.tiles:
+                found[tile.name] = tile
+                if tile.fast is not None:
+                    found[tile.fast.name] = tile.fast
+        return found
 
     def program_core(self) -> dict[str, float]:
         """Write the weights now in the module's core layers into their cells.
@@ -197,18 +203,24 @@ class Chip:
                 continue
             for tile in layer.tiles:
                 prefix = f"{name}/{tile.name}/"
-                before = snapshot[f"{prefix}wear"].to(tile.wear.device)
-                worn = (tile.wear != before).any(0).view(tile.shape)
-                own = {
-                    k.removeprefix(prefix): v for k, v in snapshot.items() if k.startswith(prefix)
-                }
-                target = tile.read_of(own, self.clock_s)
-                verify = self.spec.verify
-                left = write_by_pulses(tile, target, self.bill, verify, only_CR=worn)
-                total += left**2 * int(worn.sum())
-                count += int(worn.sum())
+                if tile.fast is not None and f"{prefix}fast/wear" in snapshot:
+                    self._roll_back(tile.fast, snapshot, f"{prefix}fast/")
+                left, touched = self._roll_back(tile, snapshot, prefix)
+                total += left**2 * touched
+                count += touched
             layer.refresh()
         return float((total / count) ** 0.5) if count else 0.0
+
+    def _roll_back(
+        self, tile: Crossbar, snapshot: dict[str, Any], prefix: str
+    ) -> tuple[float, int]:
+        """Pulse a tile's touched weights back; returns the error left and their number."""
+        before = snapshot[f"{prefix}wear"].to(tile.wear.device)
+        worn = (tile.wear != before).any(0).view(tile.shape)
+        own = {k.removeprefix(prefix): v for k, v in snapshot.items() if k.startswith(prefix)}
+        target = tile.read_of(own, self.clock_s)
+        left = write_by_pulses(tile, target, self.bill, self.spec.verify, only_CR=worn)
+        return left, int(worn.sum())
 
     def set_fence(self, name: str, mask: Tensor) -> None:
         """Fence a plastic layer's cells: 0 shut, 1 open, between lets pulses through in part.
@@ -246,7 +258,7 @@ class Chip:
             published = tile.cell.material.values.get("endurance_cycles")
             endurance = published.number if published else float("inf")
             source = f"{published.source} ({published.material})" if published else "not published"
-            worn = tile.wear.reshape(tile.cells_per_weight, -1)
+            worn = tile.wear.reshape(tile.planes, -1)
             plane, cell = divmod(int(worn.argmax()), worn.shape[1])
             most = int(worn[plane, cell])
             taught = pulses.get((tile.name, False), 0)

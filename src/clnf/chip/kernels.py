@@ -290,6 +290,7 @@ def sense_flawed(
 @njit(nogil=True, cache=True)
 def plane_sums(
     seen: NDArray[np.float32],
+    kept: NDArray[np.float32],
     noise: NDArray[np.float32],
     weight: NDArray[np.float32],
     variance: NDArray[np.float32],
@@ -297,23 +298,30 @@ def plane_sums(
     """Weight and read-noise variance of cells on 2k planes of alternating sign.
 
     Args:
-        seen: visible cell values [2k, M] in [-1, 1].
-        noise: weight scale, relative read noise, conductance at w = 0 over the half window.
+        seen: visible cell values [2k, M].
+        kept: what wires leave of each cell's conductance, [2k, M]; empty without wires.
+        noise: weight scale, relative read noise, and what makes a conductance of w when added to
+            it, in units of w.
         weight: scale / 2k * sum of signed cells, [M].
         variance: (scale / 2k)^2 * sum of (noise * (offset + w))^2, [M].
     """
     planes = seen.shape[0]
     scale = noise[0] / _F(planes)
+    wired = kept.shape[0] > 0
     for i in range(seen.shape[1]):
         weight[i] = _F(0.0)
         variance[i] = _F(0.0)
     for plane in range(planes):
         sign = _F(1.0) if plane % 2 == 0 else _F(-1.0)
         for i in range(seen.shape[1]):
-            value = seen[plane, i]
-            sigma = noise[1] * (noise[2] + value)
-            weight[i] += sign * value
+            sigma = noise[1] * (noise[2] + seen[plane, i])
             variance[i] += sigma * sigma
+        if wired:
+            for i in range(seen.shape[1]):
+                weight[i] += sign * ((noise[2] + seen[plane, i]) * kept[plane, i])
+        else:
+            for i in range(seen.shape[1]):
+                weight[i] += sign * seen[plane, i]
     for i in range(seen.shape[1]):
         weight[i] *= scale
         variance[i] *= scale * scale

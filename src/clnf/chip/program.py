@@ -96,7 +96,7 @@ def write_once(
 def _as_written(tile: Crossbar, now_s: float) -> Tensor:
     """Weights of cells that have not drifted since their write, [C, R]."""
     mapping, (low, high) = tile.make.mapping, tile.cell.bounds
-    if tile.make.wires is not None:
+    if tile.make.wires is not None or mapping.slices > 1:
         return tile.view(now_s)[0]
     pairs = tile.seen.view(mapping.pairs, 2, tile.size)
     apart = pairs[:, 0] - pairs[:, 1]
@@ -121,7 +121,8 @@ def _write_cells(tile: Crossbar, relative_CR: Tensor, verify: Verify) -> tuple[i
     count, rounds = seen.numel(), 1
     targets = tile.make.mapping.targets
     own = hash_key(tile.seed, *place)
-    if verify.rounds == 1 and errors is not None and numbers is not None:
+    straight = tile.make.mapping.slices == 1  # targets follow the weight in two straight lines
+    if verify.rounds == 1 and straight and errors is not None and numbers is not None:
         first = hash_key(tile.seed, "program", tile.events + 1, "write")
         keys = np.concatenate([first, own])
         below, middle, above = targets(torch.tensor([[-1.0, 0.0, 1.0]]), cell.bounds)[:, 0].T

@@ -74,14 +74,15 @@ def sense_flawed(
     return peak
 
 
-def plane_sums(seen: Tensor, noise: Tensor, weight: Tensor, variance: Tensor) -> None:
+def plane_sums(seen: Tensor, kept: Tensor, noise: Tensor, weight: Tensor, variance: Tensor) -> None:
     """Weight and noise variance of cells; see :func:`clnf.chip.kernels.plane_sums`."""
     scale = noise[0] / seen.shape[0]
     weight.zero_()
     variance.zero_()
     for plane, value in enumerate(seen):
         sigma = noise[1] * (noise[2] + value)
-        weight += value if plane % 2 == 0 else -value
+        read = (noise[2] + value) * kept[plane] if len(kept) else value
+        weight += read if plane % 2 == 0 else -read
         variance += sigma * sigma
     weight *= scale
     variance *= scale * scale

@@ -46,6 +46,7 @@ class ChipSpec:
         tile_rows: rows of a tile; a longer layer becomes several tiles, summed digitally.
         tile_columns: columns of a tile.
         pairs: differential pairs per plastic weight; pulses go round them in turn.
+        stored: how the weights of tiles that store lie on their cells.
         plastic_range: largest plastic weight, in units of 1/sqrt(rows of the layer).
         dac_bits: input converter; 0 switches quantisation off.
         adc_bits: output converter; 0 switches quantisation off.
@@ -76,6 +77,7 @@ class ChipSpec:
     tile_rows: int = quantity("1", 512)
     tile_columns: int = quantity("1", 512)
     pairs: int = quantity("1", 4)
+    stored: Mapping = Mapping()
     plastic_range: float = quantity("1", 3.0)
     dac_bits: int = quantity("1", 8)
     adc_bits: int = quantity("1", 8)
@@ -121,7 +123,7 @@ class ChipSpec:
         one = cell(self._plastic_row() if plastic else self._core_row())
         return Make(
             cell=one if self.spreads else _without_spreads(one),
-            mapping=Mapping(pairs=self.pairs if plastic else 1),
+            mapping=Mapping(pairs=self.pairs) if plastic else self.stored,
             wires=self.wires,
             exact_wires=self.exact_wires,
             noisy=self.read_noise != "off",

@@ -1,19 +1,20 @@
 """``clnf chip``: the materials a chip can be made of."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clnf.cli import fit
 from clnf.cli.options import Json
-from clnf.cli.show import emit
+from clnf.cli.show import Bars, emit
 from clnf.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from clnf.devices.materials import Material
 
-__all__ = ["app", "supplied"]
+__all__ = ["app", "draw_material", "supplied"]
 
 YEAR_S = 365.25 * 86400.0
 ZERO_C_K = 273.15
@@ -31,12 +32,22 @@ def materials(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="One material in full; all in short without.")
     ] = "",
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture",
+            metavar="FILE.png",
+            help="Draw what pulses, time and reads do to cells of the material named.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the materials catalogue: every published value with its source, and the gaps."""
     from clnf.cli.catalogue import show_material, show_materials
     from clnf.devices.materials import material, materials
 
+    if picture:
+        draw_material(name, picture)
     if name:
         row = material(name)
         emit(asdict(row), as_json, lambda: show_material(row))
@@ -108,6 +119,30 @@ def select(
     )  # fmt: skip
     choices = select(need, supplied(supply or []))
     emit([choice_values(one) for one in choices], as_json, lambda: show_choices(need, choices, top))
+
+
+def draw_material(name: str, picture: Path) -> None:
+    """Draw a material's curves, with a line that says so while cells are simulated.
+
+    Args:
+        name: of the material.
+        picture: the file.
+
+    Raises:
+        ConfigError: no material of that name, or none was named.
+        ExportError: the picture cannot be written.
+    """
+    from clnf.devices.materials import material
+
+    if not name:
+        raise ConfigError("a picture shows one material, got none; name one before --picture")
+    row = material(name)
+    with Bars() as bars:
+        bars.say(f"drawing {name}; the first picture also compiles kernels, which takes a while")
+        from clnf.devices.curves import draw
+
+        draw(row, picture)
+        bars.say(f"picture: {picture}")
 
 
 def _si(value: float | None, factor: float) -> float | None:

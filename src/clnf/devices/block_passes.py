@@ -119,18 +119,22 @@ def _linear(w: Any, n: Any, way: Any, part: Any, cycle: float, draw: Any) -> Any
 
 @njit(nogil=True, cache=True)
 def _curved(
-    w: NDArray[np.float32],
+    lines: NDArray[np.float32],
     n: NDArray[np.uint32],
-    traits: NDArray[np.float32],
     law: NDArray[np.float32],
-    draw: NDArray[np.float32],
+    place: tuple[int, int, int],
 ) -> None:
-    """Pulses of any other law of steps, cell by cell; the highest bit of n is set for up."""
+    """Pulses of any other law of steps, cell by cell; the highest bit of n is set for up.
+
+    Lines are steps up and down, bounds, weights (changed in place) and draws.
+    """
     for k in range(WIDTH):
         count = np.int32(_U(n[k] & _TRAIN))
         if count > 0:
-            cell = traits[0, k], traits[1, k], traits[2, k], traits[3, k]
-            w[k] = pulse_cell(w[k], count if n[k] > _TRAIN else -count, cell, law, draw[k])
+            cell = lines[0, k], lines[1, k], lines[2, k], lines[3, k]
+            own = _U(place[0] + _U(k)), place[1], place[2]
+            signed = count if n[k] > _TRAIN else -count
+            lines[4, k] = pulse_cell(lines[4, k], signed, cell, law, lines[5, k], own)
 
 
 @njit(inline="always")
@@ -155,7 +159,7 @@ def sweep(
     law: NDArray[np.float32],
     table: NDArray[np.float32],
     draw_key: NDArray[np.uint32],
-    place: tuple[int, int, int],
+    extent: tuple[int, int, int],
 ) -> tuple[int, int, int]:
     """Pulse groups of sixteen cells of each column, by all vectors that meet it in turn.
 
@@ -165,14 +169,14 @@ def sweep(
         law: see :meth:`clnf.devices.response.Response.law`.
         table: of cells [4, M], or [4, 1] where all are alike.
         draw_key: six words.
-        place: first column and the one after the last, and groups a column.
+        extent: first column and the one after the last, and groups a column.
 
     Returns:
         Pulses, energy in aJ (exact to a sixteenth of 2^53), largest sum of pulses at one cell.
     """
     rows, columns, fence, fenced, first = trains
     hidden, seen, worn = cells
-    start_column, end_column, groups = place
+    start_column, end_column, groups = extent
     shared = hidden.ctypes.data == seen.ctypes.data
     many, lines = table.shape[1] > 1, _I(table.shape[1])
     stride, wide, count = _I(fence.shape[1]), _I(rows.shape[1]), _I(rows.shape[0])
@@ -253,7 +257,8 @@ def sweep(
                     save(buffers, _I(5 * WIDTH), draw)
                     sign = where_words(rising, every_word(_U(0x80000000)), none)
                     save_words(wanted, _I(0), where_words(hit, n | sign, none))
-                    _curved(buffers[4], wanted, buffers, law, buffers[5])
+                    place = _U(_U(first) + _U(at)), _U(key0 ^ shift), key1
+                    _curved(buffers, wanted, law, place)
                     w = load(buffers, _I(4 * WIDTH))
             if not any_of(total > none):
                 continue

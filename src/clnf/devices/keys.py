@@ -57,7 +57,7 @@ batch_s                     | s     | positive   | time a batch of training take
 step_spread                 | 1     | at least 0 | step, device to device
 bound_max_spread            | 1     | at least 0 | upper bound, device to device
 bound_min_spread            | 1     | at least 0 | lower bound, device to device
-up_down_bias                | 1     | any        | difference of steps up and down
+up_down_bias                | 1     | any        | share steps down are smaller by; up, if below 0
 up_down_spread              | 1     | at least 0 | that difference, device to device
 cycle_spread                | 1     | at least 0 | step, cycle to cycle, in mean steps
 cycle_spread_range          | 1     | at least 0 | step, cycle to cycle, as share of the range

@@ -99,9 +99,10 @@ class Endurance:
             )
 
     def life(self, count: int, key: NDArray[np.uint32], first: int = 0) -> Tensor:
-        """Writes that cells ``first ...`` survive, float32 [count], from two key words."""
+        """Writes that cells ``first ...`` survive, float32 [count] >= 1, from two key words."""
         u = uniform(torch.arange(first, first + count), int(key[0]), int(key[1]))
-        return ((1.0 - u).log() / -math.log(2)).pow(1 / self.shape) * self.cycles
+        life = ((1.0 - u).log() / -math.log(2)).pow(1 / self.shape) * self.cycles
+        return life.clamp_(min=1.0)  # a draw of exactly 0 would be a cell dead before any write
 
     def wear(self, table: Tensor, pulses: Tensor, life: Tensor, weight: Tensor) -> Tensor:
         """Steps and bounds of worn cells.

@@ -101,11 +101,11 @@ def _spreads(row: Material) -> dict[str, float]:
         "bound_max_spread": "bound_max_spread",
         "bound_min_spread": "bound_min_spread",
         "cycle_spread": "cycle_spread",
-        "write_noise": "write_noise",
         "dead_fraction": "dead_fraction",
     }
     low, high = _bounds(row)
     return {name: optional(row, key) for name, key in keys.items()} | {
+        "write_noise": _write_noise(row),
         "bound_min": low,
         "bound_max": high,
     }
@@ -120,8 +120,18 @@ def _steps(row: Material) -> dict[str, float]:
     if "step_up" in row.values or "step_down" in row.values:
         names = ("step_up", "step_down")
         return {name: row.get(name).number for name in names}
+    # As in the simulator whose tables the rows are from: a bias weakens one direction and leaves
+    # the other, up where it is negative, down where it is positive.
     step, bias = row.get("step").number, optional(row, "up_down_bias")
-    return {"step_up": step * (1 + bias), "step_down": step * (1 - bias)}
+    return {"step_up": step * (1 + min(bias, 0.0)), "step_down": step * (1 - max(bias, 0.0))}
+
+
+def _write_noise(row: Material) -> float:
+    """Write noise in mean steps of both directions; ``step`` is what its source counts it in."""
+    if "step" not in row.values or "step_up" in row.values:
+        return optional(row, "write_noise")
+    mean = sum(_steps(row).values()) / 2
+    return optional(row, "write_noise") * row.get("step").number / mean if mean > 0 else 0.0
 
 
 def linear_response(row: Material) -> Response:

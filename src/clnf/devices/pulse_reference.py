@@ -14,6 +14,7 @@ from clnf.devices.trains import Trains
 __all__ = ["encode", "form", "pulse_cells", "pulse_outer", "step_at", "traits"]
 
 Cell = tuple[Tensor, Tensor, Tensor, Tensor]
+_NEXT = 0x85EBCA6B  # see clnf.devices.pulses
 
 
 def traits(law: Tensor, key: Tensor, first: int, table: Tensor) -> None:
@@ -67,7 +68,9 @@ def step_at(w: Tensor, up: Tensor, cell: Cell, law: Tensor) -> Tensor:
     return torch.where(left > 0, size * grown, torch.zeros_like(size))
 
 
-def _pulse(w: Tensor, n: Tensor, cell: Cell, law: Tensor, draw: Tensor) -> Tensor:
+def _pulse(
+    w: Tensor, n: Tensor, cell: Cell, law: Tensor, draw: Tensor, place: tuple[Tensor, int, int]
+) -> Tensor:
     """Hidden weight after signed pulses; see :func:`clnf.devices.pulses.pulse_cell`."""
     up, size = n > 0, n.abs()
     _, _, upper, lower = cell
@@ -75,19 +78,15 @@ def _pulse(w: Tensor, n: Tensor, cell: Cell, law: Tensor, draw: Tensor) -> Tenso
         moved = _linear(w, size, up, cell, law, draw)
         w = torch.where(up, w + moved, w - moved)
         return torch.minimum(torch.maximum(w, lower), upper)
-    at, variance, step = w, torch.zeros_like(w), step_at(w, up, cell, law)
     for pulse in range(int(size.max())):
-        more = size > pulse
-        moved = torch.where(up, at + step, at - step)
+        if pulse > 0:
+            draw = gauss8(place[0], (place[1] + pulse * _NEXT) & 0xFFFFFFFF, place[2])
+        step = step_at(w, up, cell, law)
+        moved = step + step * (law[pulses.CYCLE] * draw)
+        moved = torch.where(up, w + moved, w - moved)
         moved = torch.minimum(torch.maximum(moved, lower), upper)
-        after = step_at(moved, up, cell, law)
-        ratio = torch.where(step > 0, after / step, torch.zeros_like(step))
-        strayed = variance * (ratio * ratio) + step * step
-        at = torch.where(more, moved, at)
-        variance = torch.where(more, strayed, variance)
-        step = torch.where(more, after, step)
-    w = at + law[pulses.CYCLE] * (root(variance) * draw)
-    return torch.minimum(torch.maximum(w, lower), upper)
+        w = torch.where(size > pulse, moved, w)
+    return w
 
 
 def _linear(w: Tensor, size: Tensor, up: Tensor, cell: Cell, law: Tensor, draw: Tensor) -> Tensor:
@@ -137,7 +136,8 @@ def pulse_cells(
     cells.wear[at] += size.to(cells.wear.dtype)
     table = table.expand(pulses.TABLE, job.pulses.numel())
     mine = table[0, at], table[1, at], table[2, at], table[3, at]
-    w = _pulse(cells.hidden[at], n, mine, law, gauss8(cell, key[0], key[1]))
+    draw = gauss8(cell, key[0], key[1])
+    w = _pulse(cells.hidden[at], n, mine, law, draw, (cell, key[0], key[1]))
     seen = w + law[pulses.WRITE_NOISE] * gauss8(cell, key[2], key[3])
     alive = mine[0] != 0
     cells.hidden[at[alive]] = w[alive]
@@ -181,7 +181,8 @@ def pulse_outer(
         differ = column_words[v, :, None] ^ row_words[v, None, :]
         up = (differ >> 31 > 0).reshape(-1)
         signed = torch.where(up, n, -n)
-        moved = _pulse(w, signed, mine, law, gauss4(cell, key[0] ^ shift, key[1]))
+        place = cell, key[0] ^ shift, key[1]
+        moved = _pulse(w, signed, mine, law, gauss4(*place), place)
         w = torch.where((n > 0) & (mine[0] > 0), moved, w)
         total += n
         rising += torch.where(up, n, torch.zeros_like(n))

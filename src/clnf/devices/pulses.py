@@ -38,6 +38,8 @@ _U = np.uint32
 LAW = BIAS_SPREAD + 1
 # Lines of a table of cells: step up, step down, upper bound, lower bound.
 TABLE = 4
+# What the key's first word grows by from one pulse of a train to the next.
+_NEXT = _U(0x85EBCA6B)
 LINEAR, EXPONENTIAL, POWER = _F(0.0), _F(1.0), _F(2.0)
 
 
@@ -127,19 +129,26 @@ def step_at(
 
 @njit(inline="always")
 def pulse_cell(
-    w: float, n: int, cell: tuple[float, float, float, float], law: NDArray[np.float32], draw: float
+    w: float,
+    n: int,
+    cell: tuple[float, float, float, float],
+    law: NDArray[np.float32],
+    draw: float,
+    place: tuple[int, int, int],
 ) -> float:
-    """Hidden weight after ``n`` signed pulses, all their noise in one draw.
+    """Hidden weight after ``n`` signed pulses.
 
-    Linear steps: with a the part of the way to where steps vanish that one pulse covers, that
-    way shrinks by (1 - a - a c xi) each pulse; its mean (1-a)^n and its second moment
-    ((1-a)^2 + a^2 c^2)^n are exact away from the clip. Other steps: the mean path step by step,
-    and what one step strays carried along it to first order, by the ratio of steps.
+    Linear steps have all their noise in one draw: with a the part of the way to where steps vanish
+    that one pulse covers, that way shrinks by (1 - a - a c xi) each pulse; its mean (1-a)^n and its
+    second moment ((1-a)^2 + a^2 c^2)^n are exact away from the clip. Other steps go one after the
+    other, each with a draw of its own: where a step depends strongly on the weight, what an earlier
+    one strayed is soon forgotten, and one draw for all of them would keep it. ``place`` is the
+    cell's index and the two words of the first draw's key.
     """
     up = n > 0
     step_up, step_down, upper, lower = cell
-    total, variance = _F(0.0), _F(0.0)
     if law[KIND] == LINEAR:
+        total, variance = _F(0.0), _F(0.0)
         bound = upper if up else lower
         size = abs(bound)
         slope = law[SHAPE_UP] if up else law[SHAPE_DOWN]
@@ -158,16 +167,14 @@ def pulse_cell(
         moved = step * (total + np.sqrt(variance) * draw)
         w = w + moved if up else w - moved
         return min(max(w, lower), upper)
-    at, size = w, step_at(w, up, cell, law)
-    for _ in range(abs(n)):
-        at = at + size if up else at - size
-        at = min(max(at, lower), upper)
-        after = step_at(at, up, cell, law)
-        ratio = after / size if size > _F(0.0) else _F(0.0)
-        variance = variance * (ratio * ratio) + size * size
-        size = after
-    w = at + law[CYCLE] * (np.sqrt(variance) * draw)
-    return min(max(w, lower), upper)
+    for k in range(abs(n)):
+        if k > 0:
+            draw = gauss8(_U(place[0]), _U(_U(place[1]) + _U(_U(k) * _NEXT)), _U(place[2]))
+        size = step_at(w, up, cell, law)
+        moved = size + size * (law[CYCLE] * draw)
+        w = w + moved if up else w - moved
+        w = min(max(w, lower), upper)
+    return w
 
 
 @njit(nogil=True, cache=True)
@@ -217,7 +224,9 @@ def pulse_cells(
         mine = table[0, j], table[1, j], table[2, j], table[3, j]
         if mine[0] == _F(0.0):
             continue  # a dead cell takes the pulse and its energy but does not move
-        w = pulse_cell(cells.hidden[i], n, mine, law, gauss8(cell, draw_key[0], draw_key[1]))
+        place = cell, draw_key[0], draw_key[1]
+        draw = gauss8(cell, draw_key[0], draw_key[1])
+        w = pulse_cell(cells.hidden[i], n, mine, law, draw, place)
         cells.hidden[i] = w
         cells.seen[i] = w + law[WRITE_NOISE] * gauss8(cell, draw_key[2], draw_key[3])
     return count, energy, longest

@@ -4,14 +4,15 @@ Each row and each column sends a train of BL random bits; where both are set, th
 them gets a pulse. With bit probabilities px = kx |x| and pd = kd |d| and kx kd = lr/(eps BL)
 the mean weight change is -lr d x.
 
-All coincidences of one vector at one cell are one draw. With a the part of the way to where
-steps vanish that one pulse covers and k = 1 - a, n pulses leave on average k^n of that way, which
-is exact, with the spread
+Where steps fall linearly, all coincidences of one vector at one cell are one draw. With a the part
+of the way to where steps vanish that one pulse covers and k = 1 - a, n pulses leave on average k^n
+of that way, which is exact, with the spread
 
     c a sqrt(n (k^2 + a^2 c^2 / 2)^(n-1))
 
 which is exact for one and two pulses and to the square of (a c / k)^2 beyond. The clip to the
-bounds comes once, after the n pulses. One draw at a time, see ``pulses.pulse_cell``.
+bounds comes once, after the n pulses. Other laws than the linear one take one step after the other,
+see ``pulses.pulse_cell``.
 
 Source: Gokmen & Vlasov, Front. Neurosci. 2016; kx : kd balanced as in Gokmen et al. 2017.
 """

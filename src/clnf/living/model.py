@@ -6,6 +6,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
+from clnf.chip.crossbar.wiring import Wires
 from clnf.chip.hosting import Chip, host
 from clnf.chip.spec import ChipSpec
 from clnf.chip.updates import PulseRule
@@ -21,7 +22,7 @@ from clnf.core.records import Experience, Kind
 from clnf.core.rng import fold
 from clnf.living.concepts import Concepts
 from clnf.living.edits import Edits
-from clnf.living.recipe import Recipe
+from clnf.living.recipe import ChipPart, Recipe
 from clnf.living.rows import OwnRow
 from clnf.media.bundled import load_core
 
@@ -58,7 +59,7 @@ class LivingModel:
             self.engine,
             assign=_cells_for,
             seed=fold(recipe.seed, "chip"),
-            spec=ChipSpec(**recipe.chip.model_dump(exclude={"hours_between_lessons"})),
+            spec=_spec(recipe.chip),
         )
         self.engine.net.concept.requires_grad_(True)
         self.learner = self._learner()
@@ -187,6 +188,14 @@ class LivingModel:
         _load_digital(self.engine, model)
         self.chip.load_state_dict(parts["chip"])
         self.learner.load_state_dict(parts["learner"])
+
+
+def _spec(part: ChipPart) -> ChipSpec:
+    """The chip of a recipe; its wires are solved when a tile is written, and then carried on."""
+    same = part.model_dump(exclude={"hours_between_lessons", "wire_ohm"})
+    ohm = part.wire_ohm
+    wires = Wires(word_ohm=ohm, bit_ohm=ohm) if ohm else None
+    return ChipSpec(**same, wires=wires, exact_wires=False)
 
 
 def _adapted(name: str, leaf: nn.Module) -> bool:

@@ -1,262 +1,76 @@
-"""The cells behind a block of weights, of any material.
+"""A crossbar: cells that are read and pulsed.
 
 Legend: C columns (outputs), R rows (inputs x kernel), M = C R weights, N vectors.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clnf.chip import kernels, reference
+from clnf.chip.crossbar.cells import AbstractCells
 from clnf.chip.crossbar.make import Make
-from clnf.chip.crossbar.wires import effective_conductance
-from clnf.core.rng import fold
-from clnf.devices import pulse_reference, pulses, trains
+from clnf.chip.crossbar.outer import ONE_BY_ONE, TRAIN_BITS, How, encoded, pulsing
+from clnf.core.errors import ConfigError
+from clnf.devices import pulse_reference, pulses
 from clnf.devices.cell import Unknown
+from clnf.devices.counting import BATCH
 from clnf.devices.dispatch import run
-from clnf.devices.draws import hash_key, hash_normals
-from clnf.devices.noise import RelativeNoise
+from clnf.devices.draws import hash_key
 from clnf.devices.pulses import Cells, PulseJob
-from clnf.devices.response import cell_traits, fresh_cells
 from clnf.devices.trains import Trains
-from clnf.devices.writing import drift_numbers, drifted
 
-__all__ = ["TRAIN_BITS", "Crossbar"]
-
-# Bits of a stochastic pulse train.
-TRAIN_BITS = 31
-_TENSORS = (
-    "hidden", "seen", "wear", "fence", "trait", "born_s", "scale", "compensation", "expected",
-    "answers",
-)  # fmt: skip
-
-
-class _Attenuation(NamedTuple):
-    """What wires leave of each cell, at a state of the cells, and their mean conductance then."""
-
-    state: tuple[int, int, float]
-    kept: Tensor
-    level: Tensor
+__all__ = ["Crossbar"]
 
 
 @final
-class Crossbar:
-    """Cells, their state, and what a read of them gives.
+class Crossbar(AbstractCells):
+    """Cells that are read and pulsed.
 
-        weight_CR = scale_C compensation_C sum_p (+-) coefficient w_p
-
-    Cells that are pulsed come formed, at w = 0; all others hold nothing until they are written.
     Pulses of one operation all go to one plane, the next operation takes the next plane: the
     multi-memristive synapse with one global selection counter (Boybat et al., Nat. Commun. 2018).
     Planes that count down get opposite pulses.
 
     Attributes:
-        hidden: w of each cell as pulses move it, [planes, M].
-        seen: w with the write noise that a read sees; the same tensor where there is none.
-        wear: pulses so far, [planes, M].
-        trait: what the last write fixed of a cell's drift, [planes, M].
-        born_s: when that was, [planes, M].
-        fence: share of pulses let through to a weight, [M].
-        tables: steps and bounds of each plane's cells, [4, M], or [4, 1] where all are alike.
-        scale: weight at full scale, [C].
-        compensation: digital factor against mean drift, [C].
-        expected: summed magnitudes at programming, what compensation compares with, [C].
-        answers: products with vectors of signs at programming, likewise, [C, vectors].
+        fast: cells beside these that gather gradients, see
+            :func:`clnf.chip.updates.fast.attach`.
+        gamma: what a read of a weight adds of theirs.
+        waiting: their state, loaded before there were any.
     """
 
     def __init__(self, name: str, rows: slice, columns: slice, seed: int, make: Make) -> None:
-        self.name, self.rows, self.columns = name, rows, columns
-        self.seed, self.make, self.cell = fold(seed, "tile", name), make, make.cell
-        self.shape = (columns.stop - columns.start, rows.stop - rows.start)
-        self.size = self.shape[0] * self.shape[1]
-        self.planes = make.mapping.planes
-        self.pulsed = not isinstance(make.cell.response, Unknown)
-        self.drifts = not isinstance(make.cell.drift, Unknown)
-        self.operations, self.events, self.formed = 0, 0, self.pulsed
-        self._spent = 0  # longest trains since windows were last closed
-        low, high = make.cell.bounds
-        self._per_w = make.mapping.coefficient * 2 / (high - low)
-        pulsed = make.cell.response
-        self._step = 0.0 if isinstance(pulsed, Unknown) else pulsed.typical_step
-        self._law = make.cell.law() if self.pulsed else torch.empty(0)
-        self.tables: list[Tensor] = []
-        cells = self._form()
-        self.hidden, self.wear = (
-            t.view(self.planes, self.size) for t in (cells.hidden, cells.wear)
-        )
-        noisy = cells.seen is not cells.hidden
-        self.seen = cells.seen.view(self.planes, self.size) if noisy else self.hidden
-        drifting = (self.planes, self.size) if self.drifts else (0, 0)
-        self.trait, self.born_s = torch.zeros(drifting), torch.zeros(drifting)
-        if self.pulsed and not isinstance(make.cell.drift, Unknown):
-            draw = self.normals("drift", 0, planes=self.planes)
-            self.trait = make.cell.drift.trait(make.cell.conductance_s(self.seen), draw)
-        self.fence, self._fenced = torch.ones(self.size), False
-        self.scale, self.compensation, self.expected = (
-            torch.full((self.shape[0],), v) for v in (1.0, 1.0, 0.0)
-        )
-        self.answers = torch.zeros(self.shape[0], 0)
-        self._wires: _Attenuation | None = None
-
-    def _form(self) -> Cells:
-        count, compiled = self.planes * self.size, self.make.kernels
-        if not isinstance(self.cell.response, Unknown):
-            alike = not self.cell.response.spreads
-            lines = 1 if alike else count
-            table = cell_traits(self.cell.response, lines, self.seed, compiled=compiled)
-            whole = table.expand(-1, count).contiguous()
-            cells = fresh_cells(self.cell.response, whole, self.seed, compiled=compiled)
-            # Cells that are all alike share one line of traits; worn ones get their own again.
-            parts = [table] * self.planes if alike else table.split(self.size, dim=1)
-            self.tables = [part.contiguous() for part in parts]
-            if self.cell.response.write_noise == 0.0:
-                return cells._replace(seen=cells.hidden)
-            return cells
-        w = torch.full((count,), self.cell.bounds[0])
-        return Cells(w, w, torch.zeros(count, dtype=torch.int32))
+        super().__init__(name, rows, columns, seed, make)
+        self.fast: Crossbar | None = None
+        self.gamma = 0.0
+        self.waiting: dict[str, Any] = {}
 
     def move(self, device: torch.device) -> torch.device:
         """Let the cells' state live on a device, and say where it lived; nothing else changes."""
-        home = self.wear.device
-        if home != device:
-            shared = self.seen is self.hidden
-            for name in _TENSORS:
-                setattr(self, name, getattr(self, name).to(device))
-            self.seen = self.hidden if shared else self.seen
-            self.tables = [table.to(device) for table in self.tables]
-            self._wires = None
-        return home
+        if self.fast is not None:
+            self.fast.move(device)
+        return self.move_own(device)
 
     @property
     def cells_per_weight(self) -> int:
-        """Cells behind one weight."""
-        return self.planes
-
-    @property
-    def is_programmed(self) -> bool:
-        """Whether the cells hold anything."""
-        return self.formed
-
-    @property
-    def weight_step(self) -> float:
-        """Mean change of a weight by one pulse in the middle of its range, in weight units."""
-        self.cell.need(self.cell.response)
-        return float(self.scale[0]) * self._step * self._per_w
-
-    def normals(
-        self, *place: str | int, planes: int = 0, vectors: int = 0, of_columns: bool = False
-    ) -> Tensor:
-        """Standard normals of a place.
-
-        Args:
-            place: see :func:`clnf.core.rng.fold`.
-            planes: 0 for [C, R], else [planes, M].
-            vectors: 0, else [vectors, R].
-            of_columns: with ``vectors``, [vectors, C].
-        """
-        shape = (planes, self.size) if planes else self.shape
-        if vectors:
-            shape = (vectors, self.shape[0 if of_columns else 1])
-        device, compiled = self.wear.device, self.make.kernels
-        return hash_normals(self.seed, place, shape, device=device, compiled=compiled)
-
-    def weights_now(self, now_s: float) -> Tensor:
-        """W of every cell at a time, drifted, [planes, M]."""
-        if not self.drifts or not self.formed:
-            return self.seen
-        numbers = drift_numbers(self.cell)
-        if numbers is not None:
-            job = self.seen.view(-1), self.trait.view(-1), self.born_s.view(-1), now_s, numbers
-            return drifted(*job, compiled=self.make.kernels).view_as(self.seen)
-        drift = self.cell.need(self.cell.drift)
-        age_s = (now_s - self.born_s).clamp_(min=0.0)
-        programmed_s = self.cell.conductance_s(self.seen)
-        return self.cell.weight(drift.at(programmed_s, self.trait, age_s))
-
-    def relax(self, kept: float) -> None:
-        """Let every state relax towards the lower end of the window: a share ``kept`` stays."""
-        low = self.cell.bounds[0]
-        for tensor in (self.hidden,) if self.seen is self.hidden else (self.hidden, self.seen):
-            tensor.sub_(low).mul_(kept).add_(low)
-        self.events += 1
-
-    def conductance_s(self, now_s: float) -> Tensor:
-        """Conductance of every cell at a time, S, [planes, C, R]."""
-        return self.cell.conductance_s(self.weights_now(now_s)).view(self.planes, *self.shape)
+        """Cells that a read of one weight passes through."""
+        return self.planes + (self.fast.planes if self.fast and self.gamma else 0)
 
     def view(self, now_s: float) -> tuple[Tensor, Tensor]:
         """Weights as read now and the variance of one read, both [C, R]."""
-        noise, wires = self.cell.noise, self.make.wires
-        full = (self.scale * self.compensation)[:, None]
-        plain = isinstance(noise, (Unknown, RelativeNoise))
-        if plain and not self.drifts and wires is None:
-            weight, variance = self._sum_planes(noise)
-        else:
-            weight, variance = self._sum_laws(now_s)
-        return weight.mul_(full), variance.mul_(full.square())
+        weight, variance = self.view_slices(now_s)
+        return weight.sum(0), variance.sum(0)
 
-    def _sum_planes(self, noise: Any) -> tuple[Tensor, Tensor]:
-        weight, variance = (torch.empty(self.size, device=self.wear.device) for _ in range(2))
-        relative, middle = 0.0, 0.0
-        if isinstance(noise, RelativeNoise) and self.make.noisy:
-            window, (low, high) = self.cell.need(self.cell.window), self.cell.bounds
-            relative, middle = noise.fraction, window.low_s * (high - low) / window.span_s - low
-        noises = torch.tensor([self._per_w * self.planes, relative, middle])
-        job = (self.seen, noises, weight, variance)
-        run(kernels.plane_sums, reference.plane_sums, job, compiled=self.make.kernels)
-        return weight.view(self.shape), variance.view(self.shape)
-
-    def _sum_laws(self, now_s: float) -> tuple[Tensor, Tensor]:
-        w = self.weights_now(now_s)
-        low, high = self.cell.bounds
-        per_s = self._per_w * (high - low) / self.cell.need(self.cell.window).span_s
-        now = self.cell.conductance_s(w)
-        variance = torch.zeros(self.size, device=w.device)
-        if self.make.noisy and not isinstance(self.cell.noise, Unknown):
-            programmed_s = self.cell.conductance_s(self.seen)
-            sigma_s = self.cell.noise.sigma(programmed_s, now, self._since_s(now_s))
-            variance = sigma_s.mul_(per_s).square_().sum(0)
-        if self.make.wires is not None:
-            now = now * self._attenuation(now, now_s)
-        pairs = now.view(self.make.mapping.pairs, 2, self.size)
-        weight = (pairs[:, 0] - pairs[:, 1]).sum(0).mul_(per_s)
-        return weight.view(self.shape), variance.view(self.shape)
-
-    def _since_s(self, now_s: float) -> float:
-        """Time since the oldest write; nothing is read sooner than a second after it."""
-        if isinstance(self.cell.drift, Unknown):
-            return max(now_s, 1.0)
-        return max(now_s - float(self.born_s.min()), 1.0) + self.cell.drift.since_s
-
-    def _attenuation(self, now: Tensor, now_s: float) -> Tensor:
-        """What wires leave of each cell.
-
-        Solved anew when a cell was written or has drifted; or, where wires are carried, solved
-        once per write of the whole tile (:meth:`settle`), after which the loss goes with the mean
-        conductance of its plane, as it does to first order.
-        """
-        state = (self.operations, self.events, now_s if self.drifts else 0.0)
-        if self._wires is None or (self.make.exact_wires and self._wires.state != state):
-            wires = self.make.wires
-            assert wires is not None
-            cells = now.view(self.planes, *self.shape)
-            solved = torch.stack([effective_conductance(plane.T, wires).T for plane in cells])
-            # A cell of no conductance still carries what reaches its column by other ways.
-            ratio = solved.reshape(self.planes, self.size) / now.clamp(min=1e-30)
-            kept = torch.where(now > 0, ratio, torch.zeros_like(ratio))
-            self._wires = _Attenuation(state, kept, now.mean(1, keepdim=True))
-        if self._wires.state == state:
-            return self._wires.kept
-        grown = now.mean(1, keepdim=True) / self._wires.level
-        return 1.0 - (1.0 - self._wires.kept) * grown
-
-    def settle(self) -> None:
-        """Have wires solved exactly at the next read."""
-        self._wires = None
+    def view_slices(self, now_s: float) -> tuple[Tensor, Tensor]:
+        """What each slice adds to the weights and to their variance, both [slices, C, R]."""
+        weight, variance = self.own_slices(now_s)
+        if self.fast is not None and self.gamma:
+            more, noise = self.fast.own_slices(now_s)
+            weight.add_(more, alpha=self.gamma)
+            variance.add_(noise, alpha=self.gamma**2)
+        return weight, variance
 
     def read_of(self, state: dict[str, Any], now_s: float) -> Tensor:
         """Weights that cells would show now had they kept a state of :meth:`state`, [C, R]."""
@@ -267,29 +81,28 @@ class Crossbar:
         self.seen, self.trait, self.born_s = mine
         return weight
 
-    def column_scale(self) -> Tensor:
-        """Weight at full scale of each column, [C]; the unit of the ADC's range."""
-        return (self.scale * self.compensation).clamp(min=1e-12)
-
     def set_fence(self, mask_CR: Tensor) -> None:
         """Shares of pulses let through, in [0, 1]."""
         self.fence.copy_(mask_CR.reshape(-1))
-        self._fenced = bool((self.fence < 1.0).any())
+        self.fenced = bool((self.fence < 1.0).any())
+        if self.fast is not None:
+            self.fast.set_fence((mask_CR > 0).float())
 
     def pulse(
-        self, train_CR: Tensor, *, fenced: bool = True, now_s: float = 0.0
+        self, train_CR: Tensor, *, fenced: bool = True, now_s: float = 0.0, plane: int | None = None
     ) -> tuple[int, int, int]:
-        """Apply signed pulses, [C, R], to the plane whose turn it is.
+        """Apply signed pulses, [C, R], to one plane.
 
         Args:
             train_CR: positive raises the weight.
             fenced: honour the fence; a roll-back does not.
             now_s: simulated time, from which pulsed cells drift anew.
+            plane: which one; None for the one whose turn it is.
 
         Returns:
             Pulses applied, energy in aJ, longest train.
         """
-        plane = self._next_plane()
+        plane = self._next_plane() if plane is None else plane
         train = train_CR.reshape(-1).to(torch.int16)
         train = train.neg() if plane % 2 else train.contiguous()
         fence = self.fence if fenced else torch.ones_like(self.fence)
@@ -299,37 +112,50 @@ class Crossbar:
         return self._apply(pulses.pulse_cells, pulse_reference.pulse_cells, job, plane, key, now_s)
 
     def pulse_outer(
-        self, rows_NR: Tensor, columns_NC: Tensor, rate: float, *, now_s: float = 0.0
+        self,
+        rows_NR: Tensor,
+        columns_NC: Tensor,
+        rate: float,
+        *,
+        how: How = ONE_BY_ONE,
+        now_s: float = 0.0,
     ) -> tuple[int, int, int]:
-        """Move weights by -rate d x on average, by coincidences of random pulse trains.
+        """Move weights by -rate d x on average, by coincidences of pulse trains.
 
         Args:
             rows_NR: inputs x of N vectors.
             columns_NC: output gradients d.
             rate: learning rate in weight units; products are cut where a train saturates.
+            how: trains of random or evenly spread bits; vectors one by one, or together.
             now_s: simulated time, from which pulsed cells drift anew.
 
         Returns:
             Pulses applied, energy in aJ, longest sum of coincidences at one cell.
         """
-        plane = self._next_plane()
-        sign = -1.0 if plane % 2 else 1.0
         peak_x, peak_d = float(rows_NR.abs().max()), float(columns_NC.abs().max())
-        self.operations += 1
         if peak_x == 0.0 or peak_d == 0.0:
             return 0, 0, 0
         both = rate / (self.weight_step * TRAIN_BITS)
         scale_x, scale_d = (both * peak_d / peak_x) ** 0.5, (both * peak_x / peak_d) ** 0.5
+        most = BATCH if how.together else len(rows_NR)
+        parts = zip(rows_NR.split(most), columns_NC.split(most), strict=True)
+        done = [self._outer(x * scale_x, d * scale_d, how, now_s) for x, d in parts]
+        counts, energies, longest = zip(*done, strict=True)
+        return sum(counts), sum(energies), max(longest)
+
+    def _outer(
+        self, rows_NR: Tensor, columns_NC: Tensor, how: How, now_s: float
+    ) -> tuple[int, int, int]:
+        """One operation of trains on the plane whose turn it is."""
+        plane, self.operations = self._next_plane(), self.operations + 1
         place = ("outer", self.operations)
-        job = Trains(
-            rows=self._encode(rows_NR * (scale_x * sign), hash_key(self.seed, *place, "x")),
-            columns=self._encode(columns_NC * scale_d, hash_key(self.seed, *place, "d")),
-            fence=self.fence.view(self.shape),
-            fenced=self._fenced,
-            first=plane * self.size,
-        )
-        key = hash_key(self.seed, *place, words=6)
-        return self._apply(trains.pulse_outer, pulse_reference.pulse_outer, job, plane, key, now_s)
+        # Evenly spread trains keep their phases from operation to operation.
+        seeds = [hash_key(self.seed, *(("even",) if how.even else place), line) for line in "xd"]
+        lines = (-rows_NR if plane % 2 else rows_NR).contiguous(), columns_NC.contiguous()
+        words = encoded(lines, how, seeds, self.operations, compiled=self.make.kernels)
+        job = Trains(*words, self.fence.view(self.shape), self.fenced, plane * self.size)
+        key, (kernel, plain) = hash_key(self.seed, *place, words=6), pulsing(how)
+        return self._apply(kernel, plain, job, plane, key, now_s)
 
     def _apply(
         self,
@@ -342,7 +168,7 @@ class Crossbar:
     ) -> tuple[int, int, int]:
         """Pulse one plane. A pulsed cell goes on from where it has drifted to, and drifts anew."""
         cells = Cells(self.hidden[plane], self.seen[plane], self.wear[plane])
-        args = (job, cells, self._law, self.tables[plane], key)
+        args = (job, cells, self.law, self.tables[plane], key)
         if isinstance(self.cell.drift, Unknown):
             moved: tuple[int, int, int] = run(kernel, plain, args, compiled=self.make.kernels)
         else:
@@ -366,59 +192,31 @@ class Crossbar:
         endurance = self.cell.endurance
         if isinstance(endurance, Unknown):
             return
-        self._spent += longest
-        if self._spent * 100 >= endurance.cycles:
-            self._spent = 0
-            self._close_windows()
-
-    def _close_windows(self) -> None:
-        endurance, response = self.cell.endurance, self.cell.response
-        if isinstance(endurance, Unknown) or isinstance(response, Unknown):
-            return
-        key = hash_key(self.seed, "life")
-        for plane in range(self.planes):
-            first, compiled = plane * self.size, self.make.kernels
-            fresh = cell_traits(response, self.size, self.seed, first=first, compiled=compiled)
-            life = endurance.life(self.size, key, first)
-            worn, stuck = self.wear[plane].cpu(), self.hidden[plane].cpu()
-            self.tables[plane] = endurance.wear(fresh, worn, life, stuck).to(self.wear.device)
+        self.spent += longest
+        if self.spent * 100 >= endurance.cycles:
+            self.spent = 0
+            self.close_windows()
 
     def _next_plane(self) -> int:
         if not self.pulsed:
             self.cell.need(self.cell.response)
         taught = self.make.mapping.taught
+        if not taught:
+            raise ConfigError(
+                f"the weights of {self.name} are sliced: they are written, not pulsed"
+            )
         return taught[self.operations % len(taught)]
 
-    def _encode(self, value: Tensor, key: NDArray[np.uint32]) -> Tensor:
-        # Words of 32 bits; few operations know them off the CPU, so there they are int64.
-        dtype = torch.uint32 if value.is_cpu else torch.int64
-        words = torch.empty(value.shape, dtype=dtype, device=value.device)
-        args = (value.contiguous(), TRAIN_BITS, key, words)
-        run(trains.encode, pulse_reference.encode, args, compiled=self.make.kernels)
-        return words
-
     def state(self) -> dict[str, Any]:
-        """Tensors and JSON values.
-
-        Windows are closed for it, so that who goes on from here and who resumes stay alike.
-        """
-        if self._spent:
-            self._spent = 0
-            self._close_windows()
-        tensors = {name: getattr(self, name) for name in _TENSORS}
-        if self.seen is self.hidden:
-            del tensors["seen"]
-        counters = {"operations": self.operations, "events": self.events, "formed": self.formed}
-        return tensors | counters
+        """Tensors and JSON values."""
+        fast = {} if self.fast is None else self.fast.state()
+        return self.own_state() | {f"fast/{key}": value for key, value in fast.items()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state` gave."""
-        for name in _TENSORS:
-            if name in state:
-                setattr(self, name, state[name].to(self.wear.device, copy=True))
-        self.seen = self.seen if "seen" in state else self.hidden
-        self.operations, self.events = int(state["operations"]), int(state["events"])
-        self.formed = bool(state["formed"])
-        self._fenced = bool((self.fence < 1.0).any())
-        self._spent, self._wires = 0, None
-        self._close_windows()
+        self.load_own(state)
+        own = {k.removeprefix("fast/"): v for k, v in state.items() if k.startswith("fast/")}
+        if self.fast is None:
+            self.waiting = own  # until a rule asks for fast cells
+        elif own:
+            self.fast.load_state(own)

@@ -15,7 +15,7 @@ def eliminated(cells: Tensor, word: float, feed: float, bit: float, ground: floa
     N_i is a difference, and loses them where wires resist far more than cells.
 
     Args:
-        cells: conductances, float64 [rows, cols].
+        cells: conductances of one crossbar or of several alike, float64 [..., rows, cols].
         word: conductance of a word line's segment.
         feed: conductance between a row's driver and its first node.
         bit: conductance of a bit line's segment.
@@ -24,28 +24,31 @@ def eliminated(cells: Tensor, word: float, feed: float, bit: float, ground: floa
     Returns:
         Shape of ``cells``.
     """
-    n = cells.shape[1]
+    several, n = cells.shape[:-2], cells.shape[-1]
     reach, depth = _word_lines(cells, word, feed)
     place = torch.arange(n, device=cells.device)
     later = torch.maximum(place[:, None], place).flatten()
-    one = torch.eye(n, dtype=cells.dtype, device=cells.device)
     # What the columns conduct between each other so far, and per volt at a row what they carry.
-    between, carried = torch.zeros_like(one), one[:0]
-    for i in range(len(cells) - 1, -1, -1):
+    between = cells.new_zeros(*several, n, n)
+    carried = between[..., :0, :]
+    for i in range(cells.shape[-2] - 1, -1, -1):
+        cell, far = cells[..., i, :], reach[..., i, :]
         # Voltage at node j of the word line per ampere into node k.
-        deeper = depth[i].index_select(0, later).view(n, n)
-        spread = (-(reach[i, :, None] - reach[i]).abs()).exp() * deeper
-        network = torch.addcmul(between, cells[i, :, None] * cells[i], spread, value=-1.0)
-        network.diagonal().add_(cells[i])
-        into = cells[i] * spread[:, 0] * feed
+        deeper = depth[..., i, :].index_select(-1, later).view(*several, n, n)
+        spread = (-(far[..., :, None] - far[..., None, :]).abs()).exp() * deeper
+        network = torch.addcmul(
+            between, cell[..., :, None] * cell[..., None, :], spread, value=-1.0
+        )
+        network.diagonal(dim1=-2, dim2=-1).add_(cell)
+        into = cell * spread[..., 0] * feed
         onward = bit if i else ground
         grounded = network.clone()
-        grounded.diagonal().add_(onward)
+        grounded.diagonal(dim1=-2, dim2=-1).add_(onward)
         # LAPACK counts along columns: symmetric matrices and right sides are handed over turned.
-        root = torch.linalg.cholesky(grounded.T)
-        asked = torch.cat([into[None], carried, network])
-        solved = onward * torch.cholesky_solve(asked.T, root).T
-        carried, between = solved[:-n], solved[-n:]
+        root = torch.linalg.cholesky(grounded.mT)
+        asked = torch.cat([into[..., None, :], carried, network], -2)
+        solved = onward * torch.cholesky_solve(asked.mT, root).mT
+        carried, between = solved[..., :-n, :], solved[..., -n:, :]
     return carried
 
 
@@ -53,10 +56,10 @@ def _word_lines(cells: Tensor, word: float, feed: float) -> tuple[Tensor, Tensor
     """Word lines with columns at rest, by sums of positive conductances.
 
     Returns:
-        Minus the logarithm of how a voltage at node k arrives at node 0, [rows, cols], and the
-        voltage at node k per ampere into it, [rows, cols].
+        Minus the logarithm of how a voltage at node k arrives at node 0, and the voltage at node
+        k per ampere into it, of the shape of ``cells``.
     """
-    columns = cells.unbind(1)
+    columns = cells.unbind(-1)
     left = [torch.full_like(columns[0], feed)]
     for cell in columns[:-1]:
         inside = cell + left[-1]
@@ -65,7 +68,7 @@ def _word_lines(cells: Tensor, word: float, feed: float) -> tuple[Tensor, Tensor
     for cell in columns[:0:-1]:
         inside = cell + right[-1]
         right.append(word * inside / (inside + word))
-    from_left, from_right = torch.stack(left, 1), torch.stack(right[::-1], 1)
+    from_left, from_right = torch.stack(left, -1), torch.stack(right[::-1], -1)
     passed = ((cells + from_left) / word).log1p()  # pivot over segment
-    reach = passed.cumsum(1) - passed
+    reach = passed.cumsum(-1) - passed
     return reach, 1.0 / (cells + from_left + from_right)

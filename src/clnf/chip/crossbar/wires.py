@@ -70,7 +70,7 @@ def effective_conductance(conductance_s: Tensor, wire_ohm: float | Wires) -> Ten
     from the far end of the columns. Differentiable, at the price of memory for every row.
 
     Args:
-        conductance_s: cells, >= 0, [rows, cols].
+        conductance_s: cells, >= 0, [rows, cols]; or several crossbars alike, [..., rows, cols].
         wire_ohm: as in :func:`line_currents`.
 
     Returns:
@@ -86,17 +86,19 @@ def effective_conductance(conductance_s: Tensor, wire_ohm: float | Wires) -> Ten
     True
     """
     conductance_s = torch.as_tensor(conductance_s)
-    wires = checked(conductance_s, wire_ohm)
+    stacked = conductance_s.flatten(0, -2) if conductance_s.dim() > 2 else conductance_s
+    wires = checked(stacked, wire_ohm)
     if wires is None:
         return conductance_s.clone()
-    cells = conductance_s.double().flip(wires.flipped)
+    sides = [side - 2 for side in wires.flipped]
+    cells = conductance_s.double().flip(sides)
     word, feed, bit, ground = wires.conductances
-    if cells.shape[0] < cells.shape[1]:
+    if cells.shape[-2] < cells.shape[-1]:
         # Reciprocity: exchange drivers and grounds, so that the dense steps are the smaller ones.
-        effective = eliminated(cells.T, bit, ground, word, feed).T
+        effective = eliminated(cells.mT, bit, ground, word, feed).mT
     else:
         effective = eliminated(cells, word, feed, bit, ground)
-    return effective.flip(wires.flipped).to(conductance_s.dtype)
+    return effective.flip(sides).to(conductance_s.dtype)
 
 
 @torch.no_grad()

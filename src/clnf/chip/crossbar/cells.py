@@ -1,0 +1,297 @@
+"""The state of cells behind a block of weights, of any material, and what a read of it gives.
+
+Legend: C columns (outputs), R rows (inputs x kernel), M = C R weights.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clnf.chip import kernels, reference
+from clnf.chip.crossbar.attenuation import Attenuation, attenuation
+from clnf.chip.crossbar.make import Make
+from clnf.core.rng import fold
+from clnf.devices.cell import Unknown
+from clnf.devices.dispatch import run
+from clnf.devices.draws import hash_key, hash_normals
+from clnf.devices.noise import RelativeNoise
+from clnf.devices.pulses import Cells
+from clnf.devices.response import cell_traits, fresh_cells
+from clnf.devices.writing import drift_numbers, drifted
+
+__all__ = ["AbstractCells"]
+
+_TENSORS = (
+    "hidden", "seen", "wear", "fence", "trait", "born_s", "scale", "compensation", "expected",
+    "answers",
+)  # fmt: skip
+
+
+class AbstractCells(ABC):
+    """Cells, their state, and what a read of them gives.
+
+        weight_CR = scale_C compensation_C sum_p (+-) coefficient w_p
+
+    Cells that are pulsed come formed, at w = 0; all others hold nothing until they are written.
+    Pulses of one operation all go to one plane, the next operation takes the next plane: the
+    multi-memristive synapse with one global selection counter (Boybat et al., Nat. Commun. 2018).
+    Planes that count down get opposite pulses.
+
+    Attributes:
+        hidden: w of each cell as pulses move it, [planes, M].
+        seen: w with the write noise that a read sees; the same tensor where there is none.
+        wear: pulses so far, [planes, M].
+        trait: what the last write fixed of a cell's drift, [planes, M].
+        born_s: when that was, [planes, M].
+        fence: share of pulses let through to a weight, [M].
+        tables: steps and bounds of each plane's cells, [4, M], or [4, 1] where all are alike.
+        scale: weight at full scale, [C].
+        compensation: digital factor against mean drift, [C].
+        expected: summed magnitudes at programming, what compensation compares with, [C].
+        answers: products with vectors of signs at programming, likewise, [C, vectors].
+    """
+
+    def __init__(self, name: str, rows: slice, columns: slice, seed: int, make: Make) -> None:
+        self.name, self.rows, self.columns = name, rows, columns
+        self.seed, self.make, self.cell = fold(seed, "tile", name), make, make.cell
+        self.shape = (columns.stop - columns.start, rows.stop - rows.start)
+        self.size = self.shape[0] * self.shape[1]
+        self.planes = make.mapping.planes
+        self.pulsed = not isinstance(make.cell.response, Unknown)
+        self.drifts = not isinstance(make.cell.drift, Unknown)
+        self.operations, self.events, self.formed = 0, 0, self.pulsed
+        self.spent = 0  # longest trains since windows were last closed
+        low, high = make.cell.bounds
+        self._per_w = make.mapping.coefficient * 2 / (high - low)
+        pulsed = make.cell.response
+        self._step = 0.0 if isinstance(pulsed, Unknown) else pulsed.typical_step
+        self.law = make.cell.law() if self.pulsed else torch.empty(0)
+        self.tables: list[Tensor] = []
+        cells = self._form()
+        self.hidden, self.wear = (
+            t.view(self.planes, self.size) for t in (cells.hidden, cells.wear)
+        )
+        noisy = cells.seen is not cells.hidden
+        self.seen = cells.seen.view(self.planes, self.size) if noisy else self.hidden
+        drifting = (self.planes, self.size) if self.drifts else (0, 0)
+        self.trait, self.born_s = torch.zeros(drifting), torch.zeros(drifting)
+        if self.pulsed and not isinstance(make.cell.drift, Unknown):
+            draw = self.normals("drift", 0, planes=self.planes)
+            self.trait = make.cell.drift.trait(make.cell.conductance_s(self.seen), draw)
+        self.fence, self.fenced = torch.ones(self.size), False
+        self.scale, self.compensation, self.expected = (
+            torch.full((self.shape[0],), v) for v in (1.0, 1.0, 0.0)
+        )
+        self.answers = torch.zeros(self.shape[0], 0)
+        self.solved: Attenuation | None = None
+
+    def _form(self) -> Cells:
+        count, compiled = self.planes * self.size, self.make.kernels
+        if not isinstance(self.cell.response, Unknown):
+            alike = not self.cell.response.spreads
+            lines = 1 if alike else count
+            table = cell_traits(self.cell.response, lines, self.seed, compiled=compiled)
+            whole = table.expand(-1, count).contiguous()
+            cells = fresh_cells(self.cell.response, whole, self.seed, compiled=compiled)
+            # Cells that are all alike share one line of traits; worn ones get their own again.
+            parts = [table] * self.planes if alike else table.split(self.size, dim=1)
+            self.tables = [part.contiguous() for part in parts]
+            if self.cell.response.write_noise == 0.0:
+                return cells._replace(seen=cells.hidden)
+            return cells
+        w = torch.full((count,), self.cell.bounds[0])
+        return Cells(w, w, torch.zeros(count, dtype=torch.int32))
+
+    def move_own(self, device: torch.device) -> torch.device:
+        """Let the state of these cells live on a device, and say where it lived."""
+        home = self.wear.device
+        if home != device:
+            shared = self.seen is self.hidden
+            for name in _TENSORS:
+                setattr(self, name, getattr(self, name).to(device))
+            self.seen = self.hidden if shared else self.seen
+            self.tables = [table.to(device) for table in self.tables]
+            self.solved = None
+        return home
+
+    @property
+    def is_programmed(self) -> bool:
+        """Whether the cells hold anything."""
+        return self.formed
+
+    @property
+    def weight_step(self) -> float:
+        """Mean change of a weight by one pulse in the middle of its range, in weight units."""
+        self.cell.need(self.cell.response)
+        return float(self.scale[0]) * self._step * self._per_w
+
+    def normals(
+        self, *place: str | int, planes: int = 0, vectors: int = 0, of_columns: bool = False
+    ) -> Tensor:
+        """Standard normals of a place.
+
+        Args:
+            place: see :func:`clnf.core.rng.fold`.
+            planes: 0 for [C, R], else [planes, M].
+            vectors: 0, else [vectors, R].
+            of_columns: with ``vectors``, [vectors, C].
+        """
+        shape = (planes, self.size) if planes else self.shape
+        if vectors:
+            shape = (vectors, self.shape[0 if of_columns else 1])
+        device, compiled = self.wear.device, self.make.kernels
+        return hash_normals(self.seed, place, shape, device=device, compiled=compiled)
+
+    def weights_now(self, now_s: float) -> Tensor:
+        """W of every cell at a time, drifted, [planes, M]."""
+        if not self.drifts or not self.formed:
+            return self.seen
+        numbers = drift_numbers(self.cell)
+        if numbers is not None:
+            job = self.seen.view(-1), self.trait.view(-1), self.born_s.view(-1), now_s, numbers
+            return drifted(*job, compiled=self.make.kernels).view_as(self.seen)
+        drift = self.cell.need(self.cell.drift)
+        age_s = (now_s - self.born_s).clamp_(min=0.0)
+        programmed_s = self.cell.conductance_s(self.seen)
+        return self.cell.weight(drift.at(programmed_s, self.trait, age_s))
+
+    def relax(self, kept: float) -> None:
+        """Let every state relax towards the lower end of the window: a share ``kept`` stays."""
+        low = self.cell.bounds[0]
+        for tensor in (self.hidden,) if self.seen is self.hidden else (self.hidden, self.seen):
+            tensor.sub_(low).mul_(kept).add_(low)
+        self.events += 1
+
+    def conductance_s(self, now_s: float) -> Tensor:
+        """Conductance of every cell at a time, S, [planes, C, R]."""
+        return self.cell.conductance_s(self.weights_now(now_s)).view(self.planes, *self.shape)
+
+    def own_slices(self, now_s: float) -> tuple[Tensor, Tensor]:
+        """What each slice of these cells adds to weights and variance, both [slices, C, R]."""
+        full = (self.scale * self.compensation)[:, None]
+        simple = isinstance(self.cell.noise, (Unknown, RelativeNoise)) and not self.drifts
+        simple = simple and self.make.mapping.slices == 1
+        weight, variance = self._sum_planes(now_s) if simple else self._sum_laws(now_s)
+        return weight.mul_(full), variance.mul_(full.square())
+
+    def _sum_planes(self, now_s: float) -> tuple[Tensor, Tensor]:
+        """What no law of drift and noise stands behind, in one compiled pass."""
+        weight, variance = (torch.empty(self.size, device=self.wear.device) for _ in range(2))
+        relative, middle, noise = 0.0, 0.0, self.cell.noise
+        kept = torch.empty(0, 0, device=self.wear.device)
+        if self.make.wires is not None:
+            kept = self._attenuation(now_s)
+        if not isinstance(self.cell.window, Unknown):
+            window, (low, high) = self.cell.window, self.cell.bounds
+            middle = window.low_s * (high - low) / window.span_s - low
+        if isinstance(noise, RelativeNoise) and self.make.noisy:
+            self.cell.need(self.cell.window)
+            relative = noise.fraction
+        noises = torch.tensor([self._per_w * self.planes, relative, middle])
+        job = (self.seen, kept, noises, weight, variance)
+        run(kernels.plane_sums, reference.plane_sums, job, compiled=self.make.kernels)
+        return weight.view(1, *self.shape), variance.view(1, *self.shape)
+
+    def _sum_laws(self, now_s: float) -> tuple[Tensor, Tensor]:
+        w = self.weights_now(now_s)
+        low, high = self.cell.bounds
+        per_s = self._per_w * (high - low) / self.cell.need(self.cell.window).span_s
+        now = self.cell.conductance_s(w)
+        slices, pairs = self.make.mapping.slices, self.make.mapping.pairs
+        factor = torch.tensor(self.make.mapping.factors).to(w.device)[:, None] * per_s
+        variance = torch.zeros(slices, *self.shape, device=w.device)
+        if self.make.noisy and not isinstance(self.cell.noise, Unknown):
+            programmed_s = self.cell.conductance_s(self.seen)
+            sigma_s = self.cell.noise.sigma(programmed_s, now, self._since_s(now_s))
+            both = sigma_s.square_().view(pairs, 2, -1).sum(1).mul_(factor.square())
+            variance = both.view(slices, -1, *self.shape).sum(1)
+        if self.make.wires is not None:
+            now = now * self._attenuation(now_s)
+        sides = now.view(pairs, 2, -1)
+        weight = (sides[:, 0] - sides[:, 1]).mul_(factor)
+        return weight.view(slices, -1, *self.shape).sum(1), variance
+
+    def _since_s(self, now_s: float) -> float:
+        """Time since the oldest write; nothing is read sooner than a second after it."""
+        if isinstance(self.cell.drift, Unknown):
+            return max(now_s, 1.0)
+        return max(now_s - float(self.born_s.min()), 1.0) + self.cell.drift.since_s
+
+    def _attenuation(self, now_s: float) -> Tensor:
+        """What wires leave of each cell.
+
+        Solved anew when a cell was written or has drifted; or, where wires are carried on, solved
+        for the cells as they were when last settled. From there the loss of cells that drift goes
+        with the mean conductance of their plane, as it does to first order.
+        """
+        exact = self.make.exact_wires
+        state = (self.operations, self.events, now_s if self.drifts else 0.0)
+        if self.solved is None or (exact and self.solved.state != state):
+            source = self.cell.conductance_s(self.weights_now(now_s) if exact else self.seen)
+            self.solved = attenuation(source.view(self.planes, *self.shape), self.make.wires, state)
+        if exact or not self.drifts:
+            return self.solved.kept
+        now = self.cell.conductance_s(self.weights_now(now_s))
+        grown = now.mean(1, keepdim=True) / self.solved.level
+        return 1.0 - (1.0 - self.solved.kept) * grown
+
+    def settle(self) -> None:
+        """Have wires solved exactly at the next read."""
+        self.solved = None
+
+    def column_scale(self) -> Tensor:
+        """Weight at full scale of each column, [C]; the unit of the ADC's range."""
+        return (self.scale * self.compensation).clamp(min=1e-12)
+
+    def close_windows(self) -> None:
+        """Narrow the bounds of worn cells, and let the dead stand still."""
+        endurance, response = self.cell.endurance, self.cell.response
+        if isinstance(endurance, Unknown) or isinstance(response, Unknown):
+            return
+        key = hash_key(self.seed, "life")
+        for plane in range(self.planes):
+            first, compiled = plane * self.size, self.make.kernels
+            fresh = cell_traits(response, self.size, self.seed, first=first, compiled=compiled)
+            life = endurance.life(self.size, key, first)
+            worn, stuck = self.wear[plane].cpu(), self.hidden[plane].cpu()
+            self.tables[plane] = endurance.wear(fresh, worn, life, stuck).to(self.wear.device)
+
+    def own_state(self) -> dict[str, Any]:
+        """Tensors and JSON values of these cells alone.
+
+        Windows are closed for it, so that who goes on from here and who resumes stay alike.
+        """
+        if self.spent:
+            self.spent = 0
+            self.close_windows()
+        tensors = {name: getattr(self, name) for name in _TENSORS}
+        if self.seen is self.hidden:
+            del tensors["seen"]
+        if self.solved is not None and self.pulsed and not self.make.exact_wires:
+            # Where cells have been pulsed since, nothing else tells when wires were solved.
+            tensors |= {"kept": self.solved.kept, "level": self.solved.level}
+        counters = {"operations": self.operations, "events": self.events, "formed": self.formed}
+        return tensors | counters
+
+    def load_own(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`own_state` gave."""
+        for name in _TENSORS:
+            if name in state:
+                setattr(self, name, state[name].to(self.wear.device, copy=True))
+        self.seen = self.seen if "seen" in state else self.hidden
+        self.operations, self.events = int(state["operations"]), int(state["events"])
+        self.formed = bool(state["formed"])
+        self.fenced = bool((self.fence < 1.0).any())
+        self.spent, self.solved = 0, None
+        if "kept" in state:
+            solved = (state[name].to(self.wear.device, copy=True) for name in ("kept", "level"))
+            self.solved = Attenuation((0, 0, 0.0), *solved)
+        self.close_windows()
+
+    @abstractmethod
+    def pulse(
+        self, train_CR: Tensor, *, fenced: bool = True, now_s: float = 0.0, plane: int | None = None
+    ) -> tuple[int, int, int]:
+        """Apply signed pulses, [C, R], to one plane."""

@@ -1,0 +1,81 @@
+"""Mixed precision: a digital accumulator collects steps and pays out whole pulses.
+
+    chi <- chi - lr * direction(grad)
+
+and where |chi| reaches eps (one mean pulse) the cell gets trunc(chi / eps) pulses, while chi
+keeps the rest. ``direction`` is the gradient, its momentum or Adam's preconditioned step,
+computed digitally and charged as such.
+
+Source: Nandakumar et al., Front. Neurosci. 2020.
+"""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from clnf.chip.analog import AbstractAnalog
+from clnf.chip.bill import Bill
+from clnf.chip.updates.rule import PulseRule
+from clnf.core.ledger import ATTOJOULES_PER_JOULE
+
+__all__ = ["charge_digital", "direction", "pay_out", "pulse_mixed", "work"]
+
+# Additions and multiplications per weight and step, for the digital bill.
+_WORK = {"none": (2, 2), "momentum": (3, 3), "adam": (6, 10)}
+
+
+def direction(parameter: nn.Parameter, rule: PulseRule, state: dict[str, Any], mode: str) -> Tensor:
+    """What the accumulator collects: the gradient, its running mean, or Adam's step."""
+    grad = cast(Tensor, parameter.grad)
+    if mode == "none":
+        return grad
+    if "step" not in state:
+        state["step"] = 0
+        state["mean"] = torch.zeros_like(grad)
+        if mode == "adam":
+            state["square"] = torch.zeros_like(grad)
+    state["step"] += 1
+    mean: Tensor = state["mean"].mul_(rule.beta1).add_(grad, alpha=1 - rule.beta1)
+    if mode == "momentum":
+        return mean
+    square = state["square"].mul_(rule.beta2).addcmul_(grad, grad, value=1 - rule.beta2)
+    root = (square / (1 - rule.beta2 ** state["step"])).sqrt_().add_(rule.epsilon)
+    return mean / (1 - rule.beta1 ** state["step"]) / root
+
+
+def pay_out(owed: Tensor, eps: float, rule: PulseRule) -> Tensor:
+    """Whole pulses due of what is owed, which loses them; both of one shape."""
+    due = (owed / eps).trunc_().clamp_(-rule.longest, rule.longest)
+    if rule.threshold > 1.0:
+        due.mul_(owed.abs() >= rule.threshold * eps)
+    owed.sub_(due, alpha=eps)
+    return due
+
+
+def pulse_mixed(
+    layer: AbstractAnalog, moved: Tensor, state: dict[str, Any], rule: PulseRule, bill: Bill
+) -> None:
+    """Add a step to the accumulator of a layer and pay out pulses."""
+    if "chi" not in state:
+        state["chi"] = torch.zeros_like(moved)
+    chi = state["chi"].add_(moved)
+    flat = layer.matrix(chi)
+    for tile in layer.tiles:
+        due = pay_out(flat[tile.columns, tile.rows], tile.weight_step, rule)
+        count, energy_aj, longest = tile.pulse(due.contiguous(), now_s=layer.circuit.now_s)
+        if count:
+            bill.pulses(tile, count, energy_aj, longest)
+    layer.refresh()
+
+
+def charge_digital(bill: Bill, tile: str, count: int, adds: int, multiplies: int) -> None:
+    """Charge digital arithmetic on ``count`` numbers."""
+    each = adds * bill.costs.add_j + multiplies * bill.costs.multiply_j
+    energy_aj = count * round(each * ATTOJOULES_PER_JOULE)
+    bill.ledger.charge_total("digital", tile=tile, count=count, energy_aj=energy_aj)
+
+
+def work(mode: str) -> tuple[int, int]:
+    """Additions and multiplications of one weight's direction."""
+    return _WORK[mode]

@@ -1,0 +1,98 @@
+"""An optimizer whose steps are pulses."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import torch
+from torch import nn
+
+from clnf.chip.analog import AbstractAnalog
+from clnf.chip.bill import Bill
+from clnf.chip.updates.mixed import charge_digital, direction, pulse_mixed, work
+from clnf.chip.updates.outer import pulse_products
+from clnf.chip.updates.rule import TRANSFERRING, PulseRule
+from clnf.chip.updates.tiki_taka import TikiTaka
+from clnf.core.errors import ConfigError
+
+__all__ = ["PulseOptimizer"]
+
+
+@final
+class PulseOptimizer(torch.optim.Optimizer):
+    """Pulses for plastic layers, plain Adam for digital parameters.
+
+    Its ``state_dict`` holds what is digital; cells, the fast ones too, are the chip's.
+
+    Args:
+        plastic: layers whose cells learn.
+        digital: parameters outside the chip.
+        lr: learning rate in weight units.
+        rule: how gradients become pulses.
+        bill: where to charge.
+    """
+
+    def __init__(
+        self,
+        plastic: Sequence[AbstractAnalog],
+        digital: Sequence[nn.Parameter],
+        *,
+        lr: float,
+        rule: PulseRule,
+        bill: Bill,
+    ) -> None:
+        if not lr > 0:
+            raise ConfigError(f"the learning rate must be positive, got {lr}")
+        self.layers = {id(layer.weight): layer for layer in plastic}
+        self.rule = rule
+        self.bill = bill
+        groups: list[dict[str, Any]] = []
+        if plastic:
+            groups.append({"params": [layer.weight for layer in plastic], "kind": "plastic"})
+        if digital:
+            rate = lr if rule.digital_lr is None else rule.digital_lr
+            groups.append({"params": list(digital), "kind": "digital", "lr": rate})
+        super().__init__(groups, {"lr": lr})
+        for layer in plastic:
+            layer.capture = None if rule.mode == "mixed" else []
+        self._fast: TikiTaka | None = None
+        if rule.mode in TRANSFERRING:
+            self._fast = TikiTaka(rule, bill, list(plastic))
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step: digital parameters move, plastic cells are pulsed and read back."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            lr = float(group["lr"])
+            for parameter in group["params"]:
+                if group["kind"] == "digital":
+                    self._step_digital(parameter, lr)
+                else:
+                    self._step_plastic(self.layers[id(parameter)], lr)
+        return loss
+
+    def _step_digital(self, parameter: nn.Parameter, lr: float) -> None:
+        if parameter.grad is None:
+            return
+        charge_digital(self.bill, "digital", parameter.numel(), *work("adam"))
+        moved = direction(parameter, self.rule, self.state[parameter], "adam")
+        parameter.add_(moved, alpha=-lr)
+
+    def _step_plastic(self, layer: AbstractAnalog, lr: float) -> None:
+        rule, parameter = self.rule, layer.weight
+        if rule.mode != "mixed":
+            captured, layer.capture = layer.capture or [], []
+            if captured and self._fast is not None:
+                self._fast.apply(layer, captured, lr, self.state[parameter])
+            elif captured:
+                pulse_products(layer, captured, lr, rule, self.bill)
+            return
+        if parameter.grad is None:
+            return
+        mode, state = rule.precondition, self.state[parameter]
+        charge_digital(self.bill, layer.tiles[0].name, parameter.numel(), *work(mode))
+        moved = direction(parameter, rule, state, mode) * -lr
+        pulse_mixed(layer, moved, state, rule, self.bill)
