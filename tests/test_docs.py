@@ -44,6 +44,11 @@ def test_every_python_snippet_gives_what_it_says(page: Path) -> None:
     assert failures(page.read_text()) == 0
 
 
+def test_the_examples_of_the_readme_give_what_they_say() -> None:
+    assert snippets((ROOT / "README.md").read_text())
+    assert failures((ROOT / "README.md").read_text()) == 0
+
+
 def test_a_wrong_snippet_and_one_that_cannot_run_are_found() -> None:
     assert failures("```python\n>>> 1 + 1\n2\n```\n") == 0
     assert failures("```python\n>>> 1 + 1\n3\n```\n") == 1

@@ -300,3 +300,14 @@ def test_bad_input_is_one_sentence() -> None:
         tile.pulse(torch.ones(6, 4))
     with pytest.raises(ConfigError, match="time runs forward"):
         tile.age(-1.0)
+    learner = Tile("ecram_li", 6, 4, seed=1)
+    before, x, d = learner.cells.hidden.clone(), torch.ones(2, 6), torch.ones(2, 4)
+    for inputs, gradient in ((x[:, :5], d), (x, d[:1]), (x, d[:, :3]), (x * float("nan"), d)):
+        with pytest.raises(ShapeError, match=r"\[batch, 6\] and \[batch, 4\]"):
+            learner.update(inputs, gradient, lr=0.1)
+    with pytest.raises(ConfigError, match="must be positive, got -1"):
+        learner.update(x, d, lr=-1.0)
+    for pulses in (torch.full((6, 4), 0.5), torch.full((6, 4), 40_000), torch.ones(4, 6)):
+        with pytest.raises(ShapeError, match="whole numbers of at most 32767"):
+            learner.pulse(pulses)
+    assert torch.equal(learner.cells.hidden, before)

@@ -254,6 +254,11 @@ SECOND = '[[lesson]]\nname = "x_y"\nfamily = "people"\nconcept = "people"\n'
         ("seed = 1", "name is missing"),
         ('name = "a"\n[learn]\nlr = inf', "learn.lr is inf: should be a finite number"),
         ('name = "a"\n[chip]\ncore = "foo"', "chip.core is 'foo': no material 'foo'"),
+        ('name = "a"\n[chip]\ncore = "ecram_li"', "chip.core is 'ecram_li': no published value"),
+        (
+            'name = "a"\n[chip]\nplastic = "gst_pcm"',
+            "chip.plastic is 'gst_pcm': no published value",
+        ),
         ('name = "a"\n[adapter]\nrank = 100000000', "adapter.rank is 100000000"),
         ('name = "a"\n[probe]\nsamples = 1', "probe.samples is 1"),
         (LESSON.format("x", "zzz", "zzz"), "lesson.0.family is 'zzz': no emoji family 'zzz'"),

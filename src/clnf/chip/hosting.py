@@ -163,8 +163,14 @@ class Chip:
         """
         if not 0 <= seconds < float("inf"):
             raise ConfigError(f"time runs forward and ends; got {seconds} s")
-        for tile in self.tiles.values() if temperature_k is not None else ():
-            tile.relax(tile.cell.need(tile.cell.retention).kept(seconds, temperature_k))
+        # All of them first: a tile whose retention is unknown must not leave the others aged.
+        warm = self.tiles.values() if temperature_k is not None else ()
+        kept = [
+            (tile, tile.cell.need(tile.cell.retention).kept(seconds, temperature_k))
+            for tile in warm
+        ]
+        for tile, share in kept:
+            tile.relax(share)
         self.circuit.now_s += seconds
         for layer in self.layers.values():
             moved = temperature_k is not None or any(tile.drifts for tile in layer.tiles)

@@ -161,12 +161,15 @@ class Tile:
 
         Raises:
             DeviceLimitError: the material has no law of steps.
+            ShapeError: another shape, or not whole numbers of at most 32767.
         """
         self._must_step()
         given = torch.as_tensor(pulses)
-        if given.shape != (self.rows, self.cols):
+        whole = bool((given == given.round()).all()) if given.is_floating_point() else True
+        if given.shape != (self.rows, self.cols) or not whole or int(given.abs().max()) > 32767:
             raise ShapeError(
-                f"pulses of this tile are [{self.rows}, {self.cols}], got {tuple(given.shape)}"
+                f"pulses of this tile are whole numbers of at most 32767, [{self.rows}, "
+                f"{self.cols}], got {given.dtype} {tuple(given.shape)} up to {given.abs().max()}"
             )
         moved = self.cells.pulse(given.T, now_s=self.chip.clock_s)
         self.chip.bill.pulses(self.cells, *moved)
@@ -179,12 +182,26 @@ class Tile:
         Args:
             x: inputs, [batch, rows].
             gradient: of the outputs, [batch, cols].
-            lr: learning rate.
+            lr: learning rate, > 0.
 
         Returns:
             Pulses given.
+
+        Raises:
+            DeviceLimitError: the material has no law of steps.
+            ShapeError: shapes do not fit, or values are not finite.
+            ConfigError: the learning rate is not above 0.
         """
         self._must_step()
+        x, gradient = (torch.as_tensor(v, dtype=torch.float32) for v in (x, gradient))
+        fits = x.dim() == 2 and x.shape[1] == self.rows and gradient.shape == (len(x), self.cols)
+        if not fits or not bool(x.isfinite().all() & gradient.isfinite().all()):
+            raise ShapeError(
+                f"inputs and gradients are finite, [batch, {self.rows}] and [batch, {self.cols}], "
+                f"got {tuple(x.shape)} and {tuple(gradient.shape)}"
+            )
+        if not 0 < lr < float("inf"):
+            raise ConfigError(f"the learning rate must be positive, got {lr}")
         moved = self.cells.pulse_outer(x, gradient, lr, now_s=self.chip.clock_s)
         self.chip.bill.pulses(self.cells, *moved)
         self._analog.refresh()

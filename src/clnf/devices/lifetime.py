@@ -14,7 +14,8 @@ number; towards its end the window closes, and then the cell is stuck:
 
     window(n) = 1 - closing (n / life)^2 for n < life,  life = N (-ln(u) / ln 2)^(1 / shape)
 
-Shape 2 and closing 0.5 are assumptions of this package: no source of the catalogue gives them.
+Shape 2 and closing 0.5 are assumptions of this package: no source of the catalogue gives them. Only
+cells that are pulsed step by step close; programmed ones count their writes.
 """
 
 import math

@@ -13,9 +13,9 @@ from pydantic import (
     model_validator,
 )
 
-from clnf.core.errors import ConfigError
+from clnf.core.errors import ConfigError, DeviceLimitError
 from clnf.core.toml import broken_rule, load_toml
-from clnf.devices.materials import material
+from clnf.devices.families import cell
 from clnf.living.concepts import Concepts
 from clnf.living.pictures import safe_name
 from clnf.media.unet import UNetParams
@@ -48,15 +48,29 @@ def _known(look_up: Callable[[str], object]) -> AfterValidator:
     def rule(name: str) -> str:
         try:
             look_up(name)
-        except ConfigError as error:
+        except (ConfigError, DeviceLimitError) as error:
             raise ValueError(str(error)) from None
         return name
 
     return AfterValidator(rule)
 
 
+def _stores(name: str) -> None:
+    """A material whose cells can be programmed; raises DeviceLimitError where they cannot."""
+    one = cell(name)
+    one.need(one.window)
+    one.need(one.programming)
+
+
+def _learns(name: str) -> None:
+    """A material whose cells can be pulsed; the chip borrows what else it lacks."""
+    one = cell(name)
+    one.need(one.response)
+
+
 Bits = Annotated[int, Field(ge=0, le=16), AfterValidator(_not_one)]
-MaterialName = Annotated[str, _known(material)]
+CoreName = Annotated[str, _known(_stores)]
+PlasticName = Annotated[str, _known(_learns)]
 FamilyName = Annotated[str, _known(family)]
 
 
@@ -68,8 +82,8 @@ class _Part(BaseModel):
 class ChipPart(_Part):
     """Which cells the weights live on and how they are read and written."""
 
-    core: MaterialName = "gst_pcm"
-    plastic: MaterialName = "hfo2_array_optimised"
+    core: CoreName = "gst_pcm"
+    plastic: PlasticName = "hfo2_array_optimised"
     pairs: Positive = 4
     plastic_range: Annotated[float, Field(gt=0.0)] = 3.0
     tile_rows: Positive = 512
