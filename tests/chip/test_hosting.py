@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from clnf.chip.convolutions import AnalogConv
+from clnf.chip.crossbar.wiring import Wires
 from clnf.chip.hosting import Chip, host
 from clnf.chip.layers import AnalogLinear
 from clnf.chip.spec import ChipSpec
@@ -314,3 +315,25 @@ def test_wrong_requests_are_refused_in_one_sentence() -> None:
         chip.set_fence("0", torch.ones(1))
     with pytest.raises(ConfigError, match=r"values in \[0, 1\]"):
         chip.set_fence("4", torch.full((20, 216), 2.0))
+
+
+def test_a_pulse_moves_a_weight_behind_wires_as_far_as_without_on_average() -> None:
+    """Pulsed columns are trimmed: as long a way for the same pulses, but for what spreads."""
+    moved = {}
+    for ohm in (0.0, 2.0):
+        wires = Wires(word_ohm=ohm, bit_ohm=ohm) if ohm else None
+        net = nn.Sequential(nn.Linear(128, 4, bias=False))
+        nn.init.zeros_(net[0].weight)
+        spec = ChipSpec(pairs=1, wires=wires, spreads=False, dead_cells=False)
+        chip = host(net, assign=lambda *_: "plastic", seed=1, spec=spec)
+        tile, before = chip.layers["0"].tiles[0], net[0].weight.clone()
+        # As many up as down: a column as a whole draws what it drew, and so do its wires.
+        signs = torch.ones(4, 128, dtype=torch.int16)
+        signs[:, ::2] = -1
+        tile.pulse(signs)
+        chip.layers["0"].refresh()
+        moved[ohm] = ((net[0].weight - before) * signs).detach()
+        untrimmed = tile.compensation.clone()
+    assert float(moved[2.0].mean()) == pytest.approx(float(moved[0.0].mean()), rel=0.03)
+    assert float(moved[2.0].std()) > 3 * float(moved[0.0].std())
+    assert float((moved[2.0] / untrimmed[:, None]).mean()) < 0.8 * float(moved[0.0].mean())

@@ -10,6 +10,8 @@ from clnf.chip.bill import Bill
 from clnf.chip.compensation import PROBES, compensate
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.crossbar.footprint import state_bytes
+from clnf.chip.crossbar.mapping import Mapping
+from clnf.chip.crossbar.wiring import Wires
 from clnf.chip.program import Verify, write_by_pulses, write_once
 from clnf.chip.spec import ChipSpec
 from clnf.chip.technology import technology
@@ -47,6 +49,21 @@ def test_without_spread_programming_is_exact_in_one_round() -> None:
     assert error < 1e-6
     assert account.ledger.total(op="pulse").count == 2 * TARGET.numel()
     assert torch.allclose(tile.view(365 * DAY)[0], TARGET, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["differential", "balanced", "sliced"])
+def test_cells_are_written_higher_by_what_their_wires_take(kind: Any) -> None:
+    quiet = {
+        "spreads": False, "read_noise": "off", "stored": Mapping(kind=kind, pairs=2, bits=8),
+        "wires": Wires(word_ohm=8.0, bit_ohm=12.0, source_ohm=50.0, sink_ohm=30.0),
+    }  # fmt: skip
+    _, _, lost = stored(**quiet, correct_wires=False)
+    tile, _, left = stored(**quiet)
+    assert lost > 0.03
+    assert left < lost / 8
+    low, high = (float(x) for x in tile.conductance_s(0.0).aminmax())
+    assert high <= tile.cell.window.high_s * (1 + 1e-6)
+    assert low >= tile.cell.window.low_s * (1 - 1e-6)
 
 
 @pytest.mark.parametrize("kind", ["global", "column", "learned"])

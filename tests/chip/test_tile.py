@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -198,7 +199,9 @@ def test_every_slice_is_converted_by_itself_and_added_digitally() -> None:
 
 def test_wires_are_those_of_the_exact_solver() -> None:
     wires = Wires(word_ohm=3.0, bit_ohm=2.0)
-    spec = ChipSpec(pairs=1, dac_bits=0, adc_bits=0, read_noise="off", wires=wires)
+    spec = ChipSpec(
+        pairs=1, dac_bits=0, adc_bits=0, read_noise="off", wires=wires, correct_wires=False
+    )
     tile, ideal = (Tile("gst_pcm", 40, 12, seed=1, spec=s) for s in (spec, QUIET))
     for each in (tile, ideal):
         each.program(weights(40, 12))
@@ -211,10 +214,10 @@ def test_wires_are_those_of_the_exact_solver() -> None:
 
 def test_carried_wires_stay_close_to_exact_ones_while_cells_drift() -> None:
     wires = Wires(word_ohm=2.0, bit_ohm=2.0)
-    spec = ChipSpec(pairs=1, dac_bits=0, adc_bits=0, read_noise="off", wires=wires)
-    carried_spec = ChipSpec(
-        pairs=1, dac_bits=0, adc_bits=0, read_noise="off", wires=wires, exact_wires=False
+    spec = ChipSpec(
+        pairs=1, dac_bits=0, adc_bits=0, read_noise="off", wires=wires, correct_wires=False
     )
+    carried_spec = replace(spec, exact_wires=False)
     exact, carried, none = (
         Tile("gst_pcm", 128, 32, seed=1, spec=s) for s in (spec, carried_spec, QUIET)
     )

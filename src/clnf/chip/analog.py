@@ -103,7 +103,8 @@ class AbstractAnalog(nn.Module, ABC):
         self.weight = nn.Parameter(weight, requires_grad=plastic)
         self.bias = cast("nn.Parameter | None", leaf.bias)
         spec = circuit.spec
-        self.channels = list(partition(wiring.channels, wiring.unit, spec.tile_rows))
+        most = spec.rows(plastic=plastic)
+        self.channels = list(partition(wiring.channels, wiring.unit, most))
         self.columns = list(partition(wiring.columns, 1, spec.tile_columns))
         self.tiles: list[Crossbar] = []
         self.spots: list[Spot] = []
@@ -111,7 +112,7 @@ class AbstractAnalog(nn.Module, ABC):
             for group in range(wiring.groups):
                 for columns in self.columns:
                     self.tiles.append(self._tile(*wiring.place(group, channels, columns)))
-                    self.spots.append(Spot(part, group, wiring.sensed(group, columns)))
+                    self.spots.append(wiring.spot(part, group, (channels, columns), most))
         self.dac = self._converter(spec.dac_bits)
         self.slices = self.tiles[0].make.mapping.slices
         lines = self.channels * circuit.planes * self.slices

@@ -84,9 +84,9 @@ class ReadCharges:
             rows = tile.rows.stop - tile.rows.start
             columns = tile.columns.stop - tile.columns.start
             cells = rows * columns * tile.cells_per_weight
-            inputs, stack = rows // wiring.unit, -(-rows // circuit.spec.tile_rows)
-            travelling = columns * (stack - (spot.part == 0))
-            lines = columns * stack * tile.make.mapping.slices
+            inputs = rows // wiring.unit
+            travelling = columns * (spot.stack - (spot.part == 0))
+            lines = columns * spot.stack * tile.make.mapping.slices
             self._zero.append((spot.part, tile.name, lines))
             self._forward += self._product(tile.name, cells, rows, lines)
             self._forward.append(self._move(tile.name, 16 * travelling, 8 * inputs))

@@ -6,6 +6,7 @@
 
 The first two read every cell once, one by one. The learned factor needs K products only, reads the
 column as it is used, and is right for the outputs, where the others are right for magnitudes.
+Columns of pulsed cells are trimmed against their wires once, when they are new.
 
 Source: Joshi et al., Nat. Commun. 2020 (one factor per tile, from a read of all rows; the factor
 per column is the same idea at a finer grain).
@@ -22,7 +23,7 @@ from clnf.core.errors import ConfigError
 if TYPE_CHECKING:
     from clnf.chip.bill import Bill
 
-__all__ = ["PROBES", "compensate", "remember"]
+__all__ = ["PROBES", "compensate", "remember", "trim"]
 
 # Vectors of the learned factor: its error from read noise and from what cells drift apart falls
 # with the root of their number.
@@ -37,6 +38,26 @@ def remember(tile: Crossbar, weight_CR: Tensor) -> None:
 
 def _signs(tile: Crossbar) -> Tensor:
     return tile.normals("signs", vectors=PROBES).sign()
+
+
+@torch.no_grad()
+def trim(tile: Crossbar, now_s: float, bill: "Bill") -> None:
+    """Let a pulse move a weight by what it would without wires, on average over a column.
+
+    For cells that are pulsed, which no target tells what they should read: each column of formed
+    cells is read once with all rows driven. What wires take more of far cells than of near ones
+    stays.
+
+    Args:
+        tile: its ``compensation`` is replaced.
+        now_s: simulated time.
+        bill: where to charge the reads.
+    """
+    if tile.make.wires is None:
+        return
+    kept = tile.attenuation(now_s).view(tile.planes, *tile.shape)
+    tile.compensation = 1.0 / kept.mean((0, 2)).clamp(min=1e-12)
+    bill.products(tile, 1)
 
 
 @torch.no_grad()

@@ -148,8 +148,8 @@ class AnalogConv(AbstractAnalog):
         return turned
 
     def unfolded(self, driven: list[Tensor], tile: Crossbar) -> Tensor:
-        part, group, _ = self.spot(tile)
-        image = driven[part].chunk(self.wiring.groups, dim=1)[group]
+        spot = self.spot(tile)
+        image = driven[spot.part].chunk(self.wiring.groups, dim=1)[spot.group]
         if self.dims == 2:  # torch has a faster way for images only
             flat = F.unfold(image, self.kernel_size, self.dilation, self.padding, self.stride)
             return flat.transpose(1, 2).reshape(-1, flat.shape[1])
@@ -275,8 +275,8 @@ class AnalogTransposedConv(AbstractAnalog):
         return rows.view(shape[0], *shape[2:], shape[1]).movedim(-1, 1)
 
     def unfolded(self, driven: list[Tensor], tile: Crossbar) -> Tensor:
-        part, group, _ = self.spot(tile)
-        return driven[part].chunk(self.wiring.groups, dim=1)[group]
+        spot = self.spot(tile)
+        return driven[spot.part].chunk(self.wiring.groups, dim=1)[spot.group]
 
     def sensed(self, grad: Tensor, tile: Crossbar) -> Tensor:
         taps = self._taps(grad, self._shape(grad))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.bill import Bill
 from clnf.chip.circuit import Circuit
-from clnf.chip.compensation import compensate
+from clnf.chip.compensation import compensate, trim
 from clnf.chip.convolutions import AnalogConv, AnalogTransposedConv
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.layers import AnalogLinear
@@ -120,6 +120,7 @@ class Chip:
             flat = layer.matrix(layer.weight.detach())
             for tile in layer.tiles:
                 target = flat[tile.columns, tile.rows]
+                trim(tile, self.clock_s, self.bill)
                 write_by_pulses(tile, target, self.bill, self.spec.verify)
             layer.refresh()
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from clnf.chip.bill import Bill
 from clnf.chip.compensation import remember
 from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.crossbar.attenuation import aimed
 from clnf.core.errors import ConfigError
 from clnf.core.ledger import ATTOJOULES_PER_JOULE
 from clnf.core.units import quantity
@@ -122,7 +123,14 @@ def _write_cells(tile: Crossbar, relative_CR: Tensor, verify: Verify) -> tuple[i
     targets = tile.make.mapping.targets
     own = hash_key(tile.seed, *place)
     straight = tile.make.mapping.slices == 1  # targets follow the weight in two straight lines
-    if verify.rounds == 1 and straight and errors is not None and numbers is not None:
+    wires = tile.make.wires if tile.make.correct_wires else None
+    if (
+        verify.rounds == 1
+        and straight
+        and wires is None
+        and errors is not None
+        and numbers is not None
+    ):
         first = hash_key(tile.seed, "program", tile.events + 1, "write")
         keys = np.concatenate([first, own])
         below, middle, above = targets(torch.tensor([[-1.0, 0.0, 1.0]]), cell.bounds)[:, 0].T
@@ -131,8 +139,12 @@ def _write_cells(tile: Crossbar, relative_CR: Tensor, verify: Verify) -> tuple[i
         written(relative_CR.reshape(-1), laws, keys, seen, trait, compiled=compiled)
         tile.wear.add_(1)
     else:
-        wanted = targets(relative_CR, cell.bounds).view(-1)
-        now, count, rounds = _write_and_verify(tile, cell.conductance_s(wanted), verify)
+        wanted_s = cell.conductance_s(targets(relative_CR, cell.bounds))
+        if wires is not None:
+            window = cell.need(cell.window)
+            wanted_s, factor = aimed(wanted_s, wires, (window.low_s, window.high_s))
+            tile.scale.div_(factor)
+        now, count, rounds = _write_and_verify(tile, wanted_s.view(-1), verify)
         if numbers is not None:
             settled(now, numbers, own, seen, trait, compiled=compiled)
         else:

@@ -20,8 +20,8 @@ __all__ = ["ChipSpec", "ideal_chip"]
 
 # Where cells that learn borrow what their own papers do not give.
 _RELATIVES = {
-    "conductance_min_s": "hfo2_1t1r",
-    "conductance_max_s": "hfo2_1t1r",
+    "conductance_min_s": "cmo_hfox",
+    "conductance_max_s": "cmo_hfox",
     "write_voltage_v": "cmo_hfox",
     "write_time_s": "hfox_generic",
     "endurance_cycles": "hfox_generic",
@@ -37,14 +37,16 @@ class ChipSpec:
         core: catalogue row of the cells that store, or its name. Where no programming voltage
             was published 2 V is assumed, which sets programming energy only.
         plastic: catalogue row of the cells that learn, or its name. What it lacks of window,
-            pulse, endurance and read noise comes from relatives (HfO2 1T1R, CMO/HfOx, generic
-            HfOx, ``plastic_read_noise``), and sets energy, time and life, not learning.
+            pulse, endurance and read noise comes from relatives (CMO/HfOx, generic HfOx,
+            ``plastic_read_noise``), and sets energy, time and life; learning only through wires.
         relatives: fill in what the rows lack as said above; False leaves it unknown.
         technology: row of ``technology.toml`` for the periphery.
         borrow: another row, for constants that the first one lacks; empty for none.
         supply: constants of your own by name, which come before both rows.
         tile_rows: rows of a tile; a longer layer becomes several tiles, summed digitally.
         tile_columns: columns of a tile.
+        plastic_tile_rows: rows of a tile that learns; None: as ``tile_rows``. Long columns lose
+            more in their wires, and cells that learn may conduct better than those that store.
         pairs: differential pairs per plastic weight; pulses go round them in turn.
         stored: how the weights of tiles that store lie on their cells.
         plastic_range: largest plastic weight, in units of 1/sqrt(rows of the layer).
@@ -62,6 +64,7 @@ class ChipSpec:
         wires: resistances around the cells of a tile; None for none.
         exact_wires: solve them anew at every change of a cell. Else they are solved when a whole
             tile was written, and the loss then goes with the mean conductance of the tile.
+        correct_wires: write stored cells higher by what their wires take, to first order.
         verify: accepted error when programming, and rounds.
         compute: number format of the simulated products of core tiles; bfloat16 rounds weights
             and sums to 8 bits, below programming noise and half an 8-bit ADC step.
@@ -76,6 +79,7 @@ class ChipSpec:
     supply: tuple[tuple[str, Constant], ...] = ()
     tile_rows: int = quantity("1", 512)
     tile_columns: int = quantity("1", 512)
+    plastic_tile_rows: int | None = quantity("1", None)
     pairs: int = quantity("1", 4)
     stored: Mapping = Mapping()
     plastic_range: float = quantity("1", 3.0)
@@ -89,15 +93,17 @@ class ChipSpec:
     spreads: bool = True
     wires: Wires | None = None
     exact_wires: bool = True
+    correct_wires: bool = True
     verify: Verify = Verify()
     compute: Literal["float32", "bfloat16"] = "float32"
     kernels: bool = True
 
     def __post_init__(self) -> None:
-        if min(self.tile_rows, self.tile_columns, self.pairs) < 1:
+        rows = min(self.rows(plastic=False), self.rows(plastic=True))
+        if min(rows, self.tile_columns, self.pairs) < 1:
             raise ConfigError(
                 "a chip needs tiles of at least 1 x 1 and at least 1 pair, got "
-                f"{self.tile_rows} x {self.tile_columns} and {self.pairs}"
+                f"{rows} x {self.tile_columns} and {self.pairs}"
             )
         for name, bits in (("dac_bits", self.dac_bits), ("adc_bits", self.adc_bits)):
             if bits != 0 and not 2 <= bits <= 16:
@@ -118,6 +124,11 @@ class ChipSpec:
                 f"{self.plastic_range}, {self.range_sigma}"
             )
 
+    def rows(self, *, plastic: bool) -> int:
+        """Rows of tiles that learn, or that store."""
+        own = self.plastic_tile_rows if plastic else None
+        return self.tile_rows if own is None else own
+
     def make(self, *, plastic: bool) -> Make:
         """What tiles that learn, or that store, are made of."""
         one = cell(self._plastic_row() if plastic else self._core_row())
@@ -126,6 +137,7 @@ class ChipSpec:
             mapping=Mapping(pairs=self.pairs) if plastic else self.stored,
             wires=self.wires,
             exact_wires=self.exact_wires,
+            correct_wires=self.correct_wires,
             noisy=self.read_noise != "off",
             kernels=self.kernels,
         )

@@ -6,6 +6,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from clnf.chip.compensation import trim
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.crossbar.spice import netlist
 from clnf.chip.hosting import Chip, host
@@ -131,6 +132,7 @@ class Tile:
         target, now_s, bill = weights.T.contiguous(), self.chip.clock_s, self.chip.bill
         if self._analog.plastic:
             self.cells.scale.fill_(max(float(target.abs().max()), 1e-12))
+            trim(self.cells, now_s, bill)
             write_by_pulses(self.cells, target, bill, verify or Verify(), now_s=now_s)
         else:
             write_once(self.cells, target, now_s, bill, verify or Verify(rounds=1))

@@ -22,11 +22,13 @@ class Spot(NamedTuple):
         part: which run of rows it holds, counted within each group.
         group: which group of inputs.
         columns: its columns, counted among all columns of the layer.
+        stack: tiles it stands for, where the taps of one channel are more than a tile has rows.
     """
 
     part: int
     group: int
     columns: slice
+    stack: int = 1
 
 
 class Wiring(NamedTuple):
@@ -71,6 +73,12 @@ class Wiring(NamedTuple):
             first = group * self.channels
             return slice(first + start, first + stop), columns
         return slice(start, stop), self.sensed(group, columns)
+
+    def spot(self, part: int, group: int, cut: tuple[slice, slice], limit: int) -> Spot:
+        """Where the tile of some channels and columns of a group stands, of ``limit`` rows each."""
+        channels, columns = cut
+        stack = -(-self.unit * (channels.stop - channels.start) // limit)
+        return Spot(part, group, self.sensed(group, columns), stack)
 
     def sensed(self, group: int, columns: slice) -> slice:
         """Columns of one group, counted among all columns of the layer."""

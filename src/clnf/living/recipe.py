@@ -86,9 +86,10 @@ class ChipPart(_Part):
     plastic: PlasticName = "hfo2_array_optimised"
     pairs: Positive = 4
     plastic_range: Annotated[float, Field(gt=0.0)] = 3.0
-    tile_rows: Positive = 512
-    tile_columns: Positive = 512
-    wire_ohm: Annotated[float, Field(ge=0.0)] = 0.0
+    tile_rows: Positive = 288
+    tile_columns: Positive = 64
+    plastic_tile_rows: Positive = 144
+    wire_ohm: Annotated[float, Field(ge=0.0)] = 1.06
     dac_bits: Bits = 8
     adc_bits: Bits = 8
     compute: Literal["float32", "bfloat16"] = "float32"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from clnf.chip import kernels, reference
-from clnf.chip.crossbar.attenuation import Attenuation, attenuation
+from clnf.chip.crossbar.attenuation import Attenuation, solve
 from clnf.chip.crossbar.make import Make
 from clnf.core.rng import fold
 from clnf.devices.cell import Unknown
@@ -182,7 +182,7 @@ class AbstractCells(ABC):
         relative, middle, noise = 0.0, 0.0, self.cell.noise
         kept = torch.empty(0, 0, device=self.wear.device)
         if self.make.wires is not None:
-            kept = self._attenuation(now_s)
+            kept = self.attenuation(now_s)
         if not isinstance(self.cell.window, Unknown):
             window, (low, high) = self.cell.window, self.cell.bounds
             middle = window.low_s * (high - low) / window.span_s - low
@@ -208,7 +208,7 @@ class AbstractCells(ABC):
             both = sigma_s.square_().view(pairs, 2, -1).sum(1).mul_(factor.square())
             variance = both.view(slices, -1, *self.shape).sum(1)
         if self.make.wires is not None:
-            now = now * self._attenuation(now_s)
+            now = now * self.attenuation(now_s)
         sides = now.view(pairs, 2, -1)
         weight = (sides[:, 0] - sides[:, 1]).mul_(factor)
         return weight.view(slices, -1, *self.shape).sum(1), variance
@@ -219,8 +219,8 @@ class AbstractCells(ABC):
             return max(now_s, 1.0)
         return max(now_s - float(self.born_s.min()), 1.0) + self.cell.drift.since_s
 
-    def _attenuation(self, now_s: float) -> Tensor:
-        """What wires leave of each cell.
+    def attenuation(self, now_s: float) -> Tensor:
+        """What wires leave of each cell, [planes, M].
 
         Solved anew when a cell was written or has drifted; or, where wires are carried on, solved
         for the cells as they were when last settled. From there the loss of cells that drift goes
@@ -230,7 +230,7 @@ class AbstractCells(ABC):
         state = (self.operations, self.events, now_s if self.drifts else 0.0)
         if self.solved is None or (exact and self.solved.state != state):
             source = self.cell.conductance_s(self.weights_now(now_s) if exact else self.seen)
-            self.solved = attenuation(source.view(self.planes, *self.shape), self.make.wires, state)
+            self.solved = solve(source.view(self.planes, *self.shape), self.make.wires, state)
         if exact or not self.drifts:
             return self.solved.kept
         now = self.cell.conductance_s(self.weights_now(now_s))
@@ -286,8 +286,8 @@ class AbstractCells(ABC):
         self.fenced = bool((self.fence < 1.0).any())
         self.spent, self.solved = 0, None
         if "kept" in state:
-            solved = (state[name].to(self.wear.device, copy=True) for name in ("kept", "level"))
-            self.solved = Attenuation((0, 0, 0.0), *solved)
+            kept = (state[name].to(self.wear.device, copy=True) for name in ("kept", "level"))
+            self.solved = Attenuation((0, 0, 0.0), *kept)
         self.close_windows()
 
     @abstractmethod

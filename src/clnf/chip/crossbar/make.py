@@ -20,6 +20,7 @@ class Make:
         mapping: how a weight lies on cells.
         wires: resistances around the cells; None for none.
         exact_wires: solve them at every change of a cell; else carry the last solution on.
+        correct_wires: write stored cells higher by what their wires take.
         noisy: reads are noisy.
         kernels: use compiled kernels on the CPU.
     """
@@ -28,5 +29,6 @@ class Make:
     mapping: Mapping = Mapping()
     wires: Wires | None = None
     exact_wires: bool = True
+    correct_wires: bool = True
     noisy: bool = True
     kernels: bool = True
