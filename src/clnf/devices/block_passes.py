@@ -199,7 +199,8 @@ def _curved(
             lines[4, k] = pulse_cell(lines[4, k], signed, cell, law, lines[5, k], own)
 
 
-@njit(forceinline=True)
+# Compiled apart: inside the loop it would drive the other laws out of the registers.
+@njit(nogil=True)
 def _stepped(
     w: Any, met: tuple[Any, Any], span: _Span, scratch: _Scratch, place: tuple[int, int, int],
     draw: Any,
@@ -310,7 +311,6 @@ def sweep(
     law: NDArray[np.float32],
     table: NDArray[np.float32],
     draw_key: NDArray[np.uint32],
-    extent: tuple[int, int, int],
 ) -> tuple[int, int, int]:
     """Pulse groups of sixteen cells of each column, by all vectors that meet it in turn.
 
@@ -320,7 +320,6 @@ def sweep(
         law: see :meth:`clnf.devices.response.Response.law`.
         table: of cells [4, M], or [4, 1] where all are alike.
         draw_key: six words.
-        extent: first column and the one after the last, and groups a column.
 
     Returns:
         Pulses, energy in aJ (exact to a sixteenth of 2^53), largest sum of pulses at one cell.
@@ -329,14 +328,15 @@ def sweep(
     hidden, seen, worn = cells
     separate, rules = hidden.ctypes.data != seen.ctypes.data, _rules(law)
     stride, wide, count = _I(fence.shape[1]), _I(rows.shape[1]), _I(rows.shape[0])
+    groups = stride // _I(WIDTH)
     key0, key1, key4, key5 = draw_key[0], draw_key[1], draw_key[4], draw_key[5]
     zero, none, lanes = every(_F(0.0)), every_word(_U(0)), load_words(_LANES, _I(0))
     scratch = _Scratch(law, np.empty((6, WIDTH), _F), np.empty(WIDTH, _U))
     which, words = np.empty(count, _U), np.empty(count, _U)
     pulsed, energy, most = doubles(zero), doubles(zero), none
-    for c in range(_I(extent[0]), _I(extent[1])):
+    for c in range(_I(columns.shape[1])):
         active = _meeting(columns, c, which, words)
-        for group in range(_I(extent[2]) if active > _I(0) else _I(0)):
+        for group in range(groups if active > _I(0) else _I(0)):
             right = group * _I(WIDTH)
             at = c * stride + right
             own = _U(_U(first) + _U(at))
