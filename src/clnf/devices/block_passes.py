@@ -44,7 +44,7 @@ _F = np.float32
 _U = np.uint32
 _I = np.uintp
 _STRIDE = _U(0x9E3779B9)
-_TRAIN = _U(0x7FFFFFFF)
+_TRAIN, _RISING = _U(0x7FFFFFFF), _U(0x80000000)
 _LANES = np.arange(WIDTH, dtype=np.uint32)
 
 
@@ -62,19 +62,66 @@ class Trains(NamedTuple):
     first: int
 
 
+class _Span(NamedTuple):
+    """Steps and bounds of sixteen cells."""
+
+    step_up: Any
+    step_down: Any
+    high: Any
+    low: Any
+
+
+class _Way(NamedTuple):
+    """Parts of the way that one pulse covers, and the weights where steps vanish."""
+
+    up: Any
+    down: Any
+    to_up: Any
+    to_down: Any
+
+
+class _Scratch(NamedTuple):
+    """For laws that go cell by cell: the law, lines [6, 16] and counts [16]; see `_curved`."""
+
+    law: Any
+    lines: Any
+    counts: Any
+
+
+class _Rules(NamedTuple):
+    """What a law says of all cells: its steps and noise, slopes and their inverses, the bill.
+
+    Steps are ``linear``, and not constant where ``soft``; energy is ``base`` at w = -1, rises by
+    ``slope`` per unit of w, and is ``down`` times that for pulses down, where it ``costs`` at all.
+    """
+
+    linear: bool
+    soft: bool
+    cycle: float
+    write: float
+    slope_up: float
+    slope_down: float
+    one_up: float
+    one_down: float
+    costs: bool
+    base: float
+    slope: float
+    down: float
+
+
 # The part of a way that n pulses cover, each a part a of what is left: 1 - (1 - a)^n, doubled and
 # joined in parts so that a small a loses no digits. Powers by squaring, written out.
-@njit(inline="always")
+@njit(forceinline=True)
 def _join(a: Any, y: Any, n: Any, bit: int) -> Any:
     return where((n & every_word(_U(bit))) > every_word(_U(0)), y + a * (every(_F(1.0)) - y), y)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _times(x: Any, y: Any, n: Any, bit: int) -> Any:
     return where((n & every_word(_U(bit))) > every_word(_U(0)), y * x, y)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _few(a: Any, x: Any, n: Any, more: Any) -> Any:
     """1 - (1 - a)^n and x^more for n in 0 ... 3."""
     part = _join(a, every(_F(0.0)), n, 1)
@@ -82,7 +129,7 @@ def _few(a: Any, x: Any, n: Any, more: Any) -> Any:
     return part, _times(x * x, _times(x, every(_F(1.0)), more, 1), more, 2)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _many(a: Any, x: Any, n: Any, more: Any) -> Any:
     """1 - (1 - a)^n and x^more for n in 0 ... 31."""
     two = every(_F(2.0))
@@ -96,8 +143,8 @@ def _many(a: Any, x: Any, n: Any, more: Any) -> Any:
     return _join(a, part, n, 16), _times(x, power, more, 16)
 
 
-@njit(inline="always")
-def _linear(w: Any, n: Any, way: Any, part: Any, cycle: float, draw: Any) -> Any:
+@njit(forceinline=True)
+def _covered(n: Any, way: Any, part: Any, cycle: float, draw: Any) -> Any:
     """How far n pulses move, steps falling linearly: what is covered of the way, and its spread.
 
     Written so that one pulse gives the same bits by each of the three ways.
@@ -115,6 +162,21 @@ def _linear(w: Any, n: Any, way: Any, part: Any, cycle: float, draw: Any) -> Any
     else:
         covered, power = _few(part, square, n, more)
     return way * (covered + noise * (root(count * power) * draw))
+
+
+@njit(forceinline=True)
+def _moved(w: Any, met: tuple[Any, Any], span: _Span, way: _Way, rules: _Rules, draw: Any) -> Any:
+    """Weights after one vector's pulses, ``met``: how many, and whether they raise."""
+    n, rising = met
+    part = where(rising, way.up, way.down)
+    if rules.soft:
+        left = where(rising, way.to_up, way.to_down) - w
+        moved = _covered(n, left, part, rules.cycle, draw)
+    else:
+        count = floats(n)
+        spread = root(count) if any_of(n > every_word(_U(1))) else count
+        moved = part * (count + every(rules.cycle) * (spread * draw))
+    return lesser(greater(w + moved, span.low), span.high)
 
 
 @njit(nogil=True, cache=True)
@@ -137,16 +199,106 @@ def _curved(
             lines[4, k] = pulse_cell(lines[4, k], signed, cell, law, lines[5, k], own)
 
 
-@njit(inline="always")
-def _ways(step: Any, slope: float, own: Any, other: Any, inverse: Any) -> Any:
-    """Part of the way that one pulse covers, by one division for both directions."""
-    return lesser(step * every(slope) * (other * inverse), every(_F(1.0)))
+# Compiled apart: inside the loop it would drive the other laws out of the registers.
+@njit(nogil=True)
+def _stepped(
+    w: Any, met: tuple[Any, Any], span: _Span, scratch: _Scratch, place: tuple[int, int, int],
+    draw: Any,
+) -> Any:  # fmt: skip
+    """As :func:`_moved` by any other law of steps; ``place`` is the first cell and two keys."""
+    law, lines, counts = scratch
+    n, rising = met
+    save(lines, _I(0), span.step_up)
+    save(lines, _I(WIDTH), span.step_down)
+    save(lines, _I(2 * WIDTH), span.high)
+    save(lines, _I(3 * WIDTH), span.low)
+    save(lines, _I(4 * WIDTH), w)
+    save(lines, _I(5 * WIDTH), draw)
+    save_words(counts, _I(0), n | where_words(rising, every_word(_RISING), every_word(_U(0))))
+    _curved(lines, counts, law, place)
+    return load(lines, _I(4 * WIDTH))
+
+
+@njit(nogil=True, cache=True)
+def _rules(law: NDArray[np.float32]) -> _Rules:
+    linear = law[pulses.KIND] == pulses.LINEAR
+    up, down = law[pulses.SHAPE_UP], law[pulses.SHAPE_DOWN]
+    base, slope = law[pulses.ENERGY], law[pulses.ENERGY_SLOPE]
+    soft = linear and up != _F(0.0) and down != _F(0.0)
+    one_up, one_down = (_F(1.0) / up, _F(1.0) / down) if soft else (_F(1.0), _F(1.0))
+    costs = base != _F(0.0) or slope != _F(0.0)
+    steps = linear, soft, law[pulses.CYCLE], law[pulses.WRITE_NOISE]
+    return _Rules(*steps, up, down, one_up, one_down, costs, base, slope, law[pulses.ENERGY_DOWN])
 
 
 @njit(inline="always")
-def _cost(each: Any, down: float, total: Any, rises: Any, column: bool) -> Any:
+def _meeting(
+    columns: NDArray[np.uint32], c: int, which: NDArray[np.uint32], words: NDArray[np.uint32]
+) -> int:
+    """Note the vectors that pulse a column, and their trains; returns how many they are."""
+    active = _I(0)
+    for v in range(_I(columns.shape[0])):
+        word = columns[v, c]
+        which[active], words[active] = _U(v), word
+        active += _I(_U(word & _TRAIN) != _U(0))
+    return active
+
+
+@njit(inline="always")
+def _span(table: NDArray[np.float32], at: int) -> _Span:
+    """Steps and bounds of the sixteen cells from ``at`` on."""
+    lines = _I(table.shape[1])
+    if lines == _I(1):
+        return _Span(every(table[0, 0]), every(table[1, 0]), every(table[2, 0]), every(table[3, 0]))
+    return _Span(
+        load(table, at),
+        load(table, lines + at),
+        load(table, _I(2) * lines + at),
+        load(table, _I(3) * lines + at),
+    )
+
+
+@njit(forceinline=True)
+def _way(span: _Span, rules: _Rules) -> _Way:
+    """Where steps vanish, and the part of the way there that one pulse covers.
+
+    One division serves both directions. Where steps are constant, parts are the steps themselves.
+    """
+    zero, one, least = every(_F(0.0)), every(_F(1.0)), every(_F(1e-15))
+    if not rules.soft:
+        return _Way(span.step_up, zero - span.step_down, span.high, span.low)
+    high, low = greater(span.high, least), greater(zero - span.low, least)
+    inverse = one / (high * low)
+    up = lesser(span.step_up * every(rules.slope_up) * (low * inverse), one)
+    down = lesser(span.step_down * every(rules.slope_down) * (high * inverse), one)
+    return _Way(up, down, span.high * every(rules.one_up), span.low * every(rules.one_down))
+
+
+@njit(forceinline=True)
+def _coincide(row: Any, column: int) -> tuple[Any, Any]:
+    """Bits set in both trains, and whether these pulses raise."""
+    both = row & every_word(_U(column & _TRAIN))
+    return count_bits(both), negative(row ^ every_word(column))
+
+
+@njit(forceinline=True)
+def _let(n: Any, share: Any, draw: Any) -> Any:
+    """What a fence lets through of n pulses: all where open, else in proportion."""
+    part = whole(floor(floats(n) * share + draw))
+    return where_words(share < every(_F(1.0)), part, n)
+
+
+@njit(forceinline=True)
+def _written(w: Any, rules: _Rules, draw: Any) -> Any:
+    return w + every(rules.write) * draw if rules.write != _F(0.0) else w
+
+
+@njit(forceinline=True)
+def _cost(rules: _Rules, seen: Any, total: Any, rises: Any, column: bool) -> Any:
     """Energy of pulses, each way whole attojoules; ``column``: all of a cell's go one way."""
-    up, low = nearest(each), nearest(each * every(down))
+    each = every(rules.base) + every(rules.slope) * (seen + every(_F(1.0)))
+    each = greater(each, every(_F(0.0)))
+    up, low = nearest(each), nearest(each * every(rules.down))
     if column:
         return doubles(floats(total)) * doubles(where(rises > every_word(_U(0)), up, low))
     return doubles(floats(rises)) * doubles(up) + doubles(floats(total - rises)) * doubles(low)
@@ -159,7 +311,6 @@ def sweep(
     law: NDArray[np.float32],
     table: NDArray[np.float32],
     draw_key: NDArray[np.uint32],
-    extent: tuple[int, int, int],
 ) -> tuple[int, int, int]:
     """Pulse groups of sixteen cells of each column, by all vectors that meet it in turn.
 
@@ -169,110 +320,49 @@ def sweep(
         law: see :meth:`clnf.devices.response.Response.law`.
         table: of cells [4, M], or [4, 1] where all are alike.
         draw_key: six words.
-        extent: first column and the one after the last, and groups a column.
 
     Returns:
         Pulses, energy in aJ (exact to a sixteenth of 2^53), largest sum of pulses at one cell.
     """
     rows, columns, fence, fenced, first = trains
     hidden, seen, worn = cells
-    start_column, end_column, groups = extent
-    shared = hidden.ctypes.data == seen.ctypes.data
-    many, lines = table.shape[1] > 1, _I(table.shape[1])
+    separate, rules = hidden.ctypes.data != seen.ctypes.data, _rules(law)
     stride, wide, count = _I(fence.shape[1]), _I(rows.shape[1]), _I(rows.shape[0])
-    base, slope, down = law[pulses.ENERGY], law[pulses.ENERGY_SLOPE], law[pulses.ENERGY_DOWN]
-    costs = base != _F(0.0) or slope != _F(0.0)
-    write, cycle = law[pulses.WRITE_NOISE], law[pulses.CYCLE]
-    linear = law[pulses.KIND] == pulses.LINEAR
-    slope_up, slope_down = law[pulses.SHAPE_UP], law[pulses.SHAPE_DOWN]
-    constant = linear and (slope_up == _F(0.0) or slope_down == _F(0.0))
-    soft = linear and not constant
-    one_up, one_down = (_F(1.0) / slope_up, _F(1.0) / slope_down) if soft else (_F(1.0), _F(1.0))
-    key0, key1, key2, key3 = draw_key[0], draw_key[1], draw_key[2], draw_key[3]
-    key4, key5 = draw_key[4], draw_key[5]
-    zero, one, none = every(_F(0.0)), every(_F(1.0)), every_word(_U(0))
-    least = every(_F(1e-15))
-    lanes = load_words(_LANES, _I(0))
-    buffers, wanted = np.empty((6, WIDTH), _F), np.empty(WIDTH, _U)
+    groups = stride // _I(WIDTH)
+    key0, key1, key4, key5 = draw_key[0], draw_key[1], draw_key[4], draw_key[5]
+    zero, none, lanes = every(_F(0.0)), every_word(_U(0)), load_words(_LANES, _I(0))
+    scratch = _Scratch(law, np.empty((6, WIDTH), _F), np.empty(WIDTH, _U))
     which, words = np.empty(count, _U), np.empty(count, _U)
     pulsed, energy, most = doubles(zero), doubles(zero), none
-    for c in range(_I(start_column), _I(end_column)):
-        active = _I(0)
-        for v in range(count):
-            word = columns[v, c]
-            which[active], words[active] = _U(v), word
-            active += _I(_U(word & _TRAIN) != _U(0))
-        if active == _I(0):
-            continue
-        for group in range(_I(groups)):
+    for c in range(_I(columns.shape[1])):
+        active = _meeting(columns, c, which, words)
+        for group in range(groups if active > _I(0) else _I(0)):
             right = group * _I(WIDTH)
             at = c * stride + right
-            cell = lanes + every_word(_U(_U(first) + _U(at)))
-            if many:
-                step_up, step_down = load(table, at), load(table, lines + at)
-                high, low = load(table, _I(2) * lines + at), load(table, _I(3) * lines + at)
-            else:
-                step_up, step_down = every(table[0, 0]), every(table[1, 0])
-                high, low = every(table[2, 0]), every(table[3, 0])
-            w = load(hidden, at)
-            up, below, to_up, to_down = step_up, zero - step_down, high, low
-            if soft:
-                size_up, size_down = greater(high, least), greater(zero - low, least)
-                inverse = one / (size_up * size_down)
-                up = _ways(step_up, slope_up, size_up, size_down, inverse)
-                below = _ways(step_down, slope_down, size_down, size_up, inverse)
-                to_up, to_down = high * every(one_up), low * every(one_down)
-            alive = step_up > zero
+            own = _U(_U(first) + _U(at))
+            cell, span, w = lanes + every_word(own), _span(table, at), load(hidden, at)
+            way, alive = _way(span, rules), span.step_up > zero
             total, rises = none, none
             for k in range(active):
-                v, column = which[k], words[k]
-                row = load_words(rows, _I(v) * wide + right)
-                n = count_bits(row & every_word(_U(column & _TRAIN)))
-                rising = negative(row ^ every_word(column))
-                shift = _U(_U(v) * _STRIDE)
+                row, shift = load_words(rows, _I(which[k]) * wide + right), _U(which[k] * _STRIDE)
+                n, rising = _coincide(row, words[k])
                 if fenced:
-                    share = load(fence, at)
-                    drawn = uniform(cell, _U(key4 ^ shift), key5)
-                    let = whole(floor(floats(n) * share + drawn))
-                    n = where_words(share < one, let, n)
-                draw = gauss4(cell, _U(key0 ^ shift), key1)
-                hit = (n > none) & alive
-                total = total + n
-                rises = rises + where_words(rising, n, none)
-                if constant:
-                    f = floats(n)
-                    spread = root(f) if any_of(n > every_word(_U(1))) else f
-                    moved = where(rising, up, below) * (f + every(cycle) * (spread * draw))
-                    w = where(hit, lesser(greater(w + moved, low), high), w)
-                elif linear:
-                    way = where(rising, to_up, to_down) - w
-                    moved = _linear(w, n, way, where(rising, up, below), cycle, draw)
-                    w = where(hit, lesser(greater(w + moved, low), high), w)
+                    n = _let(n, load(fence, at), uniform(cell, _U(key4 ^ shift), key5))
+                total, rises = total + n, rises + where_words(rising, n, none)
+                hit, draw = (n > none) & alive, gauss4(cell, _U(key0 ^ shift), key1)
+                if rules.linear:
+                    w = where(hit, _moved(w, (n, rising), span, way, rules, draw), w)
                 elif any_of(hit):
-                    save(buffers, _I(0), step_up)
-                    save(buffers, _I(WIDTH), step_down)
-                    save(buffers, _I(2 * WIDTH), high)
-                    save(buffers, _I(3 * WIDTH), low)
-                    save(buffers, _I(4 * WIDTH), w)
-                    save(buffers, _I(5 * WIDTH), draw)
-                    sign = where_words(rising, every_word(_U(0x80000000)), none)
-                    save_words(wanted, _I(0), where_words(hit, n | sign, none))
-                    place = _U(_U(first) + _U(at)), _U(key0 ^ shift), key1
-                    _curved(buffers, wanted, law, place)
-                    w = load(buffers, _I(4 * WIDTH))
+                    met, place = (where_words(hit, n, none), rising), (own, _U(key0 ^ shift), key1)
+                    w = _stepped(w, met, span, scratch, place, draw)
             if not any_of(total > none):
                 continue
-            pulsed = pulsed + doubles(floats(total))
-            most = where_words(total > most, total, most)
-            before = load(seen, at)
-            if costs:
-                each = greater(every(base) + every(slope) * (before + one), zero)
-                energy = energy + _cost(each, down, total, rises, active == _I(1))
+            pulsed, most = pulsed + doubles(floats(total)), where_words(total > most, total, most)
+            if rules.costs:
+                energy = energy + _cost(rules, load(seen, at), total, rises, active == _I(1))
             save_words(worn, at, load_words(worn, at) + total)
             save(hidden, at, w)
-            if not shared:
-                shown = w
-                if write != _F(0.0):
-                    shown = w + every(write) * gauss8(cell, key2, key3)
-                save(seen, at, where((total > none) & alive, shown, before))
+            if separate:
+                shown = _written(w, rules, gauss8(cell, draw_key[2], draw_key[3]))
+                save(seen, at, where((total > none) & alive, shown, load(seen, at)))
     return sum_of_doubles(pulsed), sum_of_doubles(energy), largest(most)

@@ -58,20 +58,24 @@ def _fill(
 ) -> tuple[Trains, Cells, NDArray[np.float32]]:
     """The last cells of a column, fewer than sixteen, filled up with cells that never move."""
     rows, columns, fence, fenced, first = trains
-    wide = fence.shape[1]
+    vectors, wide = rows.shape[0], fence.shape[1]
     left = wide // WIDTH * WIDTH
-    size, start = wide - left, column * wide + left
-    words, share = np.zeros((rows.shape[0], WIDTH), _U), np.ones((1, WIDTH), _F)
-    words[:, :size], share[0, :size] = rows[:, left:], fence[column, left:]
-    few, state = np.zeros((4, WIDTH), _F), np.zeros((2, WIDTH), _F)
-    for row in range(4):
+    start, size = column * wide + left, wide - left
+    # Loops, not slices: what numpy's assignment checks takes seconds to compile.
+    words, own = np.zeros((vectors, WIDTH), _U), np.empty((vectors, 1), _U)
+    for v in range(vectors):
+        own[v, 0] = columns[v, column]
         for k in range(size):
+            words[v, k] = rows[v, left + k]
+    share, few = np.ones((1, WIDTH), _F), np.zeros((4, WIDTH), _F)
+    hidden, seen = np.zeros(WIDTH, _F), np.zeros(WIDTH, _F)
+    for k in range(size):
+        share[0, k] = fence[column, left + k]
+        hidden[k], seen[k] = cells.hidden[start + k], cells.seen[start + k]
+        for row in range(4):
             few[row, k] = table[row, start + k if table.shape[1] > 1 else 0]
-    end = start + size
-    state[0, :size], state[1, :size] = cells.hidden[start:end], cells.seen[start:end]
-    own = np.ascontiguousarray(columns[:, column : column + 1])
     part = Trains(words, own, share, fenced, first + start)
-    return part, Cells(state[0], state[1], np.zeros(WIDTH, cells.wear.dtype)), few
+    return part, Cells(hidden, seen, np.zeros(WIDTH, cells.wear.dtype)), few
 
 
 @njit(nogil=True, cache=True)
@@ -98,16 +102,14 @@ def pulse_outer(
         Pulses applied, energy in aJ, longest sum of coincidences at one cell.
     """
     wide = trains.fence.shape[1]
-    groups = wide // WIDTH
-    size = wide - groups * WIDTH
-    place = 0, trains.columns.shape[1], groups
-    pulsed, energy, longest = sweep(trains, cells, law, table, draw_key, place)
+    size = wide % WIDTH
+    pulsed, energy, longest = sweep(trains, cells, law, table, draw_key)
     if size == 0:
         return pulsed, energy, longest
     for c in range(trains.columns.shape[1]):
         part, own, few = _fill(trains, cells, table, c)
-        more = sweep(part, own, law, few, draw_key, (0, 1, 1))
-        start = c * wide + groups * WIDTH
+        more = sweep(part, own, law, few, draw_key)
+        start = (c + 1) * wide - size
         for k in range(size):
             cells.hidden[start + k], cells.seen[start + k] = own.hidden[k], own.seen[k]
             cells.wear[start + k] += own.wear[k]
