@@ -247,6 +247,38 @@ def test_carried_wires_of_a_tile_that_learns_resume_bit_for_bit() -> None:
     assert not torch.equal(first.weights, exact.weights)
 
 
+def test_warm_cells_and_wires_read_as_an_exact_solver_says() -> None:
+    row = material("gst_pcm").supply(conductance_temperature_coefficient=0.002)
+    wires = Wires(word_ohm=3.0, bit_ohm=2.0, source_ohm=5.0)
+    spec = ChipSpec(pairs=1, dac_bits=0, adc_bits=0, read_noise="off", wires=wires)
+    tile, other = (Tile(row, 40, 12, seed=1, spec=spec) for _ in range(2))
+    tile.program(weights(40, 12))
+    cold, x = tile.conductance_s, torch.eye(40)
+    before = tile.mvm(x)
+    tile.set_temperature(350.0)
+    hot = Wires(word_ohm=3.0 * 1.2255, bit_ohm=2.0 * 1.2255, source_ohm=5.0)
+    assert torch.allclose(tile.conductance_s, cold * 1.1, rtol=1e-6)
+    up, down = (line_currents(1.1 * g.double(), x.double(), hot) for g in cold)
+    full = tile.cells.scale / 25e-6
+    assert torch.allclose(tile.mvm(x), ((up - down) * full).float(), atol=1e-5)
+    up, down = (line_currents(1.1 * g.double(), x.double(), wires) for g in cold)
+    assert not torch.allclose(tile.mvm(x), ((up - down) * full).float(), atol=1e-4)
+    other.chip.load_state_dict(tile.chip.state_dict())
+    assert torch.equal(other.weights, tile.weights)
+    tile.set_temperature(None)
+    assert torch.equal(tile.mvm(x), before)
+
+
+def test_a_temperature_is_refused_where_nobody_knows_what_it_does() -> None:
+    tile = Tile("gst_pcm", 8, 4, seed=1, spec=QUIET)
+    tile.program(weights(8, 4))
+    before = tile.weights
+    with pytest.raises(DeviceLimitError, match="conductance_temperature_coefficient"):
+        tile.set_temperature(320.0)
+    assert tile.chip.temperature_k is None
+    assert torch.equal(tile.weights, before)
+
+
 @pytest.mark.skipif(shutil.which("ngspice") is None, reason="ngspice is not installed")
 def test_ngspice_reads_the_tile_as_it_is_now(tmp_path: Path) -> None:
     wires = Wires(word_ohm=3.0, bit_ohm=2.0)

@@ -19,6 +19,7 @@ from clnf.devices.response import cell_traits
 
 ALL = {
     "window", "response", "pulse", "programming", "noise", "drift", "retention", "endurance",
+    "temperature",
 }  # fmt: skip
 # What each row has laws for; everything else is left out, with a sentence.
 HAS = {
@@ -72,6 +73,7 @@ def test_a_part_that_is_unknown_is_an_error_that_names_the_value(part: str) -> N
         "window": "conductance_max_s", "response": "slope_up", "pulse": "write_voltage_v",
         "programming": "programming_noise_g", "noise": "read_noise_scale", "drift": "law of drift",
         "retention": "retention_s", "endurance": "endurance_cycles",
+        "temperature": "conductance_temperature_coefficient",
     }[part]  # fmt: skip
     with pytest.raises(DeviceLimitError, match=value):
         one.need(getattr(one, part))
@@ -82,7 +84,7 @@ def test_supplying_what_is_named_in_turn_leads_to_a_part() -> None:
     row, own = material("fefet_28nm"), {
         "conductance_max_s": 1e-5, "slope_up": 0.5, "slope_down": 0.5, "step": 0.01,
         "read_noise_scale": 0.01, "programming_noise_g": (1e-7,), "retention_s": 1e6,
-        "endurance_cycles": 1e6,
+        "endurance_cycles": 1e6, "conductance_temperature_coefficient": 1e-3,
     }  # fmt: skip
     for _ in range(len(own) + 1):
         lacking = {k: v for k, v in cell(row).left_out.items() if k != "drift"}

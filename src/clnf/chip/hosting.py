@@ -60,12 +60,20 @@ class TileWear:
 
 @final
 class Chip:
-    """The hardware under a hosted module. Made by :func:`host`."""
+    """The hardware under a hosted module. Made by :func:`host`.
+
+    Attributes:
+        layers: by name in the module.
+        circuit: what they share.
+        bill: what writes and calibrations are charged with.
+        temperature_k: of reads; None for the temperature of each measurement.
+    """
 
     def __init__(self, layers: dict[str, AbstractAnalog], circuit: Circuit) -> None:
         self.layers = layers
         self.circuit = circuit
         self.bill = Bill(circuit.ledger, circuit.costs)
+        self.temperature_k: float | None = None
 
     @property
     def ledger(self) -> Ledger:
@@ -178,6 +186,29 @@ class Chip:
             if moved and all(tile.is_programmed for tile in layer.tiles):
                 layer.refresh()
 
+    def set_temperature(self, temperature_k: float | None) -> None:
+        """Read all cells and wires at a temperature from now on.
+
+        Drift and noise stay those of the temperature of their measurement; what states lose in
+        warmth is :meth:`advance`'s.
+
+        Args:
+            temperature_k: > 0; None for the temperature of each measurement.
+
+        Raises:
+            DeviceLimitError: how a material's conductance changes is not known; the sentence
+                names the value to supply.
+        """
+        for kind in {id(tile.cell): tile.cell for tile in self.tiles.values()}.values():
+            if temperature_k is not None:
+                kind.need(kind.temperature).factor(temperature_k)
+        self.temperature_k = temperature_k
+        for tile in self.tiles.values():
+            tile.set_temperature(temperature_k)
+        for layer in self.layers.values():
+            if all(tile.is_programmed for tile in layer.tiles):
+                layer.refresh()
+
     def recalibrate(self, kind: Literal["global", "column", "learned"] = "column") -> None:
         """Undo the mean drift of stored cells digitally and let plastic converters settle anew.
 
@@ -284,7 +315,7 @@ class Chip:
     def state_dict(self) -> dict[str, Any]:
         """Everything the chip remembers: a flat dict of JSON values and copies on the CPU."""
         state: dict[str, Any] = {"clock_s": self.clock_s, "ledger": self.ledger.state()}
-        state["lesson"] = self.ledger.lesson
+        state["lesson"], state["temperature_k"] = self.ledger.lesson, self.temperature_k
         for name, layer in self.layers.items():
             for key, value in layer.state().items():
                 state[f"{name}/{key}"] = _kept(value)
@@ -295,6 +326,7 @@ class Chip:
         self.circuit.now_s = float(state["clock_s"])
         self.ledger.load_state(state["ledger"])
         self.ledger.lesson = state["lesson"]
+        self.set_temperature(state.get("temperature_k"))
         for name, layer in self.layers.items():
             layer.load_state(_below(state, f"{name}/"))
 

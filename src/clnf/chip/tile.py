@@ -219,8 +219,12 @@ class Tile:
         Raises:
             DeviceLimitError: the tile has no wires, or its window is not known.
         """
-        wires = self.cells.make.wires
+        wires = self.cells.wires
         return netlist(self.conductance_s[plane], x, 0.0 if wires is None else wires)
+
+    def set_temperature(self, temperature_k: float | None) -> None:
+        """Read at a temperature from now on; see :meth:`clnf.chip.Chip.set_temperature`."""
+        self.chip.set_temperature(temperature_k)
 
     def age(self, seconds: float, *, temperature_k: float | None = None) -> None:
         """Let time pass; see :meth:`clnf.chip.Chip.advance`."""

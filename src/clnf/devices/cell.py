@@ -25,6 +25,7 @@ from clnf.devices.materials import Material
 from clnf.devices.noise import ReadNoise
 from clnf.devices.programming import ProgrammingError
 from clnf.devices.response import Response
+from clnf.devices.temperature import LinearTemperature
 
 __all__ = ["Cell", "Pulse", "Unknown", "Window", "known"]
 
@@ -95,6 +96,7 @@ class Cell:
         drift: of a programmed state.
         retention: loss of a state.
         endurance: writes a cell survives.
+        temperature: change of a state's conductance with temperature.
     """
 
     material: Material
@@ -106,6 +108,7 @@ class Cell:
     drift: Drift | Unknown
     retention: Retention | Unknown
     endurance: Endurance | Unknown
+    temperature: LinearTemperature | Unknown
 
     def need(self, part: T | Unknown) -> T:
         """A part one cannot do without.

@@ -15,6 +15,7 @@ from clnf.devices.materials import Material
 from clnf.devices.noise import ReadNoise, RelativeNoise
 from clnf.devices.programming import PolynomialError, ProgrammingError
 from clnf.devices.response import Response
+from clnf.devices.temperature import LinearTemperature
 
 __all__ = [
     "assemble",
@@ -54,6 +55,7 @@ def assemble(
         drift=known(lambda: (drift or no_drift)(row)),
         retention=known(lambda: _retention(row)),
         endurance=known(lambda: _endurance(row)),
+        temperature=known(lambda: _temperature(row)),
     )
 
 
@@ -209,6 +211,11 @@ def _retention(row: Material) -> Retention:
 def _endurance(row: Material) -> Endurance:
     """Writes a cell survives."""
     return Endurance(cycles=row.get("endurance_cycles").number)
+
+
+def _temperature(row: Material) -> LinearTemperature:
+    """Change of conductance with temperature."""
+    return LinearTemperature(per_k=row.get("conductance_temperature_coefficient").number)
 
 
 def relative_noise(row: Material) -> RelativeNoise:

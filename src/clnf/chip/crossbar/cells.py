@@ -50,6 +50,8 @@ class AbstractCells(ABC):
         scale: weight at full scale, [C].
         compensation: digital factor against mean drift, [C].
         expected: summed magnitudes at programming, what compensation compares with, [C].
+        heat: conductance now over that at 300 K.
+        wires: as they are at the temperature now.
         answers: products with vectors of signs at programming, likewise, [C, vectors].
     """
 
@@ -86,6 +88,8 @@ class AbstractCells(ABC):
         )
         self.answers = torch.zeros(self.shape[0], 0)
         self.solved: Attenuation | None = None
+        self.temperature_k: float | None = None
+        self.heat, self.wires = 1.0, make.wires
 
     def _form(self) -> Cells:
         count, compiled = self.planes * self.size, self.make.kernels
@@ -166,11 +170,20 @@ class AbstractCells(ABC):
 
     def conductance_s(self, now_s: float) -> Tensor:
         """Conductance of every cell at a time, S, [planes, C, R]."""
-        return self.cell.conductance_s(self.weights_now(now_s)).view(self.planes, *self.shape)
+        now = self.cell.conductance_s(self.weights_now(now_s)).mul_(self.heat)
+        return now.view(self.planes, *self.shape)
+
+    def set_temperature(self, temperature_k: float | None) -> None:
+        """Read these cells and their wires at a temperature from now on; None: as measured."""
+        self.heat, self.wires, self.solved = 1.0, self.make.wires, None
+        self.temperature_k = temperature_k
+        if temperature_k is not None:
+            self.heat = self.cell.need(self.cell.temperature).factor(temperature_k)
+            self.wires = None if self.wires is None else self.wires.at(temperature_k)
 
     def own_slices(self, now_s: float) -> tuple[Tensor, Tensor]:
         """What each slice of these cells adds to weights and variance, both [slices, C, R]."""
-        full = (self.scale * self.compensation)[:, None]
+        full = (self.scale * self.compensation * self.heat)[:, None]
         simple = isinstance(self.cell.noise, (Unknown, RelativeNoise)) and not self.drifts
         simple = simple and self.make.mapping.slices == 1
         weight, variance = self._sum_planes(now_s) if simple else self._sum_laws(now_s)
@@ -230,11 +243,11 @@ class AbstractCells(ABC):
         state = (self.operations, self.events, now_s if self.drifts else 0.0)
         if self.solved is None or (exact and self.solved.state != state):
             source = self.cell.conductance_s(self.weights_now(now_s) if exact else self.seen)
-            self.solved = solve(source.view(self.planes, *self.shape), self.make.wires, state)
+            source = source.mul_(self.heat).view(self.planes, *self.shape)
+            self.solved = solve(source, self.wires, state)
         if exact or not self.drifts:
             return self.solved.kept
-        now = self.cell.conductance_s(self.weights_now(now_s))
-        grown = now.mean(1, keepdim=True) / self.solved.level
+        grown = self.conductance_s(now_s).flatten(1).mean(1, keepdim=True) / self.solved.level
         return 1.0 - (1.0 - self.solved.kept) * grown
 
     def settle(self) -> None:

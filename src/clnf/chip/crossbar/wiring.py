@@ -1,6 +1,6 @@
 """What surrounds the cells of a crossbar: resistances of its wires, and what may be solved."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, final
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Tensor
 from clnf.chip.crossbar import wire_kernels as kernels
 from clnf.core.errors import ConfigError, DeviceLimitError, ShapeError
 from clnf.core.units import quantity
+from clnf.devices.temperature import LinearTemperature
 
 __all__ = ["GOAL", "Wires", "checked", "factored", "open_rows", "row_count", "settled"]
 
@@ -20,6 +21,8 @@ GOAL = (1e-13, 2000)
 _MOST_RESISTING = 1e4
 _LEAST_OHM = {"word_ohm": 1e-15, "bit_ohm": 1e-15, "source_ohm": 0.0, "sink_ohm": 0.0}
 _MOST_OHM = 1e15
+# Of resistance here: NeuroSim's constant for copper lines.
+_METAL = LinearTemperature(per_k=0.00451)
 
 
 @final
@@ -60,6 +63,18 @@ class Wires:
                 f"rows are fed from left or right and columns end at bottom or top, got "
                 f"{self.rows_from!r} and {self.columns_to!r}"
             )
+
+    def at(self, temperature_k: float) -> "Wires":
+        """The same wires at another temperature than 300 K; driver and read-out stay.
+
+        Raises:
+            DeviceLimitError: as :meth:`LinearTemperature.factor`.
+
+        >>> round(Wires(word_ohm=1.0, bit_ohm=1.0).at(400.0).word_ohm, 3)
+        1.451
+        """
+        factor = _METAL.factor(temperature_k)
+        return replace(self, word_ohm=self.word_ohm * factor, bit_ohm=self.bit_ohm * factor)
 
     @property
     def conductances(self) -> tuple[float, float, float, float]:

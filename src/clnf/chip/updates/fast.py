@@ -33,6 +33,7 @@ def attach(tile: Crossbar, make: Make, gamma: float = 0.0) -> Crossbar:
         fast = Crossbar(f"{tile.name}/fast", tile.rows, tile.columns, tile.seed, make)
         fast.scale.copy_(tile.scale)
         fast.move(tile.wear.device)
+        fast.set_temperature(tile.temperature_k)
         if tile.waiting:
             fast.load_state(tile.waiting)
         fast.set_fence((tile.fence > 0).float())

@@ -1,6 +1,6 @@
 """Families of cells, one file each; the same parts in the same order.
 
-    window  response  pulse  programming  noise  drift  retention  endurance
+    window  response  pulse  programming  noise  drift  retention  endurance  temperature
 
 A family knows which of the catalogue's keys make its laws, and says how far they describe it.
 """

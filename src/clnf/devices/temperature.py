@@ -1,0 +1,48 @@
+"""How cells and wires conduct at another temperature than that of their measurement.
+
+    G(T) = G(T0) (1 + a (T - T0)),  T0 = 300 K
+
+One coefficient for all states of a cell: none of the catalogue's sources gives one, so a user
+supplies it, and where it changes with the state the supplied one is a mean.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+from clnf.core.errors import DeviceLimitError
+from clnf.core.units import quantity
+
+__all__ = ["ROOM_K", "LinearTemperature"]
+
+ROOM_K = 300.0
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LinearTemperature:
+    """A relative change of all conductances with temperature.
+
+    Attributes:
+        per_k: a, relative change per kelvin, of either sign.
+    """
+
+    per_k: float = quantity("1/K")
+
+    def factor(self, temperature_k: float) -> float:
+        """G(T) / G(300 K).
+
+        Raises:
+            DeviceLimitError: not a temperature, or so far away that nothing would conduct.
+
+        >>> round(LinearTemperature(per_k=0.001).factor(350.0), 3)
+        1.05
+        """
+        if not 0 < temperature_k < float("inf"):
+            raise DeviceLimitError(f"a temperature is above 0 K, got {temperature_k}")
+        factor = 1.0 + self.per_k * (temperature_k - ROOM_K)
+        if factor <= 0:
+            raise DeviceLimitError(
+                f"a straight line of {self.per_k:g} per K leaves no conductance at "
+                f"{temperature_k:g} K; it holds near {ROOM_K:g} K only"
+            )
+        return factor
