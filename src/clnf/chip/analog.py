@@ -28,6 +28,7 @@ from clnf.chip.converters import Converter, column_flaws
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.crossbar.partition import partition
 from clnf.chip.kernels import Columns, FlawedColumns
+from clnf.chip.readback import Sums, finish, is_plain, numbers_of, read_cells
 from clnf.chip.wiring import Spot, Wiring
 from clnf.core.errors import DeviceLimitError
 from clnf.core.rng import fold
@@ -52,6 +53,7 @@ class _Through(torch.autograd.Function):
         out, driven = layer.read(x.detach())
         ctx.layer = layer
         ctx.x_shape = x.shape
+        ctx.dense = layer.capture is None or not layer.training
         keep = driven if weight.requires_grad or layer.capture is not None else []
         ctx.save_for_backward(weight, *keep)
         return out.to(x.dtype)
@@ -61,11 +63,12 @@ class _Through(torch.autograd.Function):
         weight, *driven = ctx.saved_tensors
         layer, grad = ctx.layer, grads[0].float()
         needs = ctx.needs_input_grad
+        dense = needs[1] and ctx.dense
         if layer.capture is not None:
             layer.capture.append((driven, grad.detach()))
         with layer.plain():
             to_x = layer.back(grad, weight, ctx.x_shape) if needs[0] else None
-            to_weight = layer.outer(driven, grad, weight) if needs[1] else None
+            to_weight = layer.outer(driven, grad, weight) if dense else None
         to_bias = layer.vectors(grad).sum(0) if needs[2] else None
         return to_x, to_weight, to_bias, None
 
@@ -89,10 +92,16 @@ class AbstractAnalog(nn.Module, ABC):
         tiles: all tiles of the layer: row part by row part, group by group, column by column.
         plastic: whether pulses may change the cells.
         wiring: how the weight lies on the tiles.
+        capture: None, or a list where each backward pass leaves its inputs and output gradients
+            for pulses made of outer products. In training mode no gradient of the weights is
+            worked out then, and ``weight.grad`` stays None; in evaluation mode it is, for those
+            who measure it.
     """
 
     weight: nn.Parameter
     bias: nn.Parameter | None
+    # Whether a run of rows is read with the weight's own columns and rows, as linear layers do.
+    flat = False
 
     def __init__(
         self, name: str, leaf: nn.Module, circuit: Circuit, wiring: Wiring, *, plastic: bool
@@ -169,6 +178,40 @@ class AbstractAnalog(nn.Module, ABC):
     @torch.no_grad()
     def refresh(self) -> None:
         """Take what the cells read now into ``weight`` and the read path's factors."""
+        if self._reads_at_once():
+            self._read_at_once()
+        else:
+            self._read_by_tile()
+
+    def _reads_at_once(self) -> bool:
+        """Whether one compiled pass reads all tiles; only where a weight lies as it is read."""
+        spec, weight = self.circuit.spec, self.weight
+        held = weight.is_contiguous() and (self.column_bias is None or weight.is_cpu)
+        simple = self.flat and self.plastic and spec.read_noise != "exact" and held
+        return simple and spec.kernels and weight.is_cpu and all(map(is_plain, self.tiles))
+
+    def _read_at_once(self) -> None:
+        if not self._parts:
+            self._read_by_tile()
+        bias = self.column_bias
+        for p, (part,) in enumerate(self._parts):
+            held = part.columns if bias is None else part.columns._replace(bias=bias.detach())
+            self._parts[p] = [part._replace(columns=held)]
+            part.power_GC.zero_()
+        whole, kept = self.weight.data.numpy(), [self._sums(part) for (part,) in self._parts]
+        for tile, spot in zip(self.tiles, self.spots, strict=True):
+            packed, sums = kept[spot.part]
+            full, wide = (tile.scale.numpy(), tile.compensation.numpy()), tile.shape[1]
+            place = spot.columns.start, tile.rows.start, wide
+            read_cells(tile.seen.numpy(), full, numbers_of(tile), (whole, packed), sums, place)
+        for _, sums in kept:
+            finish(sums)
+
+    def _sums(self, part: "_Part") -> tuple[NDArray[np.float32], Sums]:
+        held = part.power_GC.view(-1), part.columns.sigma, part.columns.scale
+        return part.weight.numpy(), Sums(*(tensor.numpy() for tensor in held))
+
+    def _read_by_tile(self) -> None:
         shape = self.slices, *self.weight.shape
         weights, variances = (torch.empty(shape, device=self.weight.device) for _ in range(2))
         matrices, spreads = ([self.matrix(one) for one in both] for both in (weights, variances))

@@ -22,6 +22,8 @@ __all__ = ["AnalogLinear"]
 class AnalogLinear(AbstractAnalog):
     """y = x W^T + b on tiles; x is [..., R], y is [..., O]."""
 
+    flat = True
+
     def __init__(self, name: str, leaf: nn.Linear, circuit: Circuit, *, plastic: bool) -> None:
         wiring = Wiring(1, leaf.in_features, 1, leaf.out_features)
         super().__init__(name, leaf, circuit, wiring, plastic=plastic)

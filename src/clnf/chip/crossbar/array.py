@@ -3,6 +3,7 @@
 Legend: C columns (outputs), R rows (inputs x kernel), M = C R weights, N vectors.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, final
 
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clnf.chip.crossbar.cells import AbstractCells
+from clnf.chip.crossbar.lines import BATCHES, drawn_words, encoded_by_chance, largest
 from clnf.chip.crossbar.make import Make
 from clnf.chip.crossbar.outer import ONE_BY_ONE, TRAIN_BITS, How, encoded, pulsing
 from clnf.core.errors import ConfigError
+from clnf.core.rng import fold
 from clnf.devices import pulse_reference, pulses
 from clnf.devices.cell import Unknown
 from clnf.devices.counting import BATCH
@@ -132,30 +135,39 @@ class Crossbar(AbstractCells):
         Returns:
             Pulses applied, energy in aJ, longest sum of coincidences at one cell.
         """
-        peak_x, peak_d = float(rows_NR.abs().max()), float(columns_NC.abs().max())
+        lines = rows_NR.contiguous(), columns_NC.contiguous()
+        peak_x, peak_d = (largest(line, compiled=self.make.kernels) for line in lines)
         if peak_x == 0.0 or peak_d == 0.0:
             return 0, 0, 0
         both = rate / (self.weight_step * TRAIN_BITS)
-        scale_x, scale_d = (both * peak_d / peak_x) ** 0.5, (both * peak_x / peak_d) ** 0.5
+        scales = math.sqrt(both * peak_d / peak_x), math.sqrt(both * peak_x / peak_d)
+        if how.together and len(rows_NR) <= BATCH:
+            return self._outer(lines, scales, how, now_s)
         most = BATCH if how.together else len(rows_NR)
-        parts = zip(rows_NR.split(most), columns_NC.split(most), strict=True)
-        done = [self._outer(x * scale_x, d * scale_d, how, now_s) for x, d in parts]
+        parts = zip(*(line.split(most) for line in lines), strict=True)
+        done = [self._outer(part, scales, how, now_s) for part in parts]
         counts, energies, longest = zip(*done, strict=True)
         return sum(counts), sum(energies), max(longest)
 
     def _outer(
-        self, rows_NR: Tensor, columns_NC: Tensor, how: How, now_s: float
+        self, lines: tuple[Tensor, Tensor], scales: tuple[float, float], how: How, now_s: float
     ) -> tuple[int, int, int]:
-        """One operation of trains on the plane whose turn it is."""
+        """One operation of trains on the plane whose turn it is; lines are rows and columns."""
         plane, self.operations = self._next_plane(), self.operations + 1
-        place = ("outer", self.operations)
-        # Evenly spread trains keep their phases from operation to operation.
-        seeds = [hash_key(self.seed, *(("even",) if how.even else place), line) for line in "xd"]
-        lines = (-rows_NR if plane % 2 else rows_NR).contiguous(), columns_NC.contiguous()
-        words = encoded(lines, how, seeds, self.operations, compiled=self.make.kernels)
+        scales = (-scales[0] if plane % 2 else scales[0]), scales[1]
+        keys = drawn_words(fold(self.seed, "outer", self.operations), 10)
+        compiled = self.make.kernels
+        if how.together and not how.even:
+            words = encoded_by_chance(lines, scales, (keys[6:8], keys[8:10]), compiled=compiled)
+        else:
+            # Evenly spread trains keep their phases from operation to operation.
+            seeds = keys[6:8], keys[8:10]
+            if how.even:
+                seeds = hash_key(self.seed, "even", "x"), hash_key(self.seed, "even", "d")
+            scaled = lines[0] * scales[0], lines[1] * scales[1]
+            words = encoded(scaled, how, seeds, self.operations, compiled=compiled)
         job = Trains(*words, self.fence.view(self.shape), self.fenced, plane * self.size)
-        key, (kernel, plain) = hash_key(self.seed, *place, words=6), pulsing(how)
-        return self._apply(kernel, plain, job, plane, key, now_s)
+        return self._apply(*BATCHES if how.together else pulsing(how), job, plane, keys[:6], now_s)
 
     def _apply(
         self,

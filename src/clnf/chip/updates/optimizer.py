@@ -74,6 +74,12 @@ class PulseOptimizer(torch.optim.Optimizer):
                     self._step_plastic(self.layers[id(parameter)], lr)
         return loss
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop gradients, and what backward passes left for outer products."""
+        super().zero_grad(set_to_none)
+        for layer in self.layers.values():
+            layer.capture = None if layer.capture is None else []
+
     def _step_digital(self, parameter: nn.Parameter, lr: float) -> None:
         if parameter.grad is None:
             return

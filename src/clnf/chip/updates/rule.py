@@ -69,8 +69,10 @@ class PulseRule:
     """How gradients become pulses.
 
     All modes but the mixed one work straight from the layer's inputs and output gradients. They
-    have no digital accumulator of gradients, so changes made to ``.grad`` do not reach the cells;
-    use a fence there.
+    have no digital accumulator of gradients, and in training mode no dense gradient of the weights
+    is worked out: their ``.grad`` stays None. In evaluation mode it is there to be measured. What
+    changes it does not reach the cells; use a fence there. ``zero_grad()`` drops the vectors of
+    earlier backward passes as it drops gradients.
 
     Attributes:
         mode: ``mixed``: a digital accumulator pays out whole pulses. ``stochastic`` and

@@ -1,0 +1,73 @@
+"""What one batch of vectors becomes on its way to the cells: keys, trains, kernels."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clnf.chip.crossbar.outer import TRAIN_BITS
+from clnf.devices import batch_moves, coincidence_reference, random_trains
+from clnf.devices.dispatch import run
+
+__all__ = ["BATCHES", "drawn_words", "encoded_by_chance", "largest"]
+
+_MASK = 2**64 - 1
+
+
+def _pulse_batch(*args: Any) -> tuple[int, int, int]:
+    return coincidence_reference.pulse_batch(*args)
+
+
+# The kernel that applies a batch of trains, and its twin.
+BATCHES = batch_moves.pulse_batch, _pulse_batch
+
+
+def drawn_words(seed: int, count: int) -> NDArray[np.uint32]:
+    """Key words from one seed: SplitMix64 (Steele et al., OOPSLA 2014), two words a number."""
+    words = []
+    for step in range(1, count // 2 + 1):
+        x = (seed + step * 0x9E3779B97F4A7C15) & _MASK
+        x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
+        x ^= x >> 31
+        words += [x & 0xFFFFFFFF, x >> 32]
+    return np.array(words, dtype=np.uint32)
+
+
+def largest(line: Tensor, *, compiled: bool) -> float:
+    """Largest magnitude of a contiguous tensor [N, M]."""
+    if compiled and line.is_cpu:
+        return float(random_trains.largest_of(line.numpy()))
+    return float(line.abs().max())
+
+
+def encoded_by_chance(
+    lines: tuple[Tensor, Tensor],
+    scales: tuple[float, float],
+    keys: tuple[NDArray[np.uint32], NDArray[np.uint32]],
+    *,
+    compiled: bool,
+) -> tuple[Tensor, Tensor]:
+    """Trains of the rows [N, R] and columns [N, C] of a batch, each times its scale.
+
+    Off the CPU words are int64, as few operations know words of 32 bits there.
+    """
+    rows, columns = (
+        _encoded(line, scale, key, compiled=compiled)
+        for line, scale, key in zip(lines, scales, keys, strict=True)
+    )
+    return rows, columns
+
+
+def _encoded(line: Tensor, scale: float, key: NDArray[np.uint32], *, compiled: bool) -> Tensor:
+    dtype = torch.uint32 if line.is_cpu else torch.int64
+    words = torch.empty(line.shape, dtype=dtype, device=line.device)
+    args = line, scale, TRAIN_BITS, key, words
+    run(random_trains.encode_random, _plain_encode, args, compiled=compiled)
+    return words
+
+
+def _plain_encode(value: Tensor, scale: float, length: int, key: Tensor, words: Tensor) -> None:
+    coincidence_reference.encode_random(value * scale, length, key, words)

@@ -1,0 +1,146 @@
+"""Weights read back from cells in one pass: after each step of pulses, all of them.
+
+What stands behind a cell has no law of drift and no wires here, and its read noise is a share of
+its conductance or none; other cells are read tile by tile, see ``AbstractCells.own_slices``.
+
+Legend: C columns of a tile, R its rows, M = C R, O columns of a layer.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from clnf.chip.crossbar.array import Crossbar
+from clnf.devices.cell import Unknown
+from clnf.devices.noise import RelativeNoise
+from clnf.devices.sixteen import WIDTH, every, load, save
+
+__all__ = ["Sums", "finish", "is_plain", "numbers_of", "read_cells"]
+
+_F = np.float32
+_I = np.uintp
+
+
+class Sums(NamedTuple):
+    """What a read of a run of rows needs besides weights.
+
+    Shapes: ``power`` [R], the variance of a read summed over columns, then its mean; ``sigma``
+    [O], the mean over rows, then the noise scale; ``scale`` [O], weight at full scale.
+    """
+
+    power: Any
+    sigma: Any
+    scale: Any
+
+
+def is_plain(tile: Crossbar) -> bool:
+    """Whether one pass reads a tile."""
+    noise = tile.cell.noise
+    law = tile.drifts or not isinstance(noise, Unknown | RelativeNoise)
+    other = tile.make.wires is not None or tile.make.mapping.slices > 1
+    return not (law or other or (tile.fast is not None and tile.gamma))
+
+
+def numbers_of(tile: Crossbar) -> NDArray[np.float32]:
+    """Weight of one unit of w, read noise as a share, and what makes a conductance of w."""
+    (low, high), planes = tile.cell.bounds, tile.planes
+    per_w, relative, middle = tile.make.mapping.coefficient * 2 / (high - low), 0.0, 0.0
+    if not isinstance(tile.cell.window, Unknown):
+        middle = tile.cell.window.low_s * (high - low) / tile.cell.window.span_s - low
+    if isinstance(tile.cell.noise, RelativeNoise) and tile.make.noisy:
+        tile.cell.need(tile.cell.window)
+        relative = tile.cell.noise.fraction
+    return np.array((_F(per_w * planes) / _F(planes), relative, middle), dtype=_F)
+
+
+@njit(inline="always")
+def _lanes_sum(lanes: NDArray[np.float32]) -> float:
+    for half in (8, 4):
+        for k in range(half):
+            lanes[k] += lanes[half + k]
+    return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
+
+
+@njit(inline="always")
+def _rest(
+    seen: NDArray[np.float32], at: int, numbers: NDArray[np.float32]
+) -> tuple[float, float]:
+    """Sum and squared spreads of the planes of one weight."""
+    total, square = _F(0.0), _F(0.0)
+    for plane in range(seen.shape[0]):
+        value = seen[plane, at]
+        sigma = numbers[1] * (numbers[2] + value)
+        total, square = total + (-value if plane % 2 else value), square + sigma * sigma
+    return total, square
+
+
+@njit(nogil=True, cache=True)
+def read_cells(
+    seen: NDArray[np.float32],
+    full: tuple[NDArray[np.float32], NDArray[np.float32]],
+    numbers: NDArray[np.float32],
+    out: tuple[NDArray[np.float32], NDArray[np.float32]],
+    sums: Sums,
+    place: tuple[int, int, int],
+) -> None:
+    """Read one tile.
+
+    Args:
+        seen: visible cell values [planes, M]; planes count up and down in turn.
+        full: weight at full scale and compensation, [C] each.
+        numbers: see :func:`numbers_of`.
+        out: weights of the layer [O, all rows] and of the run of rows [O, rows of the run].
+        sums: ``power`` and ``sigma`` are added to and set, ``scale`` is set.
+        place: first column in ``out`` and ``sums``, first row in the layer, rows R.
+    """
+    first, row, wide = place
+    columns, cells, planes = full[0].shape[0], _I(seen.shape[1]), seen.shape[0]
+    rows = _I(wide)
+    whole = rows - rows % _I(WIDTH)
+    scale, share, middle = every(numbers[0]), every(numbers[1]), every(numbers[2])
+    square_of = numbers[0] * numbers[0]
+    lanes = np.empty(WIDTH, _F)
+    for c in range(columns):
+        top = full[0][c] * full[1][c]
+        factor, square = every(top), top * top
+        at, there = _I(c) * rows, _I(first + c) * _I(out[0].shape[1]) + _I(row)
+        here, spread = _I(first + c) * rows, every(_F(0.0))
+        for r in range(_I(0), whole, _I(WIDTH)):
+            total, power = every(_F(0.0)), every(_F(0.0))
+            for plane in range(planes):
+                value = load(seen, _I(plane) * cells + at + r)
+                sigma = share * (middle + value)
+                total = total - value if plane % 2 else total + value
+                power = power + sigma * sigma
+            total = total * scale * factor
+            save(out[0], there + r, total)
+            save(out[1], here + r, total)
+            power = power * every(square_of) * every(square)
+            save(sums.power, r, load(sums.power, r) + power)
+            spread = spread + power
+        save(lanes, _I(0), spread)
+        for r in range(whole, rows):
+            one, two = _rest(seen, at + r, numbers)
+            one, two = one * numbers[0] * top, two * square_of * square
+            out[0][_I(first + c), _I(row) + r] = one
+            out[1][_I(first + c), r] = one
+            sums.power[r] += two
+            lanes[r - whole] += two
+        sums.sigma[first + c] = _lanes_sum(lanes) / _F(wide)
+        sums.scale[first + c] = max(top, _F(1e-12))
+
+
+@njit(nogil=True, cache=True)
+def finish(sums: Sums) -> None:
+    """Take means: variance(row, column) ~ power(row) sigma(column)^2."""
+    columns, mean = _F(sums.sigma.shape[0]), 0.0
+    for r in range(sums.power.shape[0]):
+        sums.power[r] /= columns
+        mean += np.float64(sums.power[r])
+    level = max(_F(mean / sums.power.shape[0]), _F(1e-30))
+    for c in range(sums.sigma.shape[0]):
+        sums.sigma[c] = np.sqrt(sums.sigma[c] / level)
+
+
