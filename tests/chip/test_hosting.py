@@ -133,8 +133,11 @@ def test_backward_reads_are_charged_too() -> None:
     assert chip.ledger.total(op="read").count == 3 * forward
 
 
-def test_a_snapshot_through_files_continues_bit_for_bit(tmp_path: Any) -> None:
-    net, chip, optimizer = trained(4)
+@pytest.mark.parametrize(
+    "spec", [{}, {"wires": Wires(word_ohm=9.0, bit_ohm=9.0), "exact_wires": False}]
+)
+def test_a_snapshot_through_files_continues_bit_for_bit(tmp_path: Any, spec: Any) -> None:
+    net, chip, optimizer = trained(4, **spec)
     chip.advance(60.0)
     state = chip.state_dict()
     tensors = {k: v.contiguous() for k, v in state.items() if isinstance(v, Tensor)}
@@ -146,7 +149,7 @@ def test_a_snapshot_through_files_continues_bit_for_bit(tmp_path: Any) -> None:
     memory = {**memory, "state": {k: {n: v.clone() if isinstance(v, Tensor) else v for n, v in s.items()} for k, s in memory["state"].items()}}  # fmt: skip # noqa: E501
     losses = train(net, optimizer, range(4, 8))
 
-    net2, chip2 = hosted()
+    net2, chip2 = hosted(**spec)
     optimizer2 = chip2.optimizer(net2.parameters(), lr=1e-2)
     net2.load_state_dict(digital)
     loaded = load_file(tmp_path / "chip.safetensors")

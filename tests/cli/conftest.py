@@ -26,6 +26,10 @@ mean_tolerance = 1.0
 kid_tolerance = 1e6
 [chip]
 pairs = 1
+tile_rows = 512
+tile_columns = 512
+plastic_tile_rows = 512
+wire_ohm = 0.0
 [guards]
 fisher_samples = 1
 rehearsed = 2

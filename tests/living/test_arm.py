@@ -21,6 +21,9 @@ from clnf.living.summary import summarise
 from clnf.living.teach import add_folder, making_of
 from clnf.streams.bundled import emoji32, split
 
+# Without wires, which take seconds to solve, and with few tiles.
+SMALL = {"tile_rows": 512, "tile_columns": 512, "plastic_tile_rows": 512, "wire_ohm": 0.0}
+
 
 def tiny(**guards: bool) -> Recipe:
     recipe = Recipe(
@@ -37,7 +40,7 @@ def tiny(**guards: bool) -> Recipe:
     recipe = recipe.changed(
         "probe", samples=2, steps=1, tolerance=1.0, mean_tolerance=1.0, kid_tolerance=1e6
     )
-    recipe = recipe.changed("chip", pairs=2)
+    recipe = recipe.changed("chip", pairs=2, **SMALL)
     return recipe.changed("guards", fisher_samples=1, rehearsed=2, memory_per_family=2, **guards)
 
 

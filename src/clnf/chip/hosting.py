@@ -202,12 +202,15 @@ class Chip:
         for kind in {id(tile.cell): tile.cell for tile in self.tiles.values()}.values():
             if temperature_k is not None:
                 kind.need(kind.temperature).factor(temperature_k)
-        self.temperature_k = temperature_k
-        for tile in self.tiles.values():
-            tile.set_temperature(temperature_k)
+        self._warm(temperature_k)
         for layer in self.layers.values():
             if all(tile.is_programmed for tile in layer.tiles):
                 layer.refresh()
+
+    def _warm(self, temperature_k: float | None) -> None:
+        self.temperature_k = temperature_k
+        for tile in self.tiles.values():
+            tile.set_temperature(temperature_k)
 
     def recalibrate(self, kind: Literal["global", "column", "learned"] = "column") -> None:
         """Undo the mean drift of stored cells digitally and let plastic converters settle anew.
@@ -326,7 +329,7 @@ class Chip:
         self.circuit.now_s = float(state["clock_s"])
         self.ledger.load_state(state["ledger"])
         self.ledger.lesson = state["lesson"]
-        self.set_temperature(state.get("temperature_k"))
+        self._warm(state.get("temperature_k"))
         for name, layer in self.layers.items():
             layer.load_state(_below(state, f"{name}/"))
 

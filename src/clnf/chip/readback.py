@@ -64,9 +64,7 @@ def _lanes_sum(lanes: NDArray[np.float32]) -> float:
 
 
 @njit(inline="always")
-def _rest(
-    seen: NDArray[np.float32], at: int, numbers: NDArray[np.float32]
-) -> tuple[float, float]:
+def _rest(seen: NDArray[np.float32], at: int, numbers: NDArray[np.float32]) -> tuple[float, float]:
     """Sum and squared spreads of the planes of one weight."""
     total, square = _F(0.0), _F(0.0)
     for plane in range(seen.shape[0]):
@@ -142,5 +140,3 @@ def finish(sums: Sums) -> None:
     level = max(_F(mean / sums.power.shape[0]), _F(1e-30))
     for c in range(sums.sigma.shape[0]):
         sums.sigma[c] = np.sqrt(sums.sigma[c] / level)
-
-

@@ -26,7 +26,16 @@ from clnf.devices.sixteen import (
     where_words,
 )
 
-__all__ = ["Counts", "Masks", "count_column", "count_of", "counts_of", "lowest", "new_counts", "turn"]
+__all__ = [
+    "Counts",
+    "Masks",
+    "count_column",
+    "count_of",
+    "counts_of",
+    "lowest",
+    "new_counts",
+    "turn",
+]
 
 _U = np.uint32
 _I = np.uintp
