@@ -199,8 +199,7 @@ def _curved(
             lines[4, k] = pulse_cell(lines[4, k], signed, cell, law, lines[5, k], own)
 
 
-# Compiled apart: inside the loop it would drive the other laws out of the registers.
-@njit(nogil=True)
+@njit(inline="always")
 def _stepped(
     w: Any, met: tuple[Any, Any], span: _Span, scratch: _Scratch, place: tuple[int, int, int],
     draw: Any,
@@ -290,6 +289,7 @@ def _let(n: Any, share: Any, draw: Any) -> Any:
 
 @njit(forceinline=True)
 def _written(w: Any, rules: _Rules, draw: Any) -> Any:
+    """What is seen of a weight: itself and one draw of write noise."""
     return w + every(rules.write) * draw if rules.write != _F(0.0) else w
 
 
