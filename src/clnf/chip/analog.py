@@ -28,7 +28,8 @@ from clnf.chip.converters import Converter, column_flaws
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.crossbar.partition import partition
 from clnf.chip.kernels import Columns, FlawedColumns
-from clnf.chip.readback import Sums, finish, is_plain, numbers_of, read_cells
+from clnf.chip.readback import is_plain, read_layer
+from clnf.chip.through import Through
 from clnf.chip.wiring import Spot, Wiring
 from clnf.core.errors import DeviceLimitError
 from clnf.core.rng import fold
@@ -41,36 +42,6 @@ _SENSE: dict[bool, tuple[Callable[..., int], Callable[..., int]]] = {
     False: (kernels.sense, reference.sense),
     True: (kernels.sense_flawed, reference.sense_flawed),
 }
-
-
-class _Through(torch.autograd.Function):
-    """The analog product with its way back; quantisation passes gradients straight through."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: "AbstractAnalog"
-    ) -> Tensor:
-        out, driven = layer.read(x.detach())
-        ctx.layer = layer
-        ctx.x_shape = x.shape
-        ctx.dense = layer.capture is None or not layer.training
-        keep = driven if weight.requires_grad or layer.capture is not None else []
-        ctx.save_for_backward(weight, *keep)
-        return out.to(x.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        weight, *driven = ctx.saved_tensors
-        layer, grad = ctx.layer, grads[0].float()
-        needs = ctx.needs_input_grad
-        dense = needs[1] and ctx.dense
-        if layer.capture is not None:
-            layer.capture.append((driven, grad.detach()))
-        with layer.plain():
-            to_x = layer.back(grad, weight, ctx.x_shape) if needs[0] else None
-            to_weight = layer.outer(driven, grad, weight) if dense else None
-        to_bias = layer.vectors(grad).sum(0) if needs[2] else None
-        return to_x, to_weight, to_bias, None
 
 
 class _Part(NamedTuple):
@@ -194,22 +165,12 @@ class AbstractAnalog(nn.Module, ABC):
         if not self._parts:
             self._read_by_tile()
         bias = self.column_bias
-        for p, (part,) in enumerate(self._parts):
-            held = part.columns if bias is None else part.columns._replace(bias=bias.detach())
-            self._parts[p] = [part._replace(columns=held)]
-            part.power_GC.zero_()
-        whole, kept = self.weight.data.numpy(), [self._sums(part) for (part,) in self._parts]
-        for tile, spot in zip(self.tiles, self.spots, strict=True):
-            packed, sums = kept[spot.part]
-            full, wide = (tile.scale.numpy(), tile.compensation.numpy()), tile.shape[1]
-            place = spot.columns.start, tile.rows.start, wide
-            read_cells(tile.seen.numpy(), full, numbers_of(tile), (whole, packed), sums, place)
-        for _, sums in kept:
-            finish(sums)
-
-    def _sums(self, part: "_Part") -> tuple[NDArray[np.float32], Sums]:
-        held = part.power_GC.view(-1), part.columns.sigma, part.columns.scale
-        return part.weight.numpy(), Sums(*(tensor.numpy() for tensor in held))
+        if bias is not None:
+            for slices in self._parts:
+                held = slices[0].columns._replace(bias=bias.detach())
+                slices[0] = slices[0]._replace(columns=held)
+        parts = [(one.weight, one.power_GC, one.columns) for (one,) in self._parts]
+        read_layer(self.weight.data, parts, self.tiles, self.spots)
 
     def _read_by_tile(self) -> None:
         shape = self.slices, *self.weight.shape
@@ -375,7 +336,7 @@ class AbstractAnalog(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Layer output, as of the digital layer this one replaced."""
         x = self.padded(x)
-        out: Tensor = _Through.apply(x, self.weight, self.bias, self)  # type: ignore[no-untyped-call]
+        out: Tensor = Through.apply(x, self.weight, self.bias, self)  # type: ignore[no-untyped-call]
         return out
 
     def state(self) -> dict[str, Any]:

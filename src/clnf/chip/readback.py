@@ -6,24 +6,42 @@ its conductance or none; other cells are read tile by tile, see ``AbstractCells.
 Legend: C columns of a tile, R its rows, M = C R, O columns of a layer.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from torch import Tensor
 
 from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.wiring import Spot
+from clnf.devices import sixteen_maths
+from clnf.devices.batch_moves import runs_of
 from clnf.devices.cell import Unknown
+from clnf.devices.kernels import gauss8
 from clnf.devices.noise import RelativeNoise
-from clnf.devices.sixteen import WIDTH, every, load, save
+from clnf.devices.sixteen import (
+    WIDTH,
+    every,
+    every_word,
+    greater,
+    lesser,
+    load,
+    load_words,
+    nearest,
+    root,
+    save,
+)
 
-__all__ = ["Sums", "finish", "is_plain", "numbers_of", "read_cells"]
+__all__ = ["is_plain", "numbers_of", "read_layer", "sense_lines"]
 
 _F = np.float32
 _I = np.uintp
+_LANES = np.arange(WIDTH, dtype=np.uint32)
 
 
-class Sums(NamedTuple):
+class _Sums(NamedTuple):
     """What a read of a run of rows needs besides weights.
 
     Shapes: ``power`` [R], the variance of a read summed over columns, then its mean; ``sigma``
@@ -64,7 +82,7 @@ def _lanes_sum(lanes: NDArray[np.float32]) -> float:
 
 
 @njit(inline="always")
-def _rest(seen: NDArray[np.float32], at: int, numbers: NDArray[np.float32]) -> tuple[float, float]:
+def _rest(seen: NDArray[np.float32], at: Any, numbers: NDArray[np.float32]) -> Any:
     """Sum and squared spreads of the planes of one weight."""
     total, square = _F(0.0), _F(0.0)
     for plane in range(seen.shape[0]):
@@ -74,13 +92,26 @@ def _rest(seen: NDArray[np.float32], at: int, numbers: NDArray[np.float32]) -> t
     return total, square
 
 
+@njit(inline="always")
+def _sixteen(seen: NDArray[np.float32], at: Any, numbers: NDArray[np.float32]) -> Any:
+    """The same of sixteen neighbours."""
+    cells, share, middle = _I(seen.shape[1]), every(numbers[1]), every(numbers[2])
+    total, square = every(_F(0.0)), every(_F(0.0))
+    for plane in range(seen.shape[0]):
+        value = load(seen, _I(plane) * cells + at)
+        sigma = share * (middle + value)
+        total = total - value if plane % 2 else total + value
+        square = square + sigma * sigma
+    return total, square
+
+
 @njit(nogil=True, cache=True)
-def read_cells(
+def _read_cells(
     seen: NDArray[np.float32],
     full: tuple[NDArray[np.float32], NDArray[np.float32]],
     numbers: NDArray[np.float32],
     out: tuple[NDArray[np.float32], NDArray[np.float32]],
-    sums: Sums,
+    sums: _Sums,
     place: tuple[int, int, int],
 ) -> None:
     """Read one tile.
@@ -94,11 +125,9 @@ def read_cells(
         place: first column in ``out`` and ``sums``, first row in the layer, rows R.
     """
     first, row, wide = place
-    columns, cells, planes = full[0].shape[0], _I(seen.shape[1]), seen.shape[0]
-    rows = _I(wide)
+    columns, rows = full[0].shape[0], _I(wide)
     whole = rows - rows % _I(WIDTH)
-    scale, share, middle = every(numbers[0]), every(numbers[1]), every(numbers[2])
-    square_of = numbers[0] * numbers[0]
+    scale, square_of = every(numbers[0]), numbers[0] * numbers[0]
     lanes = np.empty(WIDTH, _F)
     for c in range(columns):
         top = full[0][c] * full[1][c]
@@ -106,12 +135,7 @@ def read_cells(
         at, there = _I(c) * rows, _I(first + c) * _I(out[0].shape[1]) + _I(row)
         here, spread = _I(first + c) * rows, every(_F(0.0))
         for r in range(_I(0), whole, _I(WIDTH)):
-            total, power = every(_F(0.0)), every(_F(0.0))
-            for plane in range(planes):
-                value = load(seen, _I(plane) * cells + at + r)
-                sigma = share * (middle + value)
-                total = total - value if plane % 2 else total + value
-                power = power + sigma * sigma
+            total, power = _sixteen(seen, at + r, numbers)
             total = total * scale * factor
             save(out[0], there + r, total)
             save(out[1], here + r, total)
@@ -131,7 +155,7 @@ def read_cells(
 
 
 @njit(nogil=True, cache=True)
-def finish(sums: Sums) -> None:
+def _finish(sums: _Sums) -> None:
     """Take means: variance(row, column) ~ power(row) sigma(column)^2."""
     columns, mean = _F(sums.sigma.shape[0]), 0.0
     for r in range(sums.power.shape[0]):
@@ -140,3 +164,87 @@ def finish(sums: Sums) -> None:
     level = max(_F(mean / sums.power.shape[0]), _F(1e-30))
     for c in range(sums.sigma.shape[0]):
         sums.sigma[c] = np.sqrt(sums.sigma[c] / level)
+
+
+def read_layer(
+    weight: Tensor,
+    parts: Sequence[tuple[Tensor, Tensor, Any]],
+    tiles: Sequence[Crossbar],
+    spots: Sequence[Spot],
+) -> None:
+    """Read a layer's tiles, of which :func:`is_plain` holds.
+
+    Args:
+        weight: what the cells read, set, [O, all rows].
+        parts: of each run of rows its weights [O, R], the variance by row, and the factors by
+            column (see :class:`clnf.chip.kernels.Columns`), all set in place.
+        tiles: what is read.
+        spots: where they stand.
+    """
+    kept = []
+    for packed, power, columns in parts:
+        held = power.view(-1).zero_(), columns.sigma, columns.scale
+        kept.append((packed.numpy(), _Sums(*(tensor.numpy() for tensor in held))))
+    whole = weight.numpy()
+    for tile, spot in zip(tiles, spots, strict=True):
+        part, sums = kept[spot.part]
+        full, wide = (tile.scale.numpy(), tile.compensation.numpy()), tile.shape[1]
+        place = spot.columns.start, tile.rows.start, wide
+        _read_cells(tile.seen.numpy(), full, numbers_of(tile), (whole, part), sums, place)
+    for _, sums in kept:
+        _finish(sums)
+
+
+@njit(nogil=True, cache=True)
+def sense_lines(
+    seen: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    lines: NDArray[np.int64],
+    numbers: NDArray[np.float32],
+    key: NDArray[np.uint32],
+    out: NDArray[np.float32],
+) -> None:
+    """Read rows one after the other with noise, and convert them.
+
+    Args:
+        seen: visible cell values [planes, M].
+        scale: weight at full scale of each column [C], which is its converter's full scale.
+        lines: rows [K].
+        numbers: see :func:`numbers_of`, and the largest code (0: no conversion).
+        key: two words for the noise.
+        out: weights [C, K].
+    """
+    columns, count = _I(out.shape[0]), _I(out.shape[1])
+    rows, top = _I(seen.shape[1]) // columns, numbers[3]
+    key0, key1, noisy = key[0], key[1], numbers[1] > _F(0.0)
+    run = runs_of(lines)
+    places = load_words(_LANES, _I(0)) * every_word(np.uint32(columns))
+    for c in range(columns):
+        full = numbers[0] * scale[c]
+        gain, step = top / scale[c], scale[c] / max(top, _F(1.0))
+        k = _I(0)
+        while k < count:
+            at = c * rows + _I(lines[k])
+            if run[k]:
+                index = places + every_word(np.uint32(k * columns + c))
+                value, square = _sixteen(seen, at, numbers)
+                value = value * every(full)
+                if noisy:
+                    spread = root(square * every(full * full))
+                    value = value + spread * sixteen_maths.gauss8(index, key0, key1)
+                if top > _F(0.0):
+                    code = nearest(value * every(gain))
+                    value = lesser(greater(code, every(-top)), every(top)) * every(step)
+                save(out, c * count + k, value)
+                k += _I(WIDTH)
+                continue
+            one, two = _rest(seen, at, numbers)
+            one = one * full
+            if noisy:
+                place: Any = np.uint32(k * columns + c)
+                draw = gauss8(place, key0, key1)
+                one = one + np.sqrt(two * (full * full)) * draw
+            if top > _F(0.0):
+                one = min(max(np.rint(one * gain), -top), top) * step
+            out[c, k] = one
+            k += _I(1)

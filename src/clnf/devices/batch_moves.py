@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from clnf.devices import coincidences, pulses
+from clnf.devices.batch_maths import add, moved, shut
 from clnf.devices.bit_counts import (
     Counts,
     count_column,
@@ -29,27 +30,20 @@ from clnf.devices.sixteen import (
     doubles,
     every,
     every_word,
-    floats,
-    floor,
     greater,
     largest,
-    lesser,
     load,
     load_words,
     magnitude,
-    nearest,
-    root,
     save,
     save_words,
     sum_of_doubles,
     where,
-    where_words,
     whole,
 )
-from clnf.devices.sixteen_maths import gauss8, uniform
 from clnf.devices.trains import Trains
 
-__all__ = ["pulse_batch"]
+__all__ = ["Lines", "pulse_batch", "pulse_lines", "runs_of"]
 
 _F = np.float32
 _U = np.uint32
@@ -59,6 +53,20 @@ _LANES = np.arange(WIDTH, dtype=np.uint32)
 _DENSE = 6
 # Lines of the room where cells are brought together.
 _UP, _DOWN, _HIGH, _LOW, _W, _SEEN, _SHARE = (_I(line * WIDTH) for line in range(7))
+
+
+class Lines(NamedTuple):
+    """Pulses of some rows, and what :class:`clnf.devices.trains.Trains` has of the fence.
+
+    Shapes: ``lines`` int64 [K], each at most once; ``train`` float32 [C, K], whole numbers,
+    positive ones raise.
+    """
+
+    lines: Any
+    train: Any
+    fence: Any
+    fenced: bool
+    first: int
 
 
 class _Few(NamedTuple):
@@ -76,110 +84,13 @@ class _Few(NamedTuple):
 class _Job(NamedTuple):
     """What every group of cells needs."""
 
-    trains: Trains
+    fence: Any
+    fenced: bool
+    first: int
     cells: Cells
     law: Any
     table: Any
     key: Any
-
-
-@njit(inline="always")
-def _gone(a: Any, n: Any) -> Any:
-    """1 - (1 - a)^n without cancellation."""
-    none, one, two = every_word(_U(0)), every_word(_U(1)), every(_F(2.0))
-    g = every(_F(0.0))
-    while any_of(n > none):
-        g = where((n & one) > none, g + (a - g * a), g)
-        a = a * (two - a)
-        n = n >> one
-    return g
-
-
-@njit(inline="always")
-def _rate(a: Any) -> Any:
-    """-log(1 - a), by three terms of its series in a / (2 - a)."""
-    z = a / (every(_F(2.0)) - a)
-    y = z * z
-    return z * (every(_F(2.0)) + y * (every(_F(2.0 / 3.0)) + y * every(_F(0.4))))
-
-
-@njit(inline="always")
-def _less(part: Any, n: Any) -> Any:
-    """What is gone after all pulses but one, and after all."""
-    none, one = every_word(_U(0)), every_word(_U(1))
-    less = _gone(part, where_words(n > none, n - one, none))
-    return less, where(n > none, less + (part - less * part), every(_F(0.0)))
-
-
-@njit(inline="always")
-def _linear(w: Any, n: Any, m: Any, cell: Any, slopes: tuple[float, float]) -> Any:
-    """Mean moves and their variances over c^2 where steps fall linearly."""
-    step_up, step_down, high, low = cell
-    one, none = every(_F(1.0)), every_word(_U(0))
-    up, down = every(slopes[0]), every(slopes[1])
-    to_up, to_down = high / up - w, low / down - w
-    up = lesser(step_up * up / greater(magnitude(high), every(_F(1e-30))), one)
-    down = lesser(step_down * down / greater(magnitude(low), every(_F(1e-30))), one)
-    less_up, g = _less(up, n)
-    less_down, h = _less(down, m)
-    share = where(n > none, one, every(_F(0.0)))
-    ups, downs = floats(n), floats(m)
-    if any_of((n > none) & (m > none)):
-        raising, lowering = ups * _rate(up), downs * _rate(down)
-        share = raising / greater(raising + lowering, every(_F(1e-30)))
-    moved = (g + (h - g * h)) * (share * to_up + (one - share) * to_down)
-    up, down = up * to_up * (one - less_up), down * to_down * (one - less_down)
-    return moved, ups * (up * up) * (one - h) + downs * (down * down) * (one - g)
-
-
-@njit(inline="always")
-def _constant(n: Any, m: Any, cell: Any) -> Any:
-    """The same where steps have one size."""
-    up, down, ups, downs = cell[0], cell[1], floats(n), floats(m)
-    return ups * up - downs * down, ups * (up * up) + downs * (down * down)
-
-
-@njit(inline="always")
-def _shut(n: Any, m: Any, share: Any, index: Any, key: NDArray[np.uint32]) -> Any:
-    """Keep pulses from fenced cells, in proportion by stochastic rounding."""
-    n = whole(floor(floats(n) * share + uniform(index, key[4], key[5])))
-    return n, whole(floor(floats(m) * share + uniform(index, key[5], key[4])))
-
-
-@njit(inline="always")
-def _moved(
-    w: Any, both: Any, cell: Any, law: NDArray[np.float32], index: Any, key: NDArray[np.uint32]
-) -> Any:
-    """Where sixteen cells go, and what a read then sees."""
-    n, m = both
-    slopes, cycle = (law[pulses.SHAPE_UP], law[pulses.SHAPE_DOWN]), law[pulses.CYCLE]
-    write = law[pulses.WRITE_NOISE]
-    if slopes[0] == _F(0.0) or slopes[1] == _F(0.0):
-        moved, variance = _constant(n, m, cell)
-    else:
-        moved, variance = _linear(w, n, m, cell, slopes)
-    if cycle > _F(0.0):
-        moved = moved + every(cycle) * (root(variance) * gauss8(index, key[0], key[1]))
-    w = lesser(greater(w + moved, cell[3]), cell[2])
-    shown = w
-    if write > _F(0.0):
-        shown = w + every(write) * gauss8(index, key[2], key[3])
-    return w, shown
-
-
-@njit(inline="always")
-def _add(sums: Any, both: Any, seen: Any, law: NDArray[np.float32]) -> Any:
-    """Add sixteen cells' pulses, their energy (each way whole attojoules) and the longest sum."""
-    pulsed, energy, most = sums
-    n, m = both
-    base, slope, down = law[pulses.ENERGY], law[pulses.ENERGY_SLOPE], law[pulses.ENERGY_DOWN]
-    total = n + m
-    pulsed = pulsed + doubles(floats(total))
-    if base != _F(0.0) or slope != _F(0.0):
-        each = greater(every(base) + every(slope) * (seen + every(_F(1.0))), every(_F(0.0)))
-        energy = energy + doubles(floats(n)) * doubles(nearest(each))
-        energy = energy + doubles(floats(m)) * doubles(nearest(each * every(down)))
-    return pulsed, energy, where_words(total > most, total, most)
 
 
 @njit(inline="always")
@@ -193,7 +104,7 @@ def _whole(sums: Any) -> Any:
 
 
 @njit(inline="always")
-def _traits(table: NDArray[np.float32], at: int) -> Any:
+def _traits(table: NDArray[np.float32], at: Any) -> Any:
     """Steps and bounds of sixteen neighbours."""
     lines = _I(table.shape[1])
     if lines == _I(1):
@@ -202,64 +113,74 @@ def _traits(table: NDArray[np.float32], at: int) -> Any:
     return load(table, at), load(table, lines + at), load(table, two), load(table, three)
 
 
+@njit(inline="always")
+def _group(job: _Job, at: Any, both: Any, sums: Any) -> Any:
+    """Move sixteen neighbours, and add up what that took."""
+    fence, fenced, first, (hidden, seen, wear), law, table, key = job
+    none, (n, m) = every_word(_U(0)), both
+    index = load_words(_LANES, _I(0)) + every_word(_U(_U(first) + _U(at)))
+    if fenced:
+        n, m = shut(n, m, load(fence, at), index, key)
+    cell, w, before = _traits(table, at), load(hidden, at), load(seen, at)
+    now, shown = moved(w, (n, m), cell, law, index, key)
+    total = n + m
+    hit = (total > none) & (cell[0] > every(_F(0.0)))
+    save(hidden, at, where(hit, now, w))
+    if hidden.ctypes.data != seen.ctypes.data:
+        save(seen, at, where(hit, shown, before))
+    save_words(wear, at, load_words(wear, at) + total)
+    return add(sums, (n, m), before, law)
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
-def _in_place(job: _Job, counts: Counts, column: int, size: tuple[int, int]) -> Any:
+def _in_place(job: _Job, counts: Counts, column: Any, size: Any) -> Any:
     """Move the groups of a column that have pulses; ``size`` is groups and words of a mask."""
-    (_, _, fence, fenced, first), (hidden, seen, wear), law, table, key = job
-    groups, words = _I(size[0]), _I(size[1])
-    shared, sums = hidden.ctypes.data == seen.ctypes.data, _none()
-    none, lanes = every_word(_U(0)), load_words(_LANES, _I(0))
+    groups, words, sums = _I(size[0]), _I(size[1]), _none()
     for group in range(groups):
         if counts.any[group] == 0:
             continue
-        at = _I(column) * _I(fence.shape[1]) + group * _I(WIDTH)
-        index = lanes + every_word(_U(_U(first) + _U(at)))
-        n, m = counts_of(counts, 0, group, words), counts_of(counts, 1, group, words)
-        if fenced:
-            n, m = _shut(n, m, load(fence, at), index, key)
-        cell, w, before = _traits(table, at), load(hidden, at), load(seen, at)
-        moved, shown = _moved(w, (n, m), cell, law, index, key)
-        total = n + m
-        hit = (total > none) & (cell[0] > every(_F(0.0)))
-        save(hidden, at, where(hit, moved, w))
-        if not shared:
-            save(seen, at, where(hit, shown, before))
-        save_words(wear, at, load_words(wear, at) + total)
-        sums = _add(sums, (n, m), before, law)
+        at = _I(column) * _I(job.fence.shape[1]) + group * _I(WIDTH)
+        both = counts_of(counts, 0, group, words), counts_of(counts, 1, group, words)
+        sums = _group(job, at, both, sums)
     return _whole(sums)
 
 
+@njit(inline="always")
+def _room() -> _Few:
+    return _Few(np.zeros(WIDTH, np.int64), np.zeros(3 * WIDTH, _U), np.zeros(7 * WIDTH, _F))
+
+
 @njit(nogil=True, cache=True)
-def _bring(job: _Job, few: _Few, filled: int) -> None:
+def _bring(job: _Job, few: _Few, filled: Any) -> None:
     """Fetch what cells brought together need; the rest of the sixteen has no pulses."""
-    lines, table, fence = few.lines, job.table, job.trains.fence.ravel()
+    lines, table, fence = few.lines, job.table, job.fence.ravel()
     for k in range(_I(filled), _I(WIDTH)):
         few.counts[k], few.counts[_I(WIDTH) + k], few.index[k] = _U(0), _U(0), few.index[0]
     for k in range(_I(WIDTH)):
         at = _I(few.index[k])
-        few.counts[_I(2 * WIDTH) + k] = _U(_U(job.trains.first) + _U(at))
+        few.counts[_I(2 * WIDTH) + k] = _U(_U(job.first) + _U(at))
         own = at if table.shape[1] > 1 else _I(0)
         for row in range(_I(4)):
             lines[row * _I(WIDTH) + k] = table[row, own]
         lines[_W + k], lines[_SEEN + k] = job.cells.hidden[at], job.cells.seen[at]
-        if job.trains.fenced:
+        if job.fenced:
             lines[_SHARE + k] = fence[at]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _together(job: _Job, few: _Few, filled: int) -> Any:
+def _together(job: _Job, few: _Few, filled: Any) -> Any:
     """Move cells that were brought together, and take them back."""
     _bring(job, few, filled)
     hidden, seen, wear = job.cells
     lines, law, key = few.lines, job.law, job.key
     n, m = load_words(few.counts, _I(0)), load_words(few.counts, _I(WIDTH))
     index = load_words(few.counts, _I(2 * WIDTH))
-    if job.trains.fenced:
-        n, m = _shut(n, m, load(lines, _SHARE), index, key)
+    if job.fenced:
+        n, m = shut(n, m, load(lines, _SHARE), index, key)
     cell = load(lines, _UP), load(lines, _DOWN), load(lines, _HIGH), load(lines, _LOW)
-    moved, shown = _moved(load(lines, _W), (n, m), cell, law, index, key)
-    sums = _add(_none(), (n, m), load(lines, _SEEN), law)
-    save(lines, _W, moved)
+    now, shown = moved(load(lines, _W), (n, m), cell, law, index, key)
+    sums = add(_none(), (n, m), load(lines, _SEEN), law)
+    save(lines, _W, now)
     save(lines, _SEEN, shown)
     save_words(few.counts, _I(0), n + m)
     for k in range(_I(filled)):
@@ -273,7 +194,7 @@ def _together(job: _Job, few: _Few, filled: int) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def _collect(job: _Job, counts: Counts, few: _Few, filled: int, place: tuple[int, int, int]) -> Any:
+def _collect(job: _Job, counts: Counts, few: _Few, filled: Any, place: Any) -> Any:
     """Bring cells of a column together, and move each sixteen of them.
 
     ``place`` is the column, the first group to look at, and the words of a mask.
@@ -284,7 +205,7 @@ def _collect(job: _Job, counts: Counts, few: _Few, filled: int, place: tuple[int
         bits = _U(counts.any[group])
         if bits == _U(0):
             continue
-        at = _I(column) * _I(job.trains.fence.shape[1]) + group * _I(WIDTH)
+        at = _I(column) * _I(job.fence.shape[1]) + group * _I(WIDTH)
         while bits != _U(0):
             k = lowest(bits)
             bits = _U(bits & _U(bits - _U(1)))
@@ -326,9 +247,10 @@ def pulse_batch(
         return coincidences.pulse_batch(trains, cells, law, table, draw_key)
     masks = turn(trains.rows)
     counts, groups = new_counts(masks), trains.fence.shape[1] // WIDTH
-    few = _Few(np.zeros(WIDTH, np.int64), np.zeros(3 * WIDTH, _U), np.zeros(7 * WIDTH, _F))
-    job, filled = _Job(trains, cells, law, table, draw_key), 0
-    pulsed, energy, longest = np.int64(0), np.int64(0), np.int32(0)
+    few = _room()
+    fence, fenced, start = trains.fence, trains.fenced, trains.first
+    job, filled = _Job(fence, fenced, start, cells, law, table, draw_key), 0
+    pulsed, energy, longest = _whole(_none())
     for c in range(trains.fence.shape[0]):
         touched, busy = count_column(trains.columns, c, masks, counts)
         if touched == 0:
@@ -341,6 +263,72 @@ def pulse_batch(
             longest = max(longest, more[2])
         pushed, spent, top, filled = _collect(job, counts, few, filled, (c, first, masks.words))
         pulsed, energy, longest = pulsed + pushed, energy + spent, max(longest, top)
+    if filled > 0:
+        more = _together(job, few, filled)
+        pulsed, energy, longest = pulsed + more[0], energy + more[1], max(longest, more[2])
+    return pulsed, energy, longest
+
+
+@njit(nogil=True, cache=True)
+def runs_of(lines: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether from a row on sixteen follow each other, [K]."""
+    found = np.zeros(lines.shape[0], np.bool_)
+    for k in range(lines.shape[0] - WIDTH + 1):
+        found[k] = True
+        for more in range(1, WIDTH):
+            found[k] &= lines[k + more] == lines[k] + more
+    return found
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _runs(job: _Job, lines: Lines, run: NDArray[np.bool_]) -> Any:
+    """Move cells whose rows follow each other, sixteen in their place."""
+    sums, none, train = _none(), every(_F(0.0)), lines.train
+    for c in range(_I(train.shape[0])):
+        k = _I(0)
+        while k < _I(train.shape[1]):
+            if not run[k]:
+                k += _I(1)
+                continue
+            due = load(train, c * _I(train.shape[1]) + k)
+            if any_of(magnitude(due) > none):
+                both = whole(greater(due, none)), whole(greater(none - due, none))
+                at = c * _I(lines.fence.shape[1]) + _I(lines.lines[k])
+                sums = _group(job, at, both, sums)
+            k += _I(WIDTH)
+    return _whole(sums)
+
+
+@njit(nogil=True, cache=True)
+def pulse_lines(
+    lines: Lines,
+    cells: Cells,
+    law: NDArray[np.float32],
+    table: NDArray[np.float32],
+    draw_key: NDArray[np.uint32],
+) -> tuple[int, int, int]:
+    """Pulse cells of some rows, for laws of linear steps; the rest is as in :func:`pulse_batch`."""
+    job = _Job(lines.fence, lines.fenced, lines.first, cells, law, table, draw_key)
+    run = runs_of(lines.lines)
+    pulsed, energy, longest = _runs(job, lines, run)
+    few, filled, train = _room(), 0, lines.train
+    for c in range(_I(train.shape[0])):
+        k = _I(0)
+        while k < _I(train.shape[1]):
+            if run[k]:
+                k += _I(WIDTH)
+                continue
+            due = train[c, k]
+            if due != _F(0.0):
+                few.index[filled] = c * _I(lines.fence.shape[1]) + _I(lines.lines[k])
+                few.counts[filled] = _U(max(due, _F(0.0)))
+                few.counts[_I(WIDTH) + _I(filled)] = _U(max(-due, _F(0.0)))
+                filled += 1
+            k += _I(1)
+            if filled == WIDTH:
+                more, filled = _together(job, few, filled), 0
+                pulsed, energy = pulsed + more[0], energy + more[1]
+                longest = max(longest, more[2])
     if filled > 0:
         more = _together(job, few, filled)
         pulsed, energy, longest = pulsed + more[0], energy + more[1], max(longest, more[2])

@@ -57,7 +57,7 @@ class Masks(NamedTuple):
 
     bits: Any
     some: Any
-    words: int
+    words: Any
 
 
 class Counts(NamedTuple):
@@ -103,7 +103,7 @@ _any_bit: Any = intrinsic(_not_zero)
 
 
 @njit(inline="always")
-def _ones(x: int) -> int:
+def _ones(x: Any) -> Any:
     x = _U(x - _U(_U(x >> _U(1)) & _U(0x55555555)))
     x = _U(_U(x & _U(0x33333333)) + _U(_U(x >> _U(2)) & _U(0x33333333)))
     x = _U(_U(x + _U(x >> _U(4))) & _U(0x0F0F0F0F))
@@ -112,7 +112,7 @@ def _ones(x: int) -> int:
 
 @njit(inline="always")
 def _spread(
-    words: Any, bits: NDArray[np.uint16], some: NDArray[np.uint8], slot: int, at: tuple[int, int]
+    words: Any, bits: NDArray[np.uint16], some: NDArray[np.uint8], slot: Any, at: Any
 ) -> None:
     """Write the 31 bits of sixteen rows to the masks of one vector."""
     wide, word = at
@@ -124,7 +124,7 @@ def _spread(
 
 
 @njit(inline="always")
-def lowest(word: int) -> int:
+def lowest(word: Any) -> Any:
     """Place of the lowest bit set."""
     return _I(_ones(_U(_U(word - _U(1)) & _U(~word))))
 
@@ -176,7 +176,7 @@ def _adder(a: Any, b: Any, c: Any) -> Any:
 
 
 @njit(inline="always")
-def _carry(planes: NDArray[np.uint16], at: int, step: int, more: Any) -> None:
+def _carry(planes: NDArray[np.uint16], at: Any, step: Any, more: Any) -> None:
     """Add bits to a plane and what overflows to those above it."""
     while _any_bit(more):
         old = load_words(planes, at)
@@ -186,7 +186,7 @@ def _carry(planes: NDArray[np.uint16], at: int, step: int, more: Any) -> None:
 
 
 @njit(inline="always")
-def _eight(masks: Masks, offsets: NDArray[np.int64], low: Any, at: tuple[int, int]) -> Any:
+def _eight(masks: Masks, offsets: NDArray[np.int64], low: Any, at: Any) -> Any:
     """Add eight masks to the three lowest planes; also gives the eights that overflow."""
     ones, twos, fours = low
     bits, words = masks.bits, _I(masks.words)
@@ -209,7 +209,7 @@ def _eight(masks: Masks, offsets: NDArray[np.int64], low: Any, at: tuple[int, in
 
 @njit(nogil=True, cache=True)
 def _add(
-    masks: Masks, offsets: NDArray[np.int64], count: int, planes: NDArray[np.uint16], first: int
+    masks: Masks, offsets: NDArray[np.int64], count: Any, planes: NDArray[np.uint16], first: Any
 ) -> None:
     """Add up masks; ``first`` is where the planes that get the sum begin."""
     words, bits = _I(masks.words), masks.bits
@@ -234,7 +234,7 @@ def _add(
 
 
 @njit(nogil=True, cache=True)
-def _list(column: int, vector: int, masks: Masks, out: NDArray[np.int64], ends: Any) -> None:
+def _list(column: Any, vector: Any, masks: Masks, out: NDArray[np.int64], ends: Any) -> None:
     """Note the masks that one vector's train adds to ups and to downs."""
     train, below = _U(column & _TRAIN), np.int64(_U(column >> _U(31)))
     other = np.int64(masks.some.shape[0] // 2)
@@ -251,7 +251,7 @@ def _list(column: int, vector: int, masks: Masks, out: NDArray[np.int64], ends: 
 
 @njit(nogil=True, cache=True)
 def count_column(
-    columns: NDArray[np.uint32], column: int, masks: Masks, counts: Counts
+    columns: NDArray[np.uint32], column: Any, masks: Masks, counts: Counts
 ) -> tuple[int, int]:
     """Count all coincidences at a column; returns cells with some, and groups that have such."""
     ends = np.zeros(2, np.int64)
@@ -268,7 +268,7 @@ def count_column(
             depth, left = depth + 1, left >> 1
         counts.depth[way] = depth
         first = _I(way) * _PLANES * words
-        for k in range(first + _I(3) * words, first + _I(max(depth, 3)) * words):
+        for k in range(first + _I(3) * words, first + max(_I(depth), _I(3)) * words):
             planes[k] = 0
         if depth > 0:
             _add(masks, counts.list[way], ends[way], planes, first)
@@ -276,7 +276,7 @@ def count_column(
 
 
 @njit(nogil=True, cache=True)
-def _touched(counts: Counts, words: int) -> tuple[int, int]:
+def _touched(counts: Counts, words: Any) -> Any:
     """Mark rows with pulses; how many, and in how many groups of sixteen."""
     cells, groups = np.int64(0), np.int64(0)
     for word in range(words):
@@ -291,7 +291,7 @@ def _touched(counts: Counts, words: int) -> tuple[int, int]:
 
 
 @njit(inline="always")
-def counts_of(counts: Counts, way: int, group: int, words: int) -> Any:
+def counts_of(counts: Counts, way: int, group: Any, words: Any) -> Any:
     """Ups (``way`` 0) or downs (1) of a group of sixteen rows."""
     total, none = every_word(_U(0)), every_word(_U(0))
     for k in range(_I(counts.depth[way])):
@@ -301,7 +301,7 @@ def counts_of(counts: Counts, way: int, group: int, words: int) -> Any:
 
 
 @njit(inline="always")
-def count_of(counts: Counts, way: int, group: int, place: tuple[int, int]) -> int:
+def count_of(counts: Counts, way: int, group: Any, place: Any) -> Any:
     """The same of one row of a group; ``place`` is which one, and the words of a mask."""
     total = _U(0)
     for k in range(_I(counts.depth[way])):

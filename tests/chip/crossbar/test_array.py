@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.crossbar.outer import TRAIN_BITS, How
 from clnf.chip.crossbar.partition import partition
 from clnf.chip.spec import ChipSpec
+from clnf.devices.materials import material
 
 SPEC = ChipSpec(pairs=2)
 
@@ -73,3 +75,33 @@ def test_stored_tile_starts_empty() -> None:
     tile = Crossbar("t", slice(0, 3), slice(0, 2), 4, SPEC.make(plastic=False))
     assert not tile.is_programmed
     assert float(tile.view(0.0)[0].abs().sum()) == 0.0
+
+
+def test_outer_products_have_the_mean_and_spread_of_random_trains() -> None:
+    """E = -lr d x and Var = s^2 BL q (1 - q + c^2), q = lr |x d| / (s BL), far from the bounds."""
+    steps = {"step": 0.001, "slope_up": 0.0, "slope_down": 0.0, "step_spread": 0.0}
+    row = material("ecram_li").supply(**steps)
+    tile = Crossbar("t", slice(0, 48), slice(0, 8), 4, ChipSpec(plastic=row).make(plastic=True))
+    torch.manual_seed(1)
+    x, d = torch.rand(1, 48) * 2 - 1, torch.rand(1, 8) * 2 - 1
+    rate, rounds = 6.0 * tile.weight_step, 600
+    wanted = -rate * d.T * x
+    moves = []
+    for _ in range(rounds):
+        tile.hidden.zero_()
+        tile.seen.zero_()
+        tile.pulse_outer(x, d, rate, how=How(together=True))
+        moves.append(tile.view(0.0)[0])
+    found = torch.stack(moves)
+    size = tile.weight_step
+    q = wanted.abs() / (size * TRAIN_BITS)
+    cycle = tile.cell.need(tile.cell.response).cycle_spread
+    variance = size**2 * TRAIN_BITS * q * (1 - q + cycle**2)
+    off = (found.mean(0) - wanted) / (variance / rounds).sqrt()
+    assert float(off.square().mean()) == pytest.approx(1.0, abs=0.25)
+    ratio = found.var(0).sum() / variance.sum()
+    assert float(ratio) == pytest.approx(1.0, abs=0.04)
+    # Negative control: a rate a tenth away is seen by both.
+    away = (found.mean(0) - 1.1 * wanted) / (variance / rounds).sqrt()
+    assert float(away.square().mean()) > 1.5
+    assert abs(float(ratio) / 1.1 - 1.0) > 0.05

@@ -13,12 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clnf.chip.crossbar.cells import AbstractCells
-from clnf.chip.crossbar.lines import BATCHES, drawn_words, encoded_by_chance, largest
+from clnf.chip.crossbar.lines import (
+    BATCHES,
+    LINES,
+    drawn_words,
+    encoded_by_chance,
+    largest,
+)
 from clnf.chip.crossbar.make import Make
 from clnf.chip.crossbar.outer import ONE_BY_ONE, TRAIN_BITS, How, encoded, pulsing
 from clnf.core.errors import ConfigError
 from clnf.core.rng import fold
 from clnf.devices import pulse_reference, pulses
+from clnf.devices.batch_moves import Lines
 from clnf.devices.cell import Unknown
 from clnf.devices.counting import BATCH
 from clnf.devices.dispatch import run
@@ -114,6 +121,29 @@ class Crossbar(AbstractCells):
         job = PulseJob(train, fence, plane * self.size)
         return self._apply(pulses.pulse_cells, pulse_reference.pulse_cells, job, plane, key, now_s)
 
+    def pulse_lines(
+        self, lines_K: Tensor, train_CK: Tensor, *, now_s: float = 0.0
+    ) -> tuple[int, int, int]:
+        """Apply signed pulses to some rows, selected one after the other, of one plane.
+
+        As :meth:`pulse` does, but the work goes with the pulses; several pulses of one cell have
+        one draw of noise, as in :mod:`clnf.devices.coincidences`.
+
+        Args:
+            lines_K: rows, each at most once.
+            train_CK: whole numbers for each column; positive raises the weight.
+            now_s: simulated time, from which pulsed cells drift anew.
+
+        Returns:
+            Pulses applied, energy in aJ, longest train.
+        """
+        plane, self.operations = self._next_plane(), self.operations + 1
+        key = drawn_words(fold(self.seed, "lines", self.operations), 6)
+        train = -train_CK if plane % 2 else train_CK.contiguous()
+        fence = self.fence.view(self.shape)
+        job = Lines(lines_K, train, fence, self.fenced, plane * self.size)
+        return self._apply(*LINES, job, plane, key, now_s)
+
     def pulse_outer(
         self,
         rows_NR: Tensor,
@@ -167,13 +197,14 @@ class Crossbar(AbstractCells):
             scaled = lines[0] * scales[0], lines[1] * scales[1]
             words = encoded(scaled, how, seeds, self.operations, compiled=compiled)
         job = Trains(*words, self.fence.view(self.shape), self.fenced, plane * self.size)
-        return self._apply(*BATCHES if how.together else pulsing(how), job, plane, keys[:6], now_s)
+        kernel, plain = BATCHES if how.together else pulsing(how)
+        return self._apply(kernel, plain, job, plane, keys[:6], now_s)
 
     def _apply(
         self,
         kernel: Callable[..., Any],
         plain: Callable[..., Any],
-        job: PulseJob | Trains,
+        job: PulseJob | Trains | Lines,
         plane: int,
         key: NDArray[np.uint32],
         now_s: float,

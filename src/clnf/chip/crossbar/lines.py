@@ -9,9 +9,11 @@ from torch import Tensor
 
 from clnf.chip.crossbar.outer import TRAIN_BITS
 from clnf.devices import batch_moves, coincidence_reference, random_trains
+from clnf.devices.batch_moves import Lines
 from clnf.devices.dispatch import run
+from clnf.devices.trains import Trains
 
-__all__ = ["BATCHES", "drawn_words", "encoded_by_chance", "largest"]
+__all__ = ["BATCHES", "LINES", "drawn_words", "encoded_by_chance", "largest"]
 
 _MASK = 2**64 - 1
 
@@ -20,8 +22,22 @@ def _pulse_batch(*args: Any) -> tuple[int, int, int]:
     return coincidence_reference.pulse_batch(*args)
 
 
-# The kernel that applies a batch of trains, and its twin.
+def _pulse_lines(job: Lines, *rest: Any) -> tuple[int, int, int]:
+    """Pulses of rows as a batch: a row selected has all its bits set, its columns their pulses."""
+    count = job.train.T.long()
+    parts = torch.arange(0, int(count.abs().max()), TRAIN_BITS, device=count.device)
+    size = (count.abs()[:, None] - parts[:, None]).clamp(0, TRAIN_BITS)
+    columns = (1 << size) - 1 | ((count > 0).long() << TRAIN_BITS)[:, None]
+    rows = torch.zeros(len(job.lines), job.fence.shape[1], dtype=torch.int64, device=count.device)
+    rows[torch.arange(len(rows), device=count.device), job.lines] = 2**TRAIN_BITS - 1
+    rows = rows.repeat_interleave(len(parts), dim=0)
+    trains = Trains(rows, columns.flatten(0, 1), job.fence, job.fenced, job.first)
+    return coincidence_reference.pulse_batch(trains, *rest)
+
+
+# Kernels that apply a batch of trains, or pulses of rows, and their twins.
 BATCHES = batch_moves.pulse_batch, _pulse_batch
+LINES = batch_moves.pulse_lines, _pulse_lines
 
 
 def drawn_words(seed: int, count: int) -> NDArray[np.uint32]:

@@ -40,6 +40,7 @@ from clnf.chip.analog import AbstractAnalog
 from clnf.chip.bill import Bill
 from clnf.chip.circuit import ReadCharges
 from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.crossbar.lines import largest
 from clnf.chip.crossbar.outer import TRAIN_BITS, How
 from clnf.chip.updates.fast import attach, read_lines, shift_cycles, zero_shift
 from clnf.chip.updates.mixed import charge_digital, pay_out
@@ -180,7 +181,7 @@ class TikiTaka:
         if transfer.fast_lr is not None:
             return transfer.fast_lr
         for name, values in (("x", x), ("d", d)):
-            peak = float(values.abs().max())
+            peak = largest(values.contiguous(), compiled=fast.make.kernels)
             keep = _PEAK_MEMORY if count[name] > 0.0 else 0.0
             count[name] = keep * count[name] + (1.0 - keep) * peak
         both: float = count["x"] * count["d"]
@@ -244,9 +245,13 @@ class TikiTaka:
         if not bool(due.any()):
             return False
         book.hidden[:, lines] = owed
-        train = torch.zeros(tile.shape, device=due.device)
-        train[:, lines] = due
-        moved = tile.pulse(train, now_s=layer.circuit.now_s)
+        now_s = layer.circuit.now_s
+        if tile.cell.need(tile.cell.response).kind == "linear":
+            moved = tile.pulse_lines(lines, due, now_s=now_s)
+        else:
+            train = torch.zeros(tile.shape, device=due.device)
+            train[:, lines] = due
+            moved = tile.pulse(train, now_s=now_s)
         charge_pulses(self.bill, tile, moved, moved[2] * len(lines))
         return moved[0] > 0
 

@@ -1,0 +1,35 @@
+"""Trains made sixteen at a time: the bits of those made one by one."""
+
+import numpy as np
+import pytest
+import torch
+
+from clnf.devices import encoders, random_trains
+from clnf.devices.draws import hash_key
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (9, 70), (1, 16), (64, 250)])
+@pytest.mark.parametrize("share", [0.0003, 0.02, 1.3])
+def test_trains_are_those_of_single_values(shape: tuple[int, int], share: float) -> None:
+    torch.manual_seed(1)
+    value = torch.rand(shape) * 2 - 1
+    value[value.abs() < 0.2], value[0, 0] = 0.0, -0.0
+    key = hash_key(3, "x")
+    made, asked = (np.empty(shape, np.uint32) for _ in range(2))
+    random_trains.encode_random(value.numpy(), share, 31, key, made)
+    encoders.encode_random((value * share).numpy(), 31, key, asked)
+    assert np.array_equal(made, asked)
+    random_trains.encode_random(value.numpy(), -share, 31, key, made)
+    same = made == asked
+    assert not same[value.numpy() != 0].any()
+    assert np.array_equal(made & 0x7FFFFFFF, asked & 0x7FFFFFFF)
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 49])
+def test_the_largest_magnitude_is_found_anywhere(count: int) -> None:
+    for place in range(count):
+        value = torch.full((1, count), 0.5)
+        value[0, place] = -2.0
+        assert random_trains.largest_of(value.numpy()) == 2.0
+    value[0, -1] = float("nan")
+    assert random_trains.largest_of(value.numpy()) in (0.0, 0.5)
