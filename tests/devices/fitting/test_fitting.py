@@ -13,6 +13,7 @@ from clnf.core.errors import ConfigError, DataError, ExportError
 from clnf.core.rng import numpy_rng
 from clnf.devices.fitting import CellLaw, Fit, Schedule, fit, fit_traces, measured, write_csv
 from clnf.devices.fitting.levels import find_levels
+from clnf.devices.fitting.living import census
 from clnf.devices.fitting.traces import Traces
 
 BENCH = runpy.run_path(str(Path(__file__).parents[3] / "benchmarks" / "fit_recovery.py"))
@@ -145,6 +146,28 @@ def noise(swap: bool) -> Traces:
         return dataclasses.replace(traces, pulses=-traces.pulses)
     g = 300e-6 * (1 + 0.1 * numpy_rng(0, "garbage").standard_normal(len(traces.pulses)))
     return dataclasses.replace(traces, conductance_s=g)
+
+
+def wandering(share: float, seed: int, *, devices: int, cycles: int) -> Traces:
+    """Readings of which a share of the movement is a walk without regard to the pulses."""
+    schedule = Schedule(devices=devices, train=60, cycles=cycles)
+    traces = measured(LINEAR, schedule, seed)
+    rng, g = numpy_rng(seed, "walk"), traces.conductance_s.copy()
+    for _, part in traces.parts():
+        walk = 300e-6 + 10e-6 * np.cumsum(rng.standard_normal(part.stop - part.start))
+        g[part] = np.abs((1 - share) * g[part] + share * walk)
+    return dataclasses.replace(traces, conductance_s=g)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_readings_that_wander_by_themselves_are_refused(seed: int) -> None:
+    # Few long trains: devices seem to move, along and against; many: trains are not alike.
+    with pytest.raises(DataError, match="as readings that wander by themselves would"):
+        census(wandering(1.0, seed, devices=40, cycles=1))
+    with pytest.raises(DataError):
+        census(wandering(1.0, seed, devices=16, cycles=4))
+    # Negative control: cells that follow their pulses and wander a little are kept.
+    assert len(census(wandering(0.1, seed, devices=16, cycles=4)).living) >= 14
 
 
 def test_noise_and_swapped_directions_are_refused() -> None:

@@ -5,6 +5,7 @@ from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from clnf.core.errors import DataError
 from clnf.core.units import quantity
@@ -15,6 +16,8 @@ __all__ = ["Census", "census"]
 _SURE = 4.0  # standard errors
 _LEAST = 0.04  # of the typical movement
 _ENOUGH = 30  # readings of dead cells that tell the read noise
+_TRAINS = 4  # from how many trains on their spread tells how sure a movement is
+_CHANCE = 0.01  # accepted chance that devices which move at random look as one-sided as these
 
 
 @final
@@ -41,10 +44,13 @@ def census(traces: Traces) -> Census:
     """Sort devices by the movement of their trains: late third against early third.
 
     A device is dead where this movement is below 4 standard errors and below 4 % of the typical
-    device's. What is left of a dead device's scatter is the noise of reading.
+    device's. What is left of a dead device's scatter is the noise of reading. Readings that wander
+    without regard to the pulses move along and against them alike often; devices that do so are
+    refused together.
 
     Raises:
-        DataError: no device moves with its pulses, or most move against them.
+        DataError: no device moves with its pulses, or most move against them, or about as many
+            with as against.
     """
     found = [_movement(traces, part) for _, part in traces.parts()]
     moved, error = np.array(found).T
@@ -52,6 +58,13 @@ def census(traces: Traces) -> Census:
     typical = float(np.median(np.abs(moved[moving]))) if moving.any() else 0.0
     sure = moving & (np.abs(moved) > _LEAST * typical)
     living, contrary = np.flatnonzero(sure & (moved > 0)), np.flatnonzero(sure & (moved < 0))
+    both = min(len(living), len(contrary))
+    if both and binomtest(both, len(living) + len(contrary)).pvalue > _CHANCE:
+        raise DataError(
+            f"{len(living)} devices move with their pulses and {len(contrary)} against them, as "
+            "readings that wander by themselves would; check the columns of direction and "
+            "conductance"
+        )
     if len(contrary) > len(living):
         raise DataError(
             f"{len(contrary)} of {len(moved)} devices fall where pulses go up and rise where they "
@@ -100,6 +113,11 @@ def _movement(traces: Traces, part: slice) -> tuple[float, float]:
     if not moves:
         return 0.0, float(scatter)
     error = 1.25 * scatter * np.sqrt(np.sum(2.0 / np.array(counts))) / len(counts)
+    if len(moves) >= _TRAINS:
+        # Readings that wander by themselves are smooth from pulse to pulse, but trains of theirs
+        # are not alike. The first train is, as it begins anywhere, of its own length.
+        rest = moves[1:]
+        error = max(error, np.std(rest, ddof=1) / np.sqrt(len(rest)))
     return float(np.mean(moves)), float(error)
 
 
