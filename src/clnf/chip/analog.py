@@ -82,8 +82,7 @@ class AbstractAnalog(nn.Module, ABC):
         weight = cast(Tensor, leaf.weight).detach().float().clone()
         self.weight = nn.Parameter(weight, requires_grad=plastic)
         self.bias = cast("nn.Parameter | None", leaf.bias)
-        spec = circuit.spec
-        most = spec.rows(plastic=plastic)
+        spec, most = circuit.spec, circuit.spec.rows(plastic=plastic)
         self.channels = list(partition(wiring.channels, wiring.unit, most))
         self.columns = list(partition(wiring.columns, 1, spec.tile_columns))
         self.tiles: list[Crossbar] = []

@@ -1,14 +1,27 @@
 """The analog product as torch sees it, with its way back."""
 
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, Protocol, final
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from clnf.chip.analog import AbstractAnalog
+__all__ = ["Reads", "Through"]
 
-__all__ = ["Through"]
+
+class Reads(Protocol):
+    """What the product needs of a layer; on the way back also its ``back`` and ``outer``.
+
+    Attributes:
+        capture: where vectors for outer products go; None where they are not wanted.
+        training: as of any module.
+    """
+
+    capture: list[tuple[list[Tensor], Tensor]] | None
+    training: bool
+
+    def read(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """One noisy product, and what was driven for it."""
+        ...
 
 
 @final
@@ -20,9 +33,7 @@ class Through(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: "AbstractAnalog"
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: Reads) -> Tensor:
         """One noisy product of an input and a layer's cells."""
         out, driven = layer.read(x.detach())
         ctx.layer = layer
