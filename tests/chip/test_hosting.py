@@ -15,6 +15,7 @@ from clnf.chip.layers import AnalogLinear
 from clnf.chip.spec import ChipSpec
 from clnf.core.errors import ConfigError
 from clnf.core.rng import torch_rng
+from clnf.devices import material
 
 
 def module() -> nn.Sequential:
@@ -340,3 +341,16 @@ def test_a_pulse_moves_a_weight_behind_wires_as_far_as_without_on_average() -> N
     assert float(moved[2.0].mean()) == pytest.approx(float(moved[0.0].mean()), rel=0.03)
     assert float(moved[2.0].std()) > 3 * float(moved[0.0].std())
     assert float((moved[2.0] / untrimmed[:, None]).mean()) < 0.8 * float(moved[0.0].mean())
+
+
+@pytest.mark.parametrize("wires", [None, Wires(word_ohm=1e-6, bit_ohm=1e-6)])
+def test_warm_plastic_cells_count_more_however_they_are_read_back(wires: Any) -> None:
+    row = material("hfo2_array_optimised").supply(conductance_temperature_coefficient=0.004)
+    net = nn.Sequential(nn.Linear(40, 6))
+    spec = ChipSpec(plastic=row, wires=wires)
+    chip = host(net, assign=lambda *_: "plastic", seed=1, spec=spec)
+    cold = net[0].weight.detach().clone()
+    chip.set_temperature(350.0)
+    assert torch.allclose(net[0].weight, 1.2 * cold, rtol=1e-3)
+    chip.set_temperature(None)
+    assert torch.equal(net[0].weight, cold)

@@ -65,6 +65,7 @@ def numbers_of(tile: Crossbar) -> NDArray[np.float32]:
     """Weight of one unit of w, read noise as a share, and what makes a conductance of w."""
     (low, high), planes = tile.cell.bounds, tile.planes
     per_w, relative, middle = tile.make.mapping.coefficient * 2 / (high - low), 0.0, 0.0
+    per_w *= tile.heat
     if not isinstance(tile.cell.window, Unknown):
         middle = tile.cell.window.low_s * (high - low) / tile.cell.window.span_s - low
     if isinstance(tile.cell.noise, RelativeNoise) and tile.make.noisy:
