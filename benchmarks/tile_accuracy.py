@@ -329,7 +329,7 @@ def tables(path: str) -> Iterator[str]:
     for kind in plain:
         yield f"\n{kind}, {STEPS[kind]} batches of {BATCH}"
         yield (
-            f"{'cells':27}{'rule':14}{'accuracy':>14}{'drop':>7}{'rate':>7}{'uJ':>8}{'ms':>7}"
+            f"{'cells':27}{'rule':14}{'accuracy':>9}{'+-':>6}{'drop':>7}{'rate':>6}{'uJ':>7}{'ms':>7}"
             f"{'worst':>7}{'mean':>7} own"
         )
         for one in lines:
@@ -337,12 +337,14 @@ def tables(path: str) -> Iterator[str]:
                 drop = plain[kind] - one["accuracy"]
                 cost = [one.get("energy_j", math.nan) * 1e6, one.get("busy_s", math.nan) * 1e3]
                 wear = [one.get("pulses_worst", math.nan), one.get("pulses_mean", math.nan)]
-                figures = f"{cost[0]:8.4g}{cost[1]:7.4g}{wear[0]:7.0f}{wear[1]:7.0f}"
+                figures = f"{cost[0]:7.3g}{cost[1]:7.3g}{wear[0]:7.0f}{wear[1]:7.0f}"
                 yield (
-                    f"{one['arm']:27}{one.get('rule', ''):14}{one['accuracy']:7.3f} +-"
-                    f"{one['spread']:5.3f}{drop:7.3f}{one['rate']:7.3g}"
+                    f"{one['arm']:27}{one.get('rule', ''):14}{one['accuracy']:9.3f}"
+                    f"{one['spread']:6.3f}{drop:7.3f}{one['rate']:6.3g}"
                     f"{'' if one['arm'] == 'digital' else figures + ' ' + short(one)}"
                 )
+        if not any(one.get("net") == kind and "stored_in" in one for one in lines):
+            continue
         yield f"\n{kind}, stored"
         yield (
             f"{'cells':17}{'digital':>8}{'now':>7}{'day':>7}{'month':>7}{'day*':>7}{'month*':>7}"
