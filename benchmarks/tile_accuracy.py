@@ -329,17 +329,17 @@ def tables(path: str) -> Iterator[str]:
     for kind in plain:
         yield f"\n{kind}, {STEPS[kind]} batches of {BATCH}"
         yield (
-            f"{'cells':27}{'rule':14}{'accuracy':>9}{'+-':>6}{'drop':>7}{'rate':>6}{'uJ':>7}{'ms':>7}"
-            f"{'worst':>7}{'mean':>7} own"
+            f"{'cells':27}{'rule':13}{'accuracy':>9}{'+-':>6}{'drop':>7}{'rate':>6}{'uJ':>7}{'ms':>7}"
+            f"{'worst':>7}{'mean':>6} own"
         )
         for one in lines:
             if one.get("net") == kind and "arm" in one:
                 drop = plain[kind] - one["accuracy"]
                 cost = [one.get("energy_j", math.nan) * 1e6, one.get("busy_s", math.nan) * 1e3]
                 wear = [one.get("pulses_worst", math.nan), one.get("pulses_mean", math.nan)]
-                figures = f"{cost[0]:7.3g}{cost[1]:7.3g}{wear[0]:7.0f}{wear[1]:7.0f}"
+                figures = f"{cost[0]:7.3g}{cost[1]:7.3g}{wear[0]:7.0f}{wear[1]:6.0f}"
                 yield (
-                    f"{one['arm']:27}{one.get('rule', ''):14}{one['accuracy']:9.3f}"
+                    f"{one['arm']:27}{one.get('rule', ''):13}{one['accuracy']:9.3f}"
                     f"{one['spread']:6.3f}{drop:7.3f}{one['rate']:6.3g}"
                     f"{'' if one['arm'] == 'digital' else figures + ' ' + short(one)}"
                 )
