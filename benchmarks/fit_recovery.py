@@ -2,9 +2,11 @@
 
 coverage       share of true numbers inside the 95 % intervals, by preset and by number; where the
                right law was chosen
+within         whether chance alone gives so few numbers inside at the stated rate in 1 of 40 tries
 law            how often the right law was chosen, and what was chosen else
 reference      the same coverage with intervals a quarter as wide: what dishonest ones would give
 seconds        of the fastest fit of a preset
+garbage        how often tables that no cell made are refused, by what they hold, and what is said
 
 Steps and spreads are the published ones of each preset; the conductance window (not published for
 them), the trains and the faults of measuring (read noise 0.5 %, 5 % of readings missing, 0.5 %
@@ -17,9 +19,16 @@ import math
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 
+import numpy as np
+from scipy.stats import binom
+
+from clnf.core.errors import DataError
+from clnf.core.rng import numpy_rng
 from clnf.devices.fitting import CellLaw, Fit, Schedule, fit_traces, measured
 from clnf.devices.fitting.intervals import Parameter
+from clnf.devices.fitting.traces import Traces
 
 SEEDS = range(8)
 WINDOW = {"conductance_min_s": 200e-6, "conductance_max_s": 400e-6, "read_noise_scale": 0.005}
@@ -105,6 +114,12 @@ PRESETS = {
 }  # fmt: skip
 
 
+GARBAGE = ("noise", "walk", "shuffled", "directions lost", "directions swapped")
+GARBAGE_SCHEDULES = (
+    Schedule(devices=16, train=50, cycles=4), Schedule(devices=40, train=100, cycles=1),
+)  # fmt: skip
+
+
 def truth(cell: CellLaw) -> dict[str, float]:
     """True numbers by catalogue key, the exponential law at a = -1, b = 0."""
     keys = (
@@ -166,6 +181,7 @@ def recover(name: str) -> None:
         "chosen": dict(laws),
         "coverage": round(sum(every) / len(every), 3) if every else None,
         "stated": 0.95,
+        "within": bool(binom.cdf(sum(every), len(every), 0.95) > 0.025) if every else None,
         "numbers": len(every),
         "reference_quarter_width": round(sum(narrow) / len(narrow), 3) if narrow else None,
         "outside": {k: f"{v.count(False)}/{len(v)}" for k, v in by_key.items() if False in v},
@@ -175,6 +191,42 @@ def recover(name: str) -> None:
     print(json.dumps(row), flush=True)
 
 
+def garbage(kind: str, seed: int, schedule: Schedule) -> Traces:
+    """Traces of a capacitor, spoilt."""
+    traces, rng = measured(PRESETS["capacitor_3t1c"][0], schedule, seed), numpy_rng(seed, kind)
+    g, pulses = traces.conductance_s.copy(), traces.pulses
+    if kind == "noise":
+        g = np.abs(3e-4 * (1 + 0.1 * rng.standard_normal(len(g))))
+    elif kind == "walk":
+        for _, part in traces.parts():
+            g[part] = np.abs(3e-4 + 1e-5 * np.cumsum(rng.standard_normal(part.stop - part.start)))
+    elif kind == "shuffled":
+        g = rng.permutation(g)
+    elif kind == "directions lost":
+        pulses = np.where(pulses == 0, 0, rng.choice([-1, 1], len(pulses))).astype(np.int8)
+    else:
+        pulses = -pulses
+    return replace(traces, conductance_s=g, pulses=pulses)
+
+
+def refuse() -> None:
+    """How often garbage is refused; nothing spoilt is what the recoveries above are."""
+    for kind in GARBAGE:
+        refused, said = 0, ""
+        for schedule in GARBAGE_SCHEDULES:
+            for seed in SEEDS:
+                try:
+                    fit_traces(garbage(kind, seed, schedule), "garbage", seed=seed)
+                except DataError as error:
+                    refused, said = refused + 1, str(error)
+        tables = len(SEEDS) * len(GARBAGE_SCHEDULES)
+        print(
+            json.dumps({"name": f"garbage {kind}", "refused": f"{refused}/{tables}", "said": said})
+        )
+
+
 if __name__ == "__main__":
     for preset in sys.argv[1:] or PRESETS:
         recover(preset)
+    if not sys.argv[1:]:
+        refuse()
