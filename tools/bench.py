@@ -1,14 +1,16 @@
-"""Run every script in ``benchmarks/`` and write ``benchmarks/RESULTS.md``.
+"""Run scripts in ``benchmarks/`` and write their sections of ``benchmarks/RESULTS.md``.
 
     python tools/bench.py [NAME ...]
 
-A benchmark needs no arguments and prints JSON lines. The results file says on which machine and
-at which commit the figures were made; a figure that no script prints does not belong in a text.
+Without a name all are run. A benchmark needs no arguments and prints JSON lines. Each section says
+on which machine and at which commit its figures were made; those of benchmarks that were not run,
+or failed, stay. A figure that no script prints does not belong in a text.
 """
 
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "benchmarks/RESULTS.md"
+HEAD = "# Benchmark results\n\nCompare ratios, not times. `make bench` writes this file anew.\n"
 
 
 def machine() -> str:
@@ -50,25 +53,33 @@ def measure(script: Path) -> tuple[bool, str]:
         json.loads(row)
     good = done.returncode == 0 and bool(rows)
     note = "" if good else f", failed with code {done.returncode}"
+    made = f"{seconds:.0f} s{note}. {machine()}. Commit {commit()}."
     body = "\n".join(rows)
-    return good, f"## {script.stem}\n\n{seconds:.0f} s{note}\n\n```json\n{body}\n```\n"
+    return good, f"## {script.stem}\n\n{made}\n\n```json\n{body}\n```\n"
+
+
+def sections(text: str) -> dict[str, str]:
+    """Sections of the results by name."""
+    parts = re.split(r"^(?=## \w+$)", text, flags=re.MULTILINE)[1:]
+    return {part.split("\n", 1)[0].removeprefix("## "): part.rstrip() + "\n" for part in parts}
 
 
 def main() -> None:
     """Run the named benchmarks, or all, and write the results of a full run."""
     names = sys.argv[1:]
     scripts = [s for s in sorted((ROOT / "benchmarks").glob("*.py")) if s.stem in (names or s.stem)]
-    head = f"# Benchmark results\n\n{machine()}. Commit {commit()}. Compare ratios, not times.\n"
-    sections, failed = [head], []
+    text = TARGET.read_text(encoding="utf-8") if TARGET.exists() else ""
+    kept, failed = sections(text), []
     for script in scripts:
         print(f"{script.stem} ...", file=sys.stderr, flush=True)
         good, section = measure(script)
         print(section, flush=True)
-        sections.append(section)
         if not good:
             failed.append(script.stem)
-    if not names:
-        TARGET.write_text("\n".join(sections), encoding="utf-8")
+            continue
+        kept[script.stem] = section
+        body = "\n".join(kept[name] for name in sorted(kept))
+        TARGET.write_text(f"{HEAD}\n{body}", encoding="utf-8")
     if failed:
         sys.exit("these benchmarks failed: " + ", ".join(failed))
 
