@@ -60,10 +60,38 @@ def test_a_batch_is_the_twins(law: str, density: float, shape: tuple[int, int, i
     assert alike(job, BATCHES, LAWS[law])
 
 
-def test_a_batch_of_cells_that_share_their_traits_is_the_twins() -> None:
+SHARED = {
+    "linear": Response(step_up=0.01, step_down=0.02, cycle_spread=0.3),
+    "exponential": Response(
+        kind="exponential", step_up=0.01, step_down=0.02, shape_up=2.5, shape_down=2.5,
+        factor_up=0.05, factor_down=0.05, scale=1.0, cycle_spread=0.3,
+    ),
+    "power": Response(
+        kind="power", step_up=0.01, step_down=0.02, shape_up=1.5, shape_down=2.0, cycle_spread=0.3
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("law", SHARED)
+def test_a_batch_of_cells_that_share_their_traits_is_the_twins(law: str) -> None:
     job = Trains(words(9, 50, 0.1, 1), words(9, 3, 0.1, 2), torch.ones(3, 50), False, 0)
-    response = Response(step_up=0.01, step_down=0.02, cycle_spread=0.3)
-    assert alike(job, BATCHES, response, alike=True)
+    assert alike(job, BATCHES, SHARED[law], alike=True)
+
+
+@pytest.mark.parametrize("law", SHARED)
+@pytest.mark.parametrize("density", [0.02, 0.3])
+def test_one_line_of_traits_moves_cells_as_a_line_for_each(law: str, density: float) -> None:
+    job = Trains(words(9, 50, density, 1), words(9, 3, density, 2), torch.ones(3, 50), False, 0)
+    response, key = SHARED[law], hash_key(1, "op", words=6)
+    one = cell_traits(response, 1, 1)
+    found = []
+    for table in (one.expand(-1, 150).contiguous(), one, one * 1.01):
+        cells = fresh_cells(response, one.expand(-1, 150).contiguous(), 1)
+        bill = run(*BATCHES, (job, cells, response.law(500.0, 30.0, 1.3), table, key))
+        found.append((bill, *(tensor.tolist() for tensor in cells)))
+    assert found[0][0][0] > 0
+    assert found[0] == found[1]
+    assert found[0] != found[2]
 
 
 def test_a_bit_more_would_be_seen() -> None:

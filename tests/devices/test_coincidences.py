@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from clnf.devices import coincidence_reference, coincidences, pulse_reference, trains
+from clnf.devices import batch_moves, coincidence_reference, pulse_reference, trains
 from clnf.devices.dispatch import run
 from clnf.devices.draws import hash_key
-from clnf.devices.encoders import BURST, SPREAD, encode_even, encode_random
+from clnf.devices.encoders import BURST, SPREAD, encode_even
 from clnf.devices.families import cell
 from clnf.devices.pulses import Cells
+from clnf.devices.random_trains import encode_random
 from clnf.devices.response import Response, cell_traits, fresh_cells
 from clnf.devices.trains import Trains
 
@@ -28,7 +29,7 @@ LAWS = {
 
 def words(value: torch.Tensor, key: str, *, compiled: bool = True) -> torch.Tensor:
     out = torch.empty(value.shape, dtype=torch.uint32)
-    args = value, 31, hash_key(3, key), out
+    args = value, 1.0, 31, hash_key(3, key), out
     run(encode_random, coincidence_reference.encode_random, args, compiled=compiled)
     return out
 
@@ -44,7 +45,7 @@ def job_of(shape: tuple[int, int, int], share: float, *, fenced: bool = False) -
 def pulsed(response: Response, job: Trains, *, compiled: bool, one_by_one: bool = False) -> Any:
     law, table = response.law(500.0, 30.0, 1.3), cell_traits(response, job.fence.numel(), 1)
     cells = fresh_cells(response, table, 1)
-    batch = coincidences.pulse_batch, coincidence_reference.pulse_batch
+    batch = batch_moves.pulse_batch, coincidence_reference.pulse_batch
     single = trains.pulse_outer, pulse_reference.pulse_outer
     kernel, plain = single if one_by_one else batch
     bill = run(
@@ -102,7 +103,7 @@ def met(x: torch.Tensor, d: torch.Tensor, *, even: bool) -> np.ndarray[Any, Any]
         if even:
             encode_even(value.numpy(), 31, role, 0, key, out.numpy())
         else:
-            encode_random(value.numpy(), 31, key, out.numpy())
+            encode_random(value.numpy(), 1.0, 31, key, out.numpy())
         lines.append(out.numpy())
     count = np.bitwise_count(lines[0][:, None, :] & lines[1][:, :, None])
     error: np.ndarray[Any, Any] = count - 31 * d[:, :, None].numpy() * x[:, None, :].numpy()
@@ -160,7 +161,7 @@ def test_mixed_pulses_move_as_the_mean_over_all_orders() -> None:
     columns = torch.tensor([[-1], [-1]], dtype=torch.int32).view(torch.uint32)
     job = Trains(rows.repeat(1, 4).contiguous(), columns, torch.ones(1, 4), False, 0)
     args = job, cells, response.law(), cell_traits(response, 4, 1), hash_key(1, "op", words=6)
-    run(coincidences.pulse_batch, coincidence_reference.pulse_batch, args)
+    run(batch_moves.pulse_batch, coincidence_reference.pulse_batch, args)
 
     def walk(signs: tuple[int, ...]) -> float:
         w = 0.2

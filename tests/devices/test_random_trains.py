@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from clnf.devices import encoders, random_trains
+from clnf.devices import coincidence_reference, random_trains
+from clnf.devices.dispatch import run
 from clnf.devices.draws import hash_key
 
 
@@ -15,9 +16,12 @@ def test_trains_are_those_of_single_values(shape: tuple[int, int], share: float)
     value = torch.rand(shape) * 2 - 1
     value[value.abs() < 0.2], value[0, 0] = 0.0, -0.0
     key = hash_key(3, "x")
-    made, asked = (np.empty(shape, np.uint32) for _ in range(2))
-    random_trains.encode_random(value.numpy(), share, 31, key, made)
-    encoders.encode_random((value * share).numpy(), 31, key, asked)
+    made, asked = (torch.empty(shape, dtype=torch.uint32) for _ in range(2))
+    for words, compiled in ((made, True), (asked, False)):
+        args = value, share, 31, key, words
+        kernel, plain = random_trains.encode_random, coincidence_reference.encode_random
+        run(kernel, plain, args, compiled=compiled)
+    made, asked = made.numpy(), asked.numpy()
     assert np.array_equal(made, asked)
     random_trains.encode_random(value.numpy(), -share, 31, key, made)
     same = made == asked

@@ -1,6 +1,22 @@
-"""How a batch's coincidences move sixteen cells whose steps fall linearly, or are all of one size.
+"""How a batch's coincidences move cells, sixteen of them: all of a cell's in one move.
 
-The law and its source stand in :mod:`clnf.devices.coincidences`.
+:mod:`clnf.devices.trains` applies vectors one after the other. Here all coincidences of a batch at
+one cell are two numbers, n pulses up and m down. Where steps fall linearly, the cell moves by
+
+    w <- w + (1 - (1-a)^n (1-b)^m) (s u + (1 - s) v - w)
+    s = n log(1-a) / (n log(1-a) + m log(1-b))
+
+where a and b are the parts of the ways to u and v, where steps vanish, that one pulse covers. This
+is the limit of an even mixture of ups and downs; it is exact where all pulses have one direction
+or constant steps, and otherwise the mean over all orders to the second order in a and b. Other
+laws step through ups and downs in an even mixture. The noise is one draw, exact for one pulse:
+
+    c^2 (n (a (u - w) (1-a)^(n-1))^2 (1-b)^m + m (b (v - w) (1-b)^(m-1))^2 (1-a)^n)
+
+Of other laws it has the sum of the squares of the steps. The clip to the bounds comes once.
+
+Source: as in :mod:`clnf.devices.trains`; for trains without chance see
+:mod:`clnf.devices.encoders`.
 """
 
 from typing import Any
@@ -10,7 +26,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from clnf.devices import pulses
+from clnf.devices.pulses import step_at
 from clnf.devices.sixteen import (
+    WIDTH,
     any_of,
     doubles,
     every,
@@ -28,10 +46,11 @@ from clnf.devices.sixteen import (
 )
 from clnf.devices.sixteen_maths import gauss8, uniform
 
-__all__ = ["add", "moved", "shut"]
+__all__ = ["add", "curved", "moved", "shut", "strayed"]
 
 _F = np.float32
 _U = np.uint32
+_I = np.uintp
 
 
 @njit(inline="always")
@@ -97,21 +116,62 @@ def shut(n: Any, m: Any, share: Any, index: Any, key: NDArray[np.uint32]) -> Any
     return n, whole(floor(floats(m) * share + uniform(index, key[5], key[4])))
 
 
+@njit(nogil=True, cache=True)
+def curved(
+    lines: NDArray[np.float32], counts: NDArray[np.uint32], law: NDArray[np.float32]
+) -> None:
+    """Mean moves and variances over c^2 of sixteen cells by any other law, one after the other.
+
+    Ups and downs come in an even mixture along the mean path; dead cells stay.
+
+    Args:
+        lines: seven times sixteen: steps up and down, bounds, weights; out: moves and variances.
+        counts: ups and downs.
+        law: see :meth:`clnf.devices.response.Response.law`.
+    """
+    wide = _I(WIDTH)
+    for k in range(wide):
+        cell = lines[k], lines[wide + k], lines[_I(2) * wide + k], lines[_I(3) * wide + k]
+        start = lines[_I(4) * wide + k]
+        at, variance = start, _F(0.0)
+        ups, both = np.int64(counts[k]), np.int64(counts[k]) + np.int64(counts[wide + k])
+        # The i-th pulse raises where i n / (n + m), rounded, grows by one.
+        share = both
+        for _ in range(both if cell[0] > _F(0.0) else 0):
+            share += 2 * ups
+            up = share >= 2 * both
+            share -= 2 * both if up else 0
+            step = step_at(at, up, cell, law)
+            at = at + step if up else at - step
+            at = min(max(at, cell[3]), cell[2])
+            variance = variance + step * step
+        lines[_I(5) * wide + k], lines[_I(6) * wide + k] = at - start, variance
+
+
 @njit(inline="always")
 def moved(
     w: Any, both: Any, cell: Any, law: NDArray[np.float32], index: Any, key: NDArray[np.uint32]
 ) -> Any:
-    """Where sixteen cells go, and what a read then sees."""
+    """Where sixteen cells go by linear or constant steps, and what a read then sees."""
     n, m = both
-    slopes, cycle = (law[pulses.SHAPE_UP], law[pulses.SHAPE_DOWN]), law[pulses.CYCLE]
-    write = law[pulses.WRITE_NOISE]
+    slopes = law[pulses.SHAPE_UP], law[pulses.SHAPE_DOWN]
     if slopes[0] == _F(0.0) or slopes[1] == _F(0.0):
-        way, variance = _constant(n, m, cell)
+        way = _constant(n, m, cell)
     else:
-        way, variance = _linear(w, n, m, cell, slopes)
+        way = _linear(w, n, m, cell, slopes)
+    return strayed(w, way, cell, law, index, key)
+
+
+@njit(inline="always")
+def strayed(
+    w: Any, way: Any, cell: Any, law: NDArray[np.float32], index: Any, key: NDArray[np.uint32]
+) -> Any:
+    """Where mean moves and their variances over c^2 lead, and what a read then sees."""
+    mean, variance = way
+    cycle, write = law[pulses.CYCLE], law[pulses.WRITE_NOISE]
     if cycle > _F(0.0):
-        way = way + every(cycle) * (root(variance) * gauss8(index, key[0], key[1]))
-    w = lesser(greater(w + way, cell[3]), cell[2])
+        mean = mean + every(cycle) * (root(variance) * gauss8(index, key[0], key[1]))
+    w = lesser(greater(w + mean, cell[3]), cell[2])
     shown = w
     if write > _F(0.0):
         shown = w + every(write) * gauss8(index, key[2], key[3])

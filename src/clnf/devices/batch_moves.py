@@ -1,9 +1,9 @@
-"""Moves of cells by a batch's coincidences, sixteen cells at a time.
+"""A batch of pulse trains as one operation: coincidences are counted first, then cells move once.
 
-The law and its source stand in :mod:`clnf.devices.coincidences`; the twin of what is here is
-:func:`clnf.devices.coincidence_reference.pulse_batch`. Where most cells of a column have pulses,
-groups of sixteen neighbours move; where few have, those are brought together first. Laws of steps
-that are not linear go cell by cell.
+:mod:`clnf.devices.bit_counts` counts and :mod:`clnf.devices.batch_maths` has the law of the moves;
+the twin is :func:`clnf.devices.coincidence_reference.pulse_batch`. Cells go sixteen at a time:
+where most of a column have pulses, groups of neighbours move; where few have, and always where
+steps are not linear, those with pulses are brought together first.
 """
 
 from typing import Any, NamedTuple
@@ -12,8 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from clnf.devices import coincidences, pulses
-from clnf.devices.batch_maths import add, moved, shut
+from clnf.devices import pulses
+from clnf.devices.batch_maths import add, curved, moved, shut, strayed
 from clnf.devices.bit_counts import (
     Counts,
     count_column,
@@ -51,8 +51,10 @@ _I = np.uintp
 _LANES = np.arange(WIDTH, dtype=np.uint32)
 # Cells with pulses in a group from which on its sixteen move in their place.
 _DENSE = 6
-# Lines of the room where cells are brought together.
-_UP, _DOWN, _HIGH, _LOW, _W, _SEEN, _SHARE = (_I(line * WIDTH) for line in range(7))
+# Lines of the room where cells are brought together, the first seven as ``curved`` wants them.
+_UP, _DOWN, _HIGH, _LOW, _W, _WAY, _VARIANCE, _SEEN, _SHARE = (
+    _I(line * WIDTH) for line in range(9)
+)
 
 
 class Lines(NamedTuple):
@@ -73,7 +75,7 @@ class _Few(NamedTuple):
     """Room for sixteen cells brought together.
 
     Shapes: ``index`` int64 [16]; ``counts`` uint32 [48], ups, downs and numbers of cells; ``lines``
-    float32 [112].
+    float32 [144].
     """
 
     index: Any
@@ -147,7 +149,7 @@ def _in_place(job: _Job, counts: Counts, column: Any, size: Any) -> Any:
 
 @njit(inline="always")
 def _room() -> _Few:
-    return _Few(np.zeros(WIDTH, np.int64), np.zeros(3 * WIDTH, _U), np.zeros(7 * WIDTH, _F))
+    return _Few(np.zeros(WIDTH, np.int64), np.zeros(3 * WIDTH, _U), np.zeros(9 * WIDTH, _F))
 
 
 @njit(nogil=True, cache=True)
@@ -178,7 +180,15 @@ def _together(job: _Job, few: _Few, filled: Any) -> Any:
     if job.fenced:
         n, m = shut(n, m, load(lines, _SHARE), index, key)
     cell = load(lines, _UP), load(lines, _DOWN), load(lines, _HIGH), load(lines, _LOW)
-    now, shown = moved(load(lines, _W), (n, m), cell, law, index, key)
+    w = load(lines, _W)
+    if law[pulses.KIND] == pulses.LINEAR:
+        now, shown = moved(w, (n, m), cell, law, index, key)
+    else:
+        save_words(few.counts, _I(0), n)
+        save_words(few.counts, _I(WIDTH), m)
+        curved(lines, few.counts, law)
+        way = load(lines, _WAY), load(lines, _VARIANCE)
+        now, shown = strayed(w, way, cell, law, index, key)
     sums = add(_none(), (n, m), load(lines, _SEEN), law)
     save(lines, _W, now)
     save(lines, _SEEN, shown)
@@ -234,7 +244,7 @@ def pulse_batch(
     once; energy uses the conductance seen before.
 
     Args:
-        trains: trains of rows and columns of at most 256 vectors, fence.
+        trains: trains of at most :data:`clnf.devices.bit_counts.BATCH` vectors, fence.
         cells: state [C * R], changed in place; without write noise both weights may be one array.
         law: see :meth:`clnf.devices.response.Response.law`.
         table: what :func:`clnf.devices.pulses.traits` gave, [4, 1] where all cells are alike.
@@ -243,20 +253,19 @@ def pulse_batch(
     Returns:
         Pulses applied, energy in aJ, longest sum of coincidences at one cell.
     """
-    if law[pulses.KIND] != pulses.LINEAR:
-        return coincidences.pulse_batch(trains, cells, law, table, draw_key)
     masks = turn(trains.rows)
     counts, groups = new_counts(masks), trains.fence.shape[1] // WIDTH
     few = _room()
     fence, fenced, start = trains.fence, trains.fenced, trains.first
     job, filled = _Job(fence, fenced, start, cells, law, table, draw_key), 0
     pulsed, energy, longest = _whole(_none())
+    linear = law[pulses.KIND] == pulses.LINEAR
     for c in range(trains.fence.shape[0]):
         touched, busy = count_column(trains.columns, c, masks, counts)
         if touched == 0:
             continue
         first = 0
-        if touched >= _DENSE * busy:
+        if linear and touched >= _DENSE * busy:
             first = groups
             more = _in_place(job, counts, c, (groups, masks.words))
             pulsed, energy = pulsed + more[0], energy + more[1]

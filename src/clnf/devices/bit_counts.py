@@ -27,6 +27,7 @@ from clnf.devices.sixteen import (
 )
 
 __all__ = [
+    "BATCH",
     "Counts",
     "Masks",
     "count_column",
@@ -44,7 +45,8 @@ _BITS = _I(31)
 # Masks and planes are of 16 bits a word, so that a word has the rows of one group of cells. This
 # many words fill a register.
 _LINE = _I(32)
-# 256 vectors of 31 bits add up to less than 2^13.
+# Vectors in one operation at most: of 31 bits they add up to less than 2^13.
+BATCH = 256
 _PLANES = _I(13)
 
 

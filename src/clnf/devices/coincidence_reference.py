@@ -14,8 +14,9 @@ __all__ = ["encode_even", "encode_random", "pulse_batch"]
 _MASK = 0xFFFFFFFF
 
 
-def encode_random(value: Tensor, length: int, key: Tensor, words: Tensor) -> None:
-    """Random trains; see :func:`clnf.devices.encoders.encode_random`."""
+def encode_random(value: Tensor, scale: float, length: int, key: Tensor, words: Tensor) -> None:
+    """Random trains; see :func:`clnf.devices.random_trains.encode_random`."""
+    value = value * scale
     index = torch.arange(value.numel(), device=value.device).view_as(value)
     x = word(index, int(key[0]), int(key[1]))
     limit = (value.abs().clamp(max=1.0) * 65536.0 + (x >> 8).float() * 2.0**-24).long()
@@ -120,7 +121,7 @@ def _tally(trains: Trains) -> tuple[Tensor, Tensor]:
 def pulse_batch(
     trains: Trains, cells: Cells, law: Tensor, table: Tensor, draw_key: Tensor
 ) -> tuple[int, int, int]:
-    """A batch of coincidences; see :func:`clnf.devices.coincidences.pulse_batch`."""
+    """A batch of coincidences; see :func:`clnf.devices.batch_moves.pulse_batch`."""
     key = [int(v) for v in draw_key]
     n, m = _tally(trains)
     cell = torch.arange(trains.first, trains.first + n.numel(), device=n.device)

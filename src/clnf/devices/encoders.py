@@ -1,4 +1,4 @@
-"""Trains of bits for whole lines at once: by chance, or evenly spread.
+"""Evenly spread trains of bits; those by chance are in :mod:`clnf.devices.random_trains`.
 
 An evenly spread pair has one side with its bits in front and the other with its bits far apart;
 they meet as often as asked, up to rounding. This is what the "deterministic implicit" pulses of the
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clnf.devices.kernels import word
 
-__all__ = ["BURST", "PHASES", "SPREAD", "encode_even", "encode_random"]
+__all__ = ["BURST", "PHASES", "SPREAD", "encode_even"]
 
 # Roles of evenly spread trains, and how far each one's phase goes on from vector to vector: the
 # plane's most even sequence (Roberts 2018), from the root of x^3 = x + 1.
@@ -23,47 +23,6 @@ _U = np.uint32
 _I = np.uintp
 _SIGNED = _U(0x80000000)
 _PHASE_X, _PHASE_D = _U(PHASES[0]), _U(PHASES[1])
-
-
-@njit(nogil=True, cache=True)
-def encode_random(
-    value: NDArray[np.float32], length: int, key: NDArray[np.uint32], words: NDArray[np.uint32]
-) -> None:
-    """Random trains [N, M] of ``length`` <= 31 bits, each set with the probability ``|value|``.
-
-    A hash starts each train's own xorshift (Marsaglia, J. Stat. Softw. 2003), and each of its
-    numbers serves two bits by its halves. A probability becomes a multiple of 2^-16 by chance, anew
-    for each train, which keeps its mean.
-    """
-    wide = _I(value.shape[1])
-    limit, train, state = (
-        np.empty(wide, np.uint32),
-        np.empty(wide, np.uint32),
-        np.empty(wide, np.uint32),
-    )
-    key0, key1 = key[0], key[1]
-    for n in range(_I(value.shape[0])):
-        base = _U(_U(n) * _U(wide))
-        for m in range(wide):
-            x = word(_U(base + _U(m)), key0, key1)
-            state[m] = x
-            more = _F(_U(x >> _U(8))) * _F(2.0**-24)
-            limit[m] = _U(min(abs(value[n, m]), _F(1.0)) * _F(65536.0) + more)
-            train[m] = _SIGNED if value[n, m] < _F(0.0) else _U(0)
-        for b in range(min(length, 16)):
-            bit = _U(_U(1) << _U(b))
-            other = _U(bit << _U(16)) if b + 16 < length else _U(0)
-            for m in range(wide):
-                x = state[m]
-                x = _U(x ^ _U(x << _U(13)))
-                x = _U(x ^ _U(x >> _U(17)))
-                x = _U(x ^ _U(x << _U(5)))
-                state[m] = x
-                low = bit if _U(x & _U(0xFFFF)) < limit[m] else _U(0)
-                high = other if _U(x >> _U(16)) < limit[m] else _U(0)
-                train[m] = _U(train[m] | _U(low | high))
-        for m in range(wide):
-            words[n, m] = train[m]
 
 
 @njit(nogil=True, cache=True)

@@ -1,7 +1,6 @@
 """Random trains of bits, sixteen side by side; the twin is in ``coincidence_reference``.
 
-The same trains as of :func:`clnf.devices.encoders.encode_random`, whose sixteen steps stay in
-registers here.
+Evenly spread ones are in :mod:`clnf.devices.encoders`.
 """
 
 from typing import Any

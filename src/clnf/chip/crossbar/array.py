@@ -13,21 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clnf.chip.crossbar.cells import AbstractCells
-from clnf.chip.crossbar.lines import (
-    BATCHES,
-    LINES,
-    drawn_words,
-    encoded_by_chance,
-    largest,
-)
+from clnf.chip.crossbar.lines import LINES, drawn_words, largest
 from clnf.chip.crossbar.make import Make
 from clnf.chip.crossbar.outer import ONE_BY_ONE, TRAIN_BITS, How, encoded, pulsing
 from clnf.core.errors import ConfigError
 from clnf.core.rng import fold
 from clnf.devices import pulse_reference, pulses
 from clnf.devices.batch_moves import Lines
+from clnf.devices.bit_counts import BATCH
 from clnf.devices.cell import Unknown
-from clnf.devices.counting import BATCH
 from clnf.devices.dispatch import run
 from clnf.devices.draws import hash_key
 from clnf.devices.pulses import Cells, PulseJob
@@ -127,7 +121,7 @@ class Crossbar(AbstractCells):
         """Apply signed pulses to some rows, selected one after the other, of one plane.
 
         As :meth:`pulse` does, but the work goes with the pulses; several pulses of one cell have
-        one draw of noise, as in :mod:`clnf.devices.coincidences`.
+        one draw of noise, as in :mod:`clnf.devices.batch_maths`.
 
         Args:
             lines_K: rows, each at most once.
@@ -186,19 +180,12 @@ class Crossbar(AbstractCells):
         plane, self.operations = self._next_plane(), self.operations + 1
         scales = (-scales[0] if plane % 2 else scales[0]), scales[1]
         keys = drawn_words(fold(self.seed, "outer", self.operations), 10)
-        compiled = self.make.kernels
-        if how.together and not how.even:
-            words = encoded_by_chance(lines, scales, (keys[6:8], keys[8:10]), compiled=compiled)
-        else:
-            # Evenly spread trains keep their phases from operation to operation.
-            seeds = keys[6:8], keys[8:10]
-            if how.even:
-                seeds = hash_key(self.seed, "even", "x"), hash_key(self.seed, "even", "d")
-            scaled = lines[0] * scales[0], lines[1] * scales[1]
-            words = encoded(scaled, how, seeds, self.operations, compiled=compiled)
+        compiled, seeds = self.make.kernels, (keys[6:8], keys[8:10])
+        if how.even:  # such trains keep their phases from operation to operation
+            seeds = hash_key(self.seed, "even", "x"), hash_key(self.seed, "even", "d")
+        words = encoded(lines, scales, how, seeds, self.operations, compiled=compiled)
         job = Trains(*words, self.fence.view(self.shape), self.fenced, plane * self.size)
-        kernel, plain = BATCHES if how.together else pulsing(how)
-        return self._apply(kernel, plain, job, plane, keys[:6], now_s)
+        return self._apply(*pulsing(how), job, plane, keys[:6], now_s)
 
     def _apply(
         self,

@@ -1,4 +1,4 @@
-"""What one batch of vectors becomes on its way to the cells: keys, trains, kernels."""
+"""Keys and peaks of a batch of vectors, and pulses of some rows."""
 
 from typing import Any
 
@@ -10,16 +10,11 @@ from torch import Tensor
 from clnf.chip.crossbar.outer import TRAIN_BITS
 from clnf.devices import batch_moves, coincidence_reference, random_trains
 from clnf.devices.batch_moves import Lines
-from clnf.devices.dispatch import run
 from clnf.devices.trains import Trains
 
-__all__ = ["BATCHES", "LINES", "drawn_words", "encoded_by_chance", "largest"]
+__all__ = ["LINES", "drawn_words", "largest"]
 
 _MASK = 2**64 - 1
-
-
-def _pulse_batch(*args: Any) -> tuple[int, int, int]:
-    return coincidence_reference.pulse_batch(*args)
 
 
 def _pulse_lines(job: Lines, *rest: Any) -> tuple[int, int, int]:
@@ -35,8 +30,7 @@ def _pulse_lines(job: Lines, *rest: Any) -> tuple[int, int, int]:
     return coincidence_reference.pulse_batch(trains, *rest)
 
 
-# Kernels that apply a batch of trains, or pulses of rows, and their twins.
-BATCHES = batch_moves.pulse_batch, _pulse_batch
+# The kernel that applies pulses of rows, and its twin.
 LINES = batch_moves.pulse_lines, _pulse_lines
 
 
@@ -57,33 +51,3 @@ def largest(line: Tensor, *, compiled: bool) -> float:
     if compiled and line.is_cpu:
         return float(random_trains.largest_of(line.numpy()))
     return float(line.abs().max())
-
-
-def encoded_by_chance(
-    lines: tuple[Tensor, Tensor],
-    scales: tuple[float, float],
-    keys: tuple[NDArray[np.uint32], NDArray[np.uint32]],
-    *,
-    compiled: bool,
-) -> tuple[Tensor, Tensor]:
-    """Trains of the rows [N, R] and columns [N, C] of a batch, each times its scale.
-
-    Off the CPU words are int64, as few operations know words of 32 bits there.
-    """
-    rows, columns = (
-        _encoded(line, scale, key, compiled=compiled)
-        for line, scale, key in zip(lines, scales, keys, strict=True)
-    )
-    return rows, columns
-
-
-def _encoded(line: Tensor, scale: float, key: NDArray[np.uint32], *, compiled: bool) -> Tensor:
-    dtype = torch.uint32 if line.is_cpu else torch.int64
-    words = torch.empty(line.shape, dtype=dtype, device=line.device)
-    args = line, scale, TRAIN_BITS, key, words
-    run(random_trains.encode_random, _plain_encode, args, compiled=compiled)
-    return words
-
-
-def _plain_encode(value: Tensor, scale: float, length: int, key: Tensor, words: Tensor) -> None:
-    coincidence_reference.encode_random(value * scale, length, key, words)

@@ -8,8 +8,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clnf.devices import coincidence_reference, coincidences, encoders, pulse_reference, trains
-from clnf.devices.counting import BATCH
+from clnf.devices import (
+    batch_moves,
+    coincidence_reference,
+    encoders,
+    pulse_reference,
+    random_trains,
+    trains,
+)
+from clnf.devices.bit_counts import BATCH
 from clnf.devices.dispatch import run
 
 __all__ = ["ONE_BY_ONE", "TRAIN_BITS", "How", "encoded", "pulsing"]
@@ -37,12 +44,13 @@ ONE_BY_ONE = How()
 def pulsing(how: How) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The kernel that applies trains, and its twin."""
     if how.together:
-        return coincidences.pulse_batch, coincidence_reference.pulse_batch
+        return batch_moves.pulse_batch, coincidence_reference.pulse_batch
     return trains.pulse_outer, pulse_reference.pulse_outer
 
 
 def encoded(
     lines: tuple[Tensor, Tensor],
+    scales: tuple[float, float],
     how: How,
     keys: Sequence[NDArray[np.uint32]],
     operation: int,
@@ -52,25 +60,30 @@ def encoded(
     """Trains of the rows and columns of one operation.
 
     Args:
-        lines: probabilities with signs, of rows [N, R] and columns [N, C].
+        lines: rows [N, R] and columns [N, C], contiguous.
+        scales: what makes probabilities with signs of them.
         how: by chance or evenly spread.
         keys: two words for each.
         operation: its number, from which evenly spread trains take their phases.
         compiled: use compiled kernels on the CPU.
     """
     made = []
-    for role, (value, key) in enumerate(zip(lines, keys, strict=True)):
+    for role, (line, scale, key) in enumerate(zip(lines, scales, keys, strict=True)):
         # Words of 32 bits; few operations know them off the CPU, so there they are int64.
-        dtype = torch.uint32 if value.is_cpu else torch.int64
-        words = torch.empty(value.shape, dtype=dtype, device=value.device)
-        args: tuple[Any, ...] = (value, TRAIN_BITS, key, words)
-        kernel: Callable[..., Any] = trains.encode
-        plain: Callable[..., Any] = pulse_reference.encode
+        dtype = torch.uint32 if line.is_cpu else torch.int64
+        words = torch.empty(line.shape, dtype=dtype, device=line.device)
+        args: tuple[Any, ...]
+        kernel: Callable[..., Any]
+        plain: Callable[..., Any]
         if how.even:
-            args = (value, TRAIN_BITS, role, operation * BATCH % 2**32, key, words)
+            args = line * scale, TRAIN_BITS, role, operation * BATCH % 2**32, key, words
             kernel, plain = encoders.encode_even, coincidence_reference.encode_even
         elif how.together:
-            kernel, plain = encoders.encode_random, coincidence_reference.encode_random
+            args = line, scale, TRAIN_BITS, key, words
+            kernel, plain = random_trains.encode_random, coincidence_reference.encode_random
+        else:
+            args = line * scale, TRAIN_BITS, key, words
+            kernel, plain = trains.encode, pulse_reference.encode
         run(kernel, plain, args, compiled=compiled)
         made.append(words)
     return made[0], made[1]
