@@ -108,3 +108,13 @@ def beside(ours: float, theirs: float | None, quoted: float | None, unit: str) -
         figure = float(f"{theirs:.4g}")
         return {f"aihwkit_{unit}": figure, "ratio_to_aihwkit": ratio, "aihwkit_source": MEASURED}
     return {} if quoted is None else {f"aihwkit_{unit}": quoted, "aihwkit_source": QUOTED}
+
+
+def main() -> None:
+    """Say whether the peer can be had here, and where it lies."""
+    why = installed()
+    print(json.dumps({"peer": f"aihwkit {BUILD}", "folder": str(folder()), "missing": why}))
+
+
+if __name__ == "__main__":
+    main()
