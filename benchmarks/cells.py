@@ -3,9 +3,9 @@
 Time: ``write_once`` with one round (targets, published error, drift exponents, wear, the bill and
 the weights kept for drift compensation) and ``weights_now`` a day later, of a weight each on a pair
 of cells: 2 x 512 x 512. The reference in the same run is the same laws as plain torch passes, and
-a copy of the tensors that must be written is the machine's limit. aihwkit is not measured here:
-its release 1.2.0 has no wheel for Python 3.11 and takes half an hour to build. Its figures are
-data, from a 2-core AVX-512 CPU, aihwkit 1.2.0, C++ configuration.
+a copy of the tensors that must be written is the machine's limit. aihwkit programs and ages the
+same targets by its own model of such cells on its torch tile, before ours and in a process of its
+own; where it cannot be had, quoted figures of another day stand in, and no ratio is made of them.
 
 Memory: counted from the tensors of real tiles.
 """
@@ -16,7 +16,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import torch
+from peers import aihwkit
 from torch import Tensor
 
 from clnf.chip.bill import Bill
@@ -31,8 +33,7 @@ from clnf.devices.cell import Unknown
 from clnf.devices.draws import hash_normals
 
 SIDE, ROUNDS, DAY = 512, 15, 86_400.0
-AIHWKIT_MS = {"program": 29.3, "drift": 25.4}
-SOURCE = "aihwkit 1.2.0, C++ configuration, measured on a 2-core AVX-512 CPU, 1 thread"
+AIHWKIT_MS = {"program": 24.5, "drift": 24.8}
 
 
 def tile_of(make: Make, side: int = SIDE) -> Crossbar:
@@ -96,6 +97,12 @@ def main() -> None:
     make = ChipSpec(pairs=1).make(plastic=False)
     tile, bill = tile_of(make), Bill(Ledger(), technology("isaac_32nm", 8))
     target = torch.randn(SIDE, SIDE, generator=torch.Generator().manual_seed(1)) * 0.1
+    rounds = np.array(ROUNDS)
+    found = aihwkit.measured("cells", target=target.numpy(), rounds=rounds) or {}
+    if found:
+        away_ms = round(found["drift_with_read_noise"], 3)
+        line = {"arm": "aihwkit drift_with_read_noise", "cpu_ms": away_ms}
+        print(json.dumps({"benchmark": "pcm", **line, "source": aihwkit.MEASURED}))
     once, plain = Verify(rounds=1), plain_arms(tile, target)
     state = [tile.seen, tile.trait, tile.born_s, tile.wear]
     away = [torch.empty_like(t) for t in state]
@@ -118,7 +125,7 @@ def main() -> None:
             "ns_per_cell": round(least[name] * 1e6 / (tile.planes * tile.size), 3),
             "ratio_to_plain_torch": round(least[name] / least[f"plain_{name}"], 3),
             "ratio_to_copy": round(least[name] / least[f"limit_{name}"], 2),
-            "aihwkit_ms": AIHWKIT_MS[name], "aihwkit_source": SOURCE,
+            **aihwkit.beside(least[name], found.get(name), AIHWKIT_MS[name], "ms"),
         }))  # fmt: skip
     print(json.dumps({"benchmark": "pcm", "arm": "both", "cpu_ms": round(total, 3), "most": 3.0}))
     for name, one, most in zip(("full", "bare"), full_and_bare(), (40, 16), strict=True):
