@@ -139,7 +139,7 @@ def curved(
         share = both
         for _ in range(both if cell[0] > _F(0.0) else 0):
             share += 2 * ups
-            up = share >= 2 * both
+            up = bool(share >= 2 * both)
             share -= 2 * both if up else 0
             step = step_at(at, up, cell, law)
             at = at + step if up else at - step
