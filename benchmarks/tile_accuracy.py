@@ -314,6 +314,11 @@ def tune() -> None:
             show(tuned=rule, fast_pulses=pulses, chop=chop, scores=climbed(tried, FAST_START))
 
 
+def three(value: float) -> str:
+    """Three digits, without powers of ten up to a million."""
+    return f"{value:.0f}" if 1000 <= value < 1e6 else f"{value:.3g}"
+
+
 def tables(path: str) -> Iterator[str]:
     """JSON lines as tables of at most 100 columns; stand-ins as letters, told below."""
     texts = Path(path).read_text(encoding="utf-8").splitlines()
@@ -337,7 +342,7 @@ def tables(path: str) -> Iterator[str]:
                 drop = plain[kind] - one["accuracy"]
                 cost = [one.get("energy_j", math.nan) * 1e6, one.get("busy_s", math.nan) * 1e3]
                 wear = [one.get("pulses_worst", math.nan), one.get("pulses_mean", math.nan)]
-                figures = f"{cost[0]:7.3g}{cost[1]:7.3g}{wear[0]:7.0f}{wear[1]:6.0f}"
+                figures = f"{three(cost[0]):>7}{three(cost[1]):>7}{wear[0]:7.0f}{wear[1]:6.0f}"
                 yield (
                     f"{one['arm']:27}{one.get('rule', ''):13}{one['accuracy']:9.3f}"
                     f"{one['spread']:6.3f}{drop:7.3f}{one['rate']:6.3g}"
@@ -356,7 +361,7 @@ def tables(path: str) -> Iterator[str]:
                 yield (
                     f"{one['stored_in']:17}{one['digital']:8.3f}"
                     + "".join(f"{one[name]:7.3f}" for name in (*names, "largest_spread"))
-                    + f"{one['energy_j'] * 1e6:8.3g}{one['busy_s'] * 1e3:7.3g}"
+                    + f"{three(one['energy_j'] * 1e6):>8}{three(one['busy_s'] * 1e3):>7}"
                     + f"{one['pulses_worst']:7.0f}{one['pulses_mean']:7.1f} {short(one)}"
                 )
     yield "\nown: stand-ins: g window, v and t pulse, n read noise, r read voltage. * compensated"
