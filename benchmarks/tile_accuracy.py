@@ -322,7 +322,8 @@ def three(value: float) -> str:
 def tables(path: str) -> Iterator[str]:
     """JSON lines as tables of at most 100 columns; stand-ins as letters, told below."""
     texts = Path(path).read_text(encoding="utf-8").splitlines()
-    lines = [json.loads(text) for text in texts if text.startswith("{")]
+    every = [json.loads(text) for text in texts if text.startswith("{")]
+    lines = [one for one in every if one.get("benchmark") == "tile_accuracy"]
     plain = {one["net"]: one["accuracy"] for one in lines if one.get("arm") == "digital"}
     letters = {"conductance": "g", "write_voltage": "v", "write_time": "t", "read_noise": "n"}
     letters["read_voltage"] = "r"
