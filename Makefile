@@ -14,7 +14,7 @@ $(READY): pyproject.toml constraints.txt tools/bootstrap.py
 
 setup: $(READY) ## make .venv and install clnf into it
 
-run: $(READY) ## teach the bundled model four new things on a chip (about 6 minutes)
+run: $(READY) ## teach the bundled model four new things on a chip (about 7 minutes)
 	$(BIN)/clnf run
 
 test: $(READY) ## the whole fast suite (under 8 minutes on 2 cores)
