@@ -214,7 +214,7 @@ class Recipe(_Part):
         tree["guards"] |= {"rehearsed": 12, "rehearsed_core": 5, "fisher_samples": 8}
         # Six pictures of something learned in a few steps: their match is noisy.
         tree["probe"] |= {"samples": 6, "learned_tolerance": 0.9}
-        tree["snapshot_steps"] = 4
+        tree["snapshot_steps"] = 16  # a snapshot takes as long as some steps: between lessons only
         return Recipe.model_validate(tree)
 
 
