@@ -2,16 +2,14 @@
 
 The reference is the same physics event by event: every coincidence is its own pulse with its
 own draw, compiled like the kernel. Arms alternate in one run, on one thread, in processor time.
-The machine's limit is a copy of the same bytes: what one update must read and write. aihwkit
-applies the same vectors with trains as long, before ours and in a process of its own; where it
-cannot be had, or its compiled part is not for our torch, quoted figures of another day stand in,
-and no ratio is made of them.
+The machine's limit is a copy of the same bytes: what one update must read and write. Figures
+of aihwkit are quoted, see ``peers.aihwkit``.
 """
 
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from numba import njit
@@ -133,16 +131,7 @@ def timed(arms: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
     return times
 
 
-def peer() -> Mapping[str, float]:
-    """Times of aihwkit in ms by law and vectors; nothing where it cannot be had."""
-    both = {f"{k}_{n}": value for n in VECTORS for k, value in drive(n).items()}
-    numbers = {"length": LENGTH, "rounds": ROUNDS, "vectors": VECTORS}
-    asked = {name: np.asarray(value) for name, value in numbers.items()}
-    return aihwkit.measured("pulsed_update", **asked, **both) or {}
-
-
 def main() -> None:
-    found = peer()
     for name, law in LAWS.items():
         for vectors in VECTORS:
             times = timed(arms_for(law, vectors))
@@ -159,9 +148,8 @@ def main() -> None:
                 if arm == "dense":
                     if (name, vectors) in AIHWKIT_MS:
                         row["most_ms"] = MOST_MS[vectors]
-                    theirs = found.get(f"{name}, {vectors}")
                     quoted = AIHWKIT_MS.get((name, vectors))
-                    row |= aihwkit.beside(least[arm], theirs, quoted, "ms")
+                    row |= aihwkit.beside(least[arm], None, quoted, "ms")
                 print(json.dumps(row), flush=True)
 
 

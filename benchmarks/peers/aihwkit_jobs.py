@@ -1,9 +1,7 @@
 """What is measured of aihwkit, in a process of its own: ``python -P aihwkit_jobs.py JOB DATA``.
 
 Prints one JSON object, the least time of each arm. Settings are those nearest to ours; where they
-differ the job says so. Pulses need the peer's compiled part, which works with the torch it was
-built for alone: with another one it reads tensors wrongly, so it is tried first. Reading and
-programming are measured on its tiles of plain torch, which do not need it.
+differ the job says so. Reading and programming are measured on its tiles of plain torch.
 """
 
 import json
@@ -15,26 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from aihwkit.nn import AnalogLinear
-from aihwkit.nn.conversion import convert_to_analog
-from aihwkit.optim import AnalogSGD
 from aihwkit.simulator.configs import (
     BoundManagementType,
-    BufferedTransferCompound,
-    ConstantStepDevice,
     IOParameters,
     NoiseManagementType,
-    SingleRPUConfig,
-    SoftBoundsDevice,
     TorchInferenceRPUConfig,
-    UnitCellRPUConfig,
-    UpdateParameters,
 )
-from aihwkit.simulator.presets import (
-    EcRamPresetDevice,
-    ReRamArrayOMPresetDevice,
-    TTv2ReRamSBPreset,
-)
-from aihwkit.simulator.rpu_base import tiles
 from numpy.typing import NDArray
 from torch import nn
 
@@ -64,117 +48,6 @@ def layer(config: Any, side: int = SIDE) -> Any:
 def tile_of(analog: Any) -> Any:
     """The only tile of a layer."""
     return next(iter(analog.analog_tiles()))
-
-
-def try_compiled() -> None:
-    """Leave with a sentence if the compiled part does not keep the weights it is given."""
-    tile, weights = tiles.FloatingPointTile(4, 3), torch.rand(3, 4)
-    try:
-        tile.set_weights(weights)
-        kept = torch.equal(tile.get_weights(), weights)
-    except RuntimeError as error:
-        sys.exit(f"the compiled part does not work with torch {torch.__version__}: {error}")
-    if not kept:
-        sys.exit(f"the compiled part garbles tensors of torch {torch.__version__}")
-
-
-def pulsed_update(data: Data) -> dict[str, float]:
-    """The same vectors as ours, trains of as many bits, and so many coincidences on average.
-
-    A learning rate of BL times the mean step makes the chance of a bit |x|, as in ours.
-    """
-    try_compiled()
-    length = int(data["length"])
-    devices = {
-        "constant": ConstantStepDevice(),
-        "soft": SoftBoundsDevice(),
-        "hfo2_array_optimised": ReRamArrayOMPresetDevice(),
-    }
-    found = {}
-    for name, device in devices.items():
-        fixed = UpdateParameters(
-            desired_bl=length, update_bl_management=False, update_management=False
-        )
-        tile = tile_of(layer(SingleRPUConfig(device=device, update=fixed)))
-        tile.set_learning_rate(length * device.dw_min)
-        for vectors in (int(n) for n in data["vectors"]):
-            x, d = (torch.from_numpy(data[f"{key}_{vectors}"]) for key in "xd")
-            arms: Arms = {"update": lambda t=tile, x=x, d=d: t.update(x, d)}
-            found[f"{name}, {vectors}"] = least(arms, int(data["rounds"]))[0]
-    return found
-
-
-def buffered() -> UnitCellRPUConfig:
-    """Tiki-Taka v2 in its first form, on the cells of the preset below, a transfer every vector."""
-    preset = TTv2ReRamSBPreset()
-    device = BufferedTransferCompound(
-        unit_cell_devices=preset.device.unit_cell_devices,
-        transfer_forward=preset.device.transfer_forward,
-        transfer_update=preset.device.transfer_update,
-        transfer_every=1,
-        units_in_mbatch=False,
-        fast_lr=preset.device.fast_lr,
-    )
-    return UnitCellRPUConfig(
-        device=device, forward=preset.forward, backward=preset.backward, update=preset.update
-    )
-
-
-def rules() -> dict[str, Any]:
-    """Configurations that learn, by our names of material and rule; else the peer's defaults."""
-    optimised = TTv2ReRamSBPreset()
-    cells = [ReRamArrayOMPresetDevice(subtract_symmetry_point=True) for _ in range(2)]
-    optimised.device.unit_cell_devices = cells
-    return {
-        "constant_step, stochastic": SingleRPUConfig(device=ConstantStepDevice()),
-        "soft_bounds, stochastic": SingleRPUConfig(device=SoftBoundsDevice()),
-        "ecram_li, stochastic": SingleRPUConfig(device=EcRamPresetDevice()),
-        "hfo2_array_optimised, stochastic": SingleRPUConfig(device=ReRamArrayOMPresetDevice()),
-        "hfo2_array_optimised, tiki_taka_2": optimised,
-        "TTv2ReRamSBPreset, tiki_taka_2": TTv2ReRamSBPreset(),
-        "TTv2ReRamSBPreset, tiki_taka_2 buffered": buffered(),
-    }
-
-
-def network() -> nn.Sequential:
-    """The same weights as ours."""
-    torch.manual_seed(0)
-    layers = [nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10)]
-    return nn.Sequential(*layers)
-
-
-def stepper(net: nn.Module, optimizer: Any, x: torch.Tensor, y: torch.Tensor) -> Callable[[], None]:
-    """A function that makes one step."""
-    loss = nn.CrossEntropyLoss()
-
-    def step() -> None:
-        optimizer.zero_grad()
-        loss(net(x), y).backward()
-        optimizer.step()
-
-    return step
-
-
-def training_step(data: Data) -> dict[str, dict[str, float]]:
-    """Steps of analog SGD and of plain torch, in turns; inputs and labels are ours."""
-    try_compiled()
-    found = {}
-    for name, config in rules().items():
-        for batch in (int(n) for n in data["batches"]):
-            x, y = (torch.from_numpy(data[f"{key}_{batch}"]) for key in "xy")
-            plain, analog = network(), convert_to_analog(network(), config)
-            analog.train()
-            sgd = AnalogSGD(analog.parameters(), lr=RATE)
-            sgd.regroup_param_groups(analog)
-            arms: Arms = {
-                "torch": stepper(plain, torch.optim.SGD(plain.parameters(), lr=RATE), x, y),
-                "step": stepper(analog, sgd, x, y),
-            }
-            # A slow arm needs fewer rounds: its least time is steady.
-            slow = "tiki_taka_2" in name and batch > 1
-            base, mine = least(arms, 4 if slow else int(data["rounds"]))
-            found[f"{name}, {batch}"] = {"torch_ms": base, "step_ms": mine, "ratio": mine / base}
-    return found
 
 
 def analog_inference(data: Data) -> dict[str, float]:
@@ -240,8 +113,6 @@ def cells(data: Data) -> dict[str, float]:
 JOBS: dict[str, Callable[[Data], Any]] = {
     "analog_inference": analog_inference,
     "cells": cells,
-    "pulsed_update": pulsed_update,
-    "training_step": training_step,
 }
 
 
