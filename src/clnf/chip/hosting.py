@@ -66,14 +66,12 @@ class Chip:
         layers: by name in the module.
         circuit: what they share.
         bill: what writes and calibrations are charged with.
-        temperature_k: of reads; None for the temperature of each measurement.
     """
 
     def __init__(self, layers: dict[str, AbstractAnalog], circuit: Circuit) -> None:
         self.layers = layers
         self.circuit = circuit
         self.bill = Bill(circuit.ledger, circuit.costs)
-        self.temperature_k: float | None = None
 
     @property
     def ledger(self) -> Ledger:
@@ -89,6 +87,11 @@ class Chip:
     def clock_s(self) -> float:
         """Simulated time since the chip was made."""
         return self.circuit.now_s
+
+    @property
+    def temperature_k(self) -> float | None:
+        """Of reads; None for the temperature of each measurement."""
+        return next(iter(self.tiles.values())).temperature_k
 
     @property
     def tiles(self) -> dict[str, Crossbar]:
@@ -202,15 +205,11 @@ class Chip:
         for kind in {id(tile.cell): tile.cell for tile in self.tiles.values()}.values():
             if temperature_k is not None:
                 kind.need(kind.temperature).factor(temperature_k)
-        self._warm(temperature_k)
+        for tile in self.tiles.values():
+            tile.set_temperature(temperature_k)
         for layer in self.layers.values():
             if all(tile.is_programmed for tile in layer.tiles):
                 layer.refresh()
-
-    def _warm(self, temperature_k: float | None) -> None:
-        self.temperature_k = temperature_k
-        for tile in self.tiles.values():
-            tile.set_temperature(temperature_k)
 
     def recalibrate(self, kind: Literal["global", "column", "learned"] = "column") -> None:
         """Undo the mean drift of stored cells digitally and let plastic converters settle anew.
@@ -329,7 +328,8 @@ class Chip:
         self.circuit.now_s = float(state["clock_s"])
         self.ledger.load_state(state["ledger"])
         self.ledger.lesson = state["lesson"]
-        self._warm(state.get("temperature_k"))
+        for tile in self.tiles.values():
+            tile.set_temperature(state["temperature_k"])
         for name, layer in self.layers.items():
             layer.load_state(_below(state, f"{name}/"))
 

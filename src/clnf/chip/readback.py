@@ -64,14 +64,8 @@ def is_plain(tile: Crossbar) -> bool:
 def numbers_of(tile: Crossbar) -> NDArray[np.float32]:
     """Weight of one unit of w, read noise as a share, and what makes a conductance of w."""
     (low, high), planes = tile.cell.bounds, tile.planes
-    per_w, relative, middle = tile.make.mapping.coefficient * 2 / (high - low), 0.0, 0.0
-    per_w *= tile.heat
-    if not isinstance(tile.cell.window, Unknown):
-        middle = tile.cell.window.low_s * (high - low) / tile.cell.window.span_s - low
-    if isinstance(tile.cell.noise, RelativeNoise) and tile.make.noisy:
-        tile.cell.need(tile.cell.window)
-        relative = tile.cell.noise.fraction
-    return np.array((_F(per_w * planes) / _F(planes), relative, middle), dtype=_F)
+    per_w = tile.make.mapping.coefficient * 2 / (high - low) * tile.heat
+    return np.array((_F(per_w * planes) / _F(planes), *tile.relative_noise), dtype=_F)
 
 
 @njit(inline="always")

@@ -23,6 +23,7 @@ from clnf.devices.bit_counts import (
     new_counts,
     turn,
 )
+from clnf.devices.block_passes import neighbours
 from clnf.devices.pulses import Cells
 from clnf.devices.sixteen import (
     WIDTH,
@@ -106,16 +107,6 @@ def _whole(sums: Any) -> Any:
 
 
 @njit(inline="always")
-def _traits(table: NDArray[np.float32], at: Any) -> Any:
-    """Steps and bounds of sixteen neighbours."""
-    lines = _I(table.shape[1])
-    if lines == _I(1):
-        return every(table[0, 0]), every(table[1, 0]), every(table[2, 0]), every(table[3, 0])
-    two, three = _I(2) * lines + at, _I(3) * lines + at
-    return load(table, at), load(table, lines + at), load(table, two), load(table, three)
-
-
-@njit(inline="always")
 def _group(job: _Job, at: Any, both: Any, sums: Any) -> Any:
     """Move sixteen neighbours, and add up what that took."""
     fence, fenced, first, (hidden, seen, wear), law, table, key = job
@@ -123,7 +114,7 @@ def _group(job: _Job, at: Any, both: Any, sums: Any) -> Any:
     index = load_words(_LANES, _I(0)) + every_word(_U(_U(first) + _U(at)))
     if fenced:
         n, m = shut(n, m, load(fence, at), index, key)
-    cell, w, before = _traits(table, at), load(hidden, at), load(seen, at)
+    cell, w, before = neighbours(table, at), load(hidden, at), load(seen, at)
     now, shown = moved(w, (n, m), cell, law, index, key)
     total = n + m
     hit = (total > none) & (cell[0] > every(_F(0.0)))

@@ -38,7 +38,7 @@ from clnf.devices.sixteen import (
 )
 from clnf.devices.sixteen_maths import gauss4, gauss8, uniform
 
-__all__ = ["Trains", "sweep"]
+__all__ = ["Trains", "neighbours", "sweep"]
 
 _F = np.float32
 _U = np.uint32
@@ -244,17 +244,19 @@ def _meeting(
 
 
 @njit(inline="always")
-def _span(table: NDArray[np.float32], at: int) -> _Span:
-    """Steps and bounds of the sixteen cells from ``at`` on."""
+def neighbours(table: NDArray[np.float32], at: int) -> tuple[Any, Any, Any, Any]:
+    """Steps up and down and bounds of the sixteen cells from ``at`` on; all alike in [4, 1]."""
     lines = _I(table.shape[1])
     if lines == _I(1):
-        return _Span(every(table[0, 0]), every(table[1, 0]), every(table[2, 0]), every(table[3, 0]))
-    return _Span(
-        load(table, at),
-        load(table, lines + at),
-        load(table, _I(2) * lines + at),
-        load(table, _I(3) * lines + at),
-    )
+        return every(table[0, 0]), every(table[1, 0]), every(table[2, 0]), every(table[3, 0])
+    two, three = _I(2) * lines + at, _I(3) * lines + at
+    return load(table, at), load(table, lines + at), load(table, two), load(table, three)
+
+
+@njit(inline="always")
+def _span(table: NDArray[np.float32], at: int) -> _Span:
+    up, down, high, low = neighbours(table, at)
+    return _Span(up, down, high, low)
 
 
 @njit(forceinline=True)

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clnf.chip.crossbar.cells import AbstractCells
-from clnf.chip.crossbar.lines import LINES, drawn_words, largest
+from clnf.chip.crossbar.lines import LINES, largest
 from clnf.chip.crossbar.make import Make
 from clnf.chip.crossbar.outer import ONE_BY_ONE, TRAIN_BITS, How, encoded, pulsing
 from clnf.core.errors import ConfigError
-from clnf.core.rng import fold
 from clnf.devices import pulse_reference, pulses
 from clnf.devices.batch_moves import Lines
 from clnf.devices.bit_counts import BATCH
@@ -132,7 +131,7 @@ class Crossbar(AbstractCells):
             Pulses applied, energy in aJ, longest train.
         """
         plane, self.operations = self._next_plane(), self.operations + 1
-        key = drawn_words(fold(self.seed, "lines", self.operations), 6)
+        key = hash_key(self.seed, "lines", self.operations, words=6)
         train = -train_CK if plane % 2 else train_CK.contiguous()
         fence = self.fence.view(self.shape)
         job = Lines(lines_K, train, fence, self.fenced, plane * self.size)
@@ -179,7 +178,7 @@ class Crossbar(AbstractCells):
         """One operation of trains on the plane whose turn it is; lines are rows and columns."""
         plane, self.operations = self._next_plane(), self.operations + 1
         scales = (-scales[0] if plane % 2 else scales[0]), scales[1]
-        keys = drawn_words(fold(self.seed, "outer", self.operations), 10)
+        keys = hash_key(self.seed, "outer", self.operations, words=10)
         compiled, seeds = self.make.kernels, (keys[6:8], keys[8:10])
         if how.even:  # such trains keep their phases from operation to operation
             seeds = hash_key(self.seed, "even", "x"), hash_key(self.seed, "even", "d")

@@ -189,20 +189,25 @@ class AbstractCells(ABC):
         weight, variance = self._sum_planes(now_s) if simple else self._sum_laws(now_s)
         return weight.mul_(full), variance.mul_(full.square())
 
-    def _sum_planes(self, now_s: float) -> tuple[Tensor, Tensor]:
-        """What no law of drift and noise stands behind, in one compiled pass."""
-        weight, variance = (torch.empty(self.size, device=self.wear.device) for _ in range(2))
+    @property
+    def relative_noise(self) -> tuple[float, float]:
+        """Read noise as a share of the conductance, and what makes a conductance of w, in w."""
         relative, middle, noise = 0.0, 0.0, self.cell.noise
-        kept = torch.empty(0, 0, device=self.wear.device)
-        if self.make.wires is not None:
-            kept = self.attenuation(now_s)
         if not isinstance(self.cell.window, Unknown):
             window, (low, high) = self.cell.window, self.cell.bounds
             middle = window.low_s * (high - low) / window.span_s - low
         if isinstance(noise, RelativeNoise) and self.make.noisy:
             self.cell.need(self.cell.window)
             relative = noise.fraction
-        noises = torch.tensor([self._per_w * self.planes, relative, middle])
+        return relative, middle
+
+    def _sum_planes(self, now_s: float) -> tuple[Tensor, Tensor]:
+        """What no law of drift and noise stands behind, in one compiled pass."""
+        weight, variance = (torch.empty(self.size, device=self.wear.device) for _ in range(2))
+        kept = torch.empty(0, 0, device=self.wear.device)
+        if self.make.wires is not None:
+            kept = self.attenuation(now_s)
+        noises = torch.tensor([self._per_w * self.planes, *self.relative_noise])
         job = (self.seen, kept, noises, weight, variance)
         run(kernels.plane_sums, reference.plane_sums, job, compiled=self.make.kernels)
         return weight.view(1, *self.shape), variance.view(1, *self.shape)

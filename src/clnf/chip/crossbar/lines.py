@@ -1,10 +1,8 @@
-"""Keys and peaks of a batch of vectors, and pulses of some rows."""
+"""Peaks of a batch of vectors, and pulses of some rows."""
 
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from clnf.chip.crossbar.outer import TRAIN_BITS
@@ -12,9 +10,7 @@ from clnf.devices import batch_moves, coincidence_reference, random_trains
 from clnf.devices.batch_moves import Lines
 from clnf.devices.trains import Trains
 
-__all__ = ["LINES", "drawn_words", "largest"]
-
-_MASK = 2**64 - 1
+__all__ = ["LINES", "largest"]
 
 
 def _pulse_lines(job: Lines, *rest: Any) -> tuple[int, int, int]:
@@ -32,18 +28,6 @@ def _pulse_lines(job: Lines, *rest: Any) -> tuple[int, int, int]:
 
 # The kernel that applies pulses of rows, and its twin.
 LINES = batch_moves.pulse_lines, _pulse_lines
-
-
-def drawn_words(seed: int, count: int) -> NDArray[np.uint32]:
-    """Key words from one seed: SplitMix64 (Steele et al., OOPSLA 2014), two words a number."""
-    words = []
-    for step in range(1, count // 2 + 1):
-        x = (seed + step * 0x9E3779B97F4A7C15) & _MASK
-        x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
-        x ^= x >> 31
-        words += [x & 0xFFFFFFFF, x >> 32]
-    return np.array(words, dtype=np.uint32)
 
 
 def largest(line: Tensor, *, compiled: bool) -> float:
