@@ -35,10 +35,14 @@ def machine() -> str:
 
 
 def commit() -> str:
-    """Return the short hash of the commit, with ``+`` where the tree differs from it."""
-    ask = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+"]
-    done = subprocess.run(ask, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+    """Return the short hash of the commit, with ``+`` where the tree, but for results, differs."""
+    git = ["git", "-C", str(ROOT)]
+    done = subprocess.run(
+        [*git, "describe", "--always"], capture_output=True, text=True, check=False
+    )
+    own = f":!{TARGET.relative_to(ROOT)}"
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ".", own], check=False)
+    return (done.stdout.strip() or "unknown") + "+" * bool(changed.returncode)
 
 
 def measure(script: Path) -> tuple[bool, str]:
