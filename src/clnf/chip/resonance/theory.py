@@ -59,7 +59,7 @@ class Quantiser:
     def edges(self) -> NDArray[np.float64]:
         """Levels at which the code changes, in rising order."""
         lowest = np.arange(-self.top, self.top) if self.top else np.arange(1)
-        return (lowest + 0.5) * self.step
+        return np.asarray((lowest + 0.5) * self.step, dtype=np.float64)
 
     @property
     def codes(self) -> NDArray[np.int64]:
