@@ -14,7 +14,7 @@ from clnf.core.errors import ConfigError
 from clnf.core.rng import torch_rng
 from clnf.core.units import quantity
 
-__all__ = ["Importance", "MaskCost", "gradual", "protect", "random_like", "shut"]
+__all__ = ["Importance", "MaskCost", "Masks", "gradual", "protect", "random_like", "shut"]
 
 Kind = Literal["fisher", "sensitivity", "activity"]
 Masks = dict[str, Tensor]
