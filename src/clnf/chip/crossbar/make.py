@@ -24,6 +24,7 @@ class Make:
         correct_wires: write stored cells higher by what their wires take.
         half_select: step of a half-selected cell over that of a meant one, see
             :mod:`clnf.chip.crossbar.disturb`.
+        spare_columns: columns of cells beside those that are read.
         noisy: reads are noisy.
         kernels: use compiled kernels on the CPU.
     """
@@ -34,5 +35,6 @@ class Make:
     exact_wires: bool = True
     correct_wires: bool = True
     half_select: float = quantity("1", 0.0)
+    spare_columns: int = quantity("1", 0)
     noisy: bool = True
     kernels: bool = True
