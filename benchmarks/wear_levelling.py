@@ -5,11 +5,11 @@
 A tile of 64 x 48 HfO2 cells (pairs) with spare columns. In each lesson some lines get 400 pulses up
 and 400 down for every weight, the others a tenth (``skew 10``) or all the same (``skew 1``, the
 control: there is nothing to gain). The median endurance is supplied, the Weibull spread of lives
-is the package's. A life ends when a line has lost a quarter of its cells (``line``), or when one cell
-in a hundred of those in use is dead (``cells``). ``extra`` is the pulses of moves over those of
-lessons, ``error`` what a move leaves of a weight on average, over the full scale. Three seeds: mean,
-least, largest. ``projected`` is what :mod:`clnf.chip.life` says after five lessons without levelling
-for the cells, with its interval.
+is the package's. A life ends when a line has lost a quarter of its cells (``line``), or when one
+cell in a hundred of those in use is dead (``cells``). ``extra`` is the pulses of moves over those
+of lessons, ``error`` the mean change of all weights by the moves between two lessons, over the full
+scale. Three seeds: mean, least, largest. ``projected`` is what :mod:`clnf.chip.life` says of
+``cells`` after five lessons without levelling, with its interval.
 """
 
 import json
@@ -44,7 +44,7 @@ def life(hot: int, skew: float, spare: int, seed: int, *, levelled: bool) -> dic
     chip.ledger.lesson, before, sizes = "lesson", tile.wear.clone(), []
     found: dict[str, float] = {}
     lesson, errors = 0, []
-    while len(found) < 3 and lesson < MOST:
+    while not {"line", "cells"} <= set(found) and lesson < MOST:
         lesson += 1
         counted = [tile.pulse(sign * train, plane=0) for sign in (1, -1)]
         for one in counted:
@@ -57,7 +57,7 @@ def life(hot: int, skew: float, spare: int, seed: int, *, levelled: bool) -> dic
         tile.close_windows()
         dead = torch.stack([table[0] == 0 for table in tile.tables]).float() - born
         by_line = dead.view(-1, LINES, ROWS).mean((0, 2))
-        if lesson == 5:
+        if lesson == 5 and not levelled:
             told = project(tile, before, sizes)
             found["projected"] = told.lessons + 5
             found["projected_low"], found["projected_high"] = told.low + 5, told.high + 5
@@ -65,8 +65,6 @@ def life(hot: int, skew: float, spare: int, seed: int, *, levelled: bool) -> dic
             found.setdefault("line", lesson)
         if float(dead.mean()) >= 0.01:
             found.setdefault("cells", lesson)
-        if "line" in found and "cells" in found:
-            break
     moved, taught = (chip.ledger.total(op=op).count for op in ("move", "pulse"))
     return {**found, "extra": moved / taught, "error": statistics.mean(errors or [0.0])}
 
