@@ -33,7 +33,7 @@ def life(hot: int, skew: float, spare: int, seed: int, *, levelled: bool) -> dic
     """Lessons until each of the two ends."""
     torch.manual_seed(seed)
     net = nn.ModuleDict({"a": nn.Linear(ROWS, LINES, bias=False)})
-    row = material("hfo2_array_optimised").supply(endurance_cycles=ENDURANCE)
+    row = material("hfo2_array_optimised").supply(endurance_cycles=ENDURANCE, dead_fraction=0.0)
     spec = ChipSpec(plastic=row, pairs=1, spare_columns=spare)
     chip = host(net, assign=lambda name, leaf: "plastic", seed=seed, spec=spec)
     tile = chip.layers["a"].tiles[0]
