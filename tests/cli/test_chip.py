@@ -227,3 +227,30 @@ def test_the_catalogue_needs_no_torch(arguments: list[str]) -> None:
             [sys.executable, "-c", planted + code], capture_output=True, text=True, check=True
         )
         assert seen in done.stderr
+
+
+def test_noise_is_found_shown_and_drawn(clnf: Clnf, tmp_path: Path) -> None:
+    picture = tmp_path / "noise.png"
+    wish = ("chip", "noise", "pcm_hermes", "--contrast", 0.25, "--contrast", 0.8)
+    code, out, _ = clnf(*wish, "--trials", 600, "--picture", picture, "--json")
+    below, above = json.loads(out)
+    assert code == 0
+    assert (below["helps"], above["helps"]) == (True, False)
+    assert below["agrees"]
+    assert below["worst_gap_to_theory"] < 0.08
+    with Image.open(picture) as drawn:
+        assert drawn.size[0] > 400
+    code, out, _ = clnf(*wish[:5], "--trials", 600)
+    assert (code, max(map(len, out.splitlines())) <= COLUMNS) == (0, True)
+    assert re.search(r"0\.25 +yes ", out)
+
+
+def test_noise_refuses_in_a_sentence(clnf: Clnf, tmp_path: Path) -> None:
+    for wrong, why in (
+        (("--looks", 12), "power of two"),
+        (("--contrast", -1), "contrast must be"),
+        (("--trials", 2), "trials must be at least 20"),
+        (("--trials", 50, "--picture", tmp_path / "a.jpg"), "end the name in .png"),
+    ):
+        code, _, err = clnf("chip", "noise", "pcm_hermes", *wrong)
+        assert (code, why in err) == (2, True), err

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,28 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
+def _draws_from_a_faint_scene(clnf: Clnf, run: Path, wish: tuple[Any, ...], folder: Path) -> None:
+    """Noise shows what the sensor cannot see, the files say so, and edits of them are refused."""
+    scene = folder / "scene.png"
+    shade = (np.arange(32) * 8).astype(np.uint8)
+    Image.fromarray(np.repeat(shade[:, None], 32, axis=1)).save(scene)
+    faint = (*wish[:-1], folder / "f.png", "--like", scene, "--contrast", 0.06, "--looks", 64)
+    seen = {}
+    for name, noise in (("best", ()), ("none", ("--dither", 0.0))):
+        code, out, _ = clnf("generate", run, *faint, *noise, "--json")
+        files = [Path(file) for file in json.loads(out)["files"]]
+        assert (code, files[-1].name) == (0, "f-seen.png")
+        assert "noise of 0.0" in json.loads(out)["seen"]
+        seen[name] = np.asarray(Image.open(files[-1]), dtype=float)[..., 0].mean(1)
+    assert np.ptp(seen["none"]) == 0
+    assert np.corrcoef(seen["best"], shade)[0, 1] > 0.99
+    edit = ("--image", folder / "f-000.png", "--edited", scene, "--concept", "blots")
+    code, _, err = clnf("feedback", run, *edit)
+    assert (code, "was drawn from another picture" in err) == (2, True)
+    code, _, err = clnf("generate", run, *faint, "--sensor-bits", 1)
+    assert (code, "a sensor has 2 to 16 bits" in err) == (2, True)
+
+
 def test_learn_draw_correct_and_report(
     clnf: Clnf, run: Path, pictures: Path, tmp_path: Path
 ) -> None:
@@ -53,6 +76,8 @@ def test_learn_draw_correct_and_report(
     code, out, _ = clnf("generate", run, *wish)
     assert "b-000.png b-001.png" in out.replace(" ... ", " ").replace(f"{tmp_path}/", "")
     assert [file.read_bytes() for file in files] == before
+
+    _draws_from_a_faint_scene(clnf, run, wish, tmp_path)
 
     fixed = tmp_path / "fixed.png"
     Image.new("RGB", (32, 32), "green").save(fixed)

@@ -45,6 +45,15 @@ def test_heun_follows_the_exact_flow_and_converges_faster_than_euler() -> None:
     assert all(a / b > 2.0 for a, b in pairwise(errors))
 
 
+def test_a_flow_entered_on_its_way_ends_where_the_whole_one_does() -> None:
+    on_its_way = torch.tensor([[0.7]], dtype=torch.float64) * (0.25 * 0.25 + 0.25) ** 0.5
+    frames = list(heun(gaussian_velocity(0.5), on_its_way, 64, first=32))
+    assert len(frames) == 32
+    assert float(frames[-1]) == pytest.approx(0.35, abs=2e-3)
+    wrong = last(heun(gaussian_velocity(0.5), on_its_way, 64, first=16))
+    assert abs(float(wrong) - 0.35) > 0.02
+
+
 def test_start_noise_of_a_sample_does_not_depend_on_its_batch() -> None:
     alone = noise_for([11], (3, 8, 8))
     together = noise_for([10, 11, 12], (3, 8, 8))

@@ -45,11 +45,12 @@ def area(chip: Chip) -> dict[str, TileArea]:
 
 def _area(tile: Crossbar, costs: Technology) -> TileArea:
     rows, columns = (s.stop - s.start for s in (tile.rows, tile.columns))
+    physical = columns + tile.make.spare_columns
     adcs = columns
     if "columns_per_adc" in costs:
         adcs = -(-columns // round(costs.get("columns_per_adc")))
     counts = {
-        "cell": rows * columns * tile.cells_per_weight,
+        "cell": rows * physical * tile.cells_per_weight,
         "dac": rows,
         "adc": adcs,
         "shift_add": adcs,

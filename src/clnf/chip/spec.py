@@ -65,6 +65,9 @@ class ChipSpec:
         exact_wires: solve them anew at every change of a cell. Else they are solved when a whole
             tile was written, and the loss then goes with the mean conductance of the tile.
         correct_wires: write stored cells higher by what their wires take, to first order.
+        half_select: mean step of a cell at half the amplitude over that at the whole; 0 where
+            transistors or selectors keep half-selected cells still. No catalogue row gives it.
+        spare_columns: of each tile that learns, to which worn columns can move.
         verify: accepted error when programming, and rounds.
         compute: number format of the simulated products of core tiles; bfloat16 rounds weights
             and sums to 8 bits, below programming noise and half an 8-bit ADC step.
@@ -94,6 +97,8 @@ class ChipSpec:
     wires: Wires | None = None
     exact_wires: bool = True
     correct_wires: bool = True
+    half_select: float = quantity("1", 0.0)
+    spare_columns: int = quantity("1", 0)
     verify: Verify = Verify()
     compute: Literal["float32", "bfloat16"] = "float32"
     kernels: bool = True
@@ -118,6 +123,10 @@ class ChipSpec:
                 "flaws of output converters are measured in their codes; got adc_bits 0, give "
                 "2 to 16"
             )
+        if not 0 <= self.half_select <= 1:
+            raise ConfigError(f"half_select is a share of a step, 0 to 1, got {self.half_select}")
+        if not 0 <= self.spare_columns <= 4096:
+            raise ConfigError(f"spare_columns must be 0 to 4096, got {self.spare_columns}")
         if min(self.plastic_range, self.range_sigma) <= 0:
             raise ConfigError(
                 "plastic_range and range_sigma must be positive, got "
@@ -138,6 +147,8 @@ class ChipSpec:
             wires=self.wires,
             exact_wires=self.exact_wires,
             correct_wires=self.correct_wires,
+            half_select=self.half_select,
+            spare_columns=self.spare_columns if plastic else 0,
             noisy=self.read_noise != "off",
             kernels=self.kernels,
         )

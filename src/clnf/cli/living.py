@@ -1,8 +1,8 @@
 """Commands of the living model: run, learn, generate, feedback, report."""
 
-import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -85,23 +85,35 @@ def generate(
     seed: Annotated[int, typer.Option(help="Same seed, same pictures.")] = 0,
     steps: Annotated[int, typer.Option(help="Heun steps.")] = 12,
     guidance: Annotated[float, typer.Option(help="Strength of the concept.")] = 2.0,
+    like: Annotated[
+        Path | None, typer.Option(help="Start from this picture, seen by a coarse sensor.")
+    ] = None,
+    contrast: Annotated[float, typer.Option(help="Share of the sensor's range it fills.")] = 1.0,
+    sensor_bits: Annotated[int, typer.Option(help="Bits of the sensor.")] = 4,
+    looks: Annotated[int, typer.Option(help="Looks that are averaged.")] = 16,
+    keep: Annotated[float, typer.Option(help="How much of what was seen is kept, 0 to 1.")] = 0.5,
+    dither: Annotated[
+        float | None, typer.Option(help="Noise before the sensor; the best by theory without.")
+    ] = None,
     out: Out = Path("out.png"),
     device: DeviceName = "cpu",
     threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
     """Draw pictures of a concept; the files say how they were made."""
+    from clnf.cli.screen import show_drawn
+    from clnf.living.faint import Scene
     from clnf.living.generate import Wish, draw_from_run
 
     place(device, threads)
     wish = Wish(concept=concept, n=n, seed=seed, steps=steps, guidance=guidance)
-    drawn = draw_from_run(folder, wish, out, device)
-    if drawn.note:
-        print(f"clnf: {drawn.note}", file=sys.stderr)
-    files = [str(path) for path in drawn.files]
-    ends = files[1:] if len(files) < 4 else [files[1], files[-1]]
-    result = {"files": files, "snapshot_sha256": drawn.snapshot_sha256, "note": drawn.note}
-    emit(result, as_json, lambda: print(f"{files[0]} and, one by one, {' ... '.join(ends)}"))
+    scene = None
+    if like is not None:
+        scene = Scene(
+            picture=like, contrast=contrast, bits=sensor_bits, looks=looks, keep=keep, sigma=dither
+        )
+    drawn = draw_from_run(folder, wish, out, device, scene)
+    emit({**asdict(drawn), "files": [*map(str, drawn.files)]}, as_json, lambda: show_drawn(drawn))
 
 
 @app.command(

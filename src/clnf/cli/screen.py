@@ -1,16 +1,18 @@
 """What a person sees of a run: tables that fit 100 columns."""
 
+import sys
 from dataclasses import fields
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
 from clnf.cli.show import COLUMNS, show_table
+from clnf.living.generate import Drawn
 from clnf.living.report import si
 from clnf.living.run import Run
 from clnf.living.summary import ArmSummary, LessonLine, summarise
 
-__all__ = ["show_lesson", "show_run"]
+__all__ = ["show_drawn", "show_lesson", "show_run"]
 
 _MOST = 10  # refused files named one by one
 _SHOWN = ("match", "kid")
@@ -36,6 +38,15 @@ def show_run(run: Run) -> None:
         print(f"bill: {si(guarded.total_j(), 'J')}, {si(guarded.total_s(), 's')} of tile time")
         print(f"most worn cell: {wear['pulses_on_it']} pulses, {_life(wear['life_lessons'])}")
     print(f"report: {run.folder / 'report.html'}")
+
+
+def show_drawn(drawn: Drawn) -> None:
+    """Print where drawings lie, and what a reader must know of them."""
+    for said in filter(None, (drawn.note, drawn.seen)):
+        print(f"clnf: {said}", file=sys.stderr)
+    first, *rest = map(str, drawn.files)
+    ends = rest if len(rest) < 3 else [rest[0], rest[-1]]
+    print(f"{first} and, one by one, {' ... '.join(ends)}")
 
 
 def show_lesson(result: dict[str, Any], report: Path) -> None:

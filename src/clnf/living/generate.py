@@ -15,6 +15,7 @@ from clnf.core.errors import ConfigError, ExportError
 from clnf.core.rng import fold
 from clnf.core.units import quantity
 from clnf.living import snapshots
+from clnf.living.faint import Scene, look_at
 from clnf.living.files import why, write_whole
 from clnf.living.model import LivingModel
 from clnf.living.pictures import grid, to_bytes
@@ -64,19 +65,30 @@ class Drawn:
         files: the grid, then the single pictures.
         snapshot_sha256: names the snapshot drawn from.
         note: where newer snapshots were damaged and passed over, a sentence saying so.
+        seen: what noise did for the scene the drawing started from; empty without one.
     """
 
     files: tuple[Path, ...]
     snapshot_sha256: str
     note: str = ""
+    seen: str = ""
 
 
-def draw(model: LivingModel, wish: Wish, *, batch: int = 64) -> torch.Tensor:
+def draw(
+    model: LivingModel,
+    wish: Wish,
+    *,
+    like: torch.Tensor | None = None,
+    keep: float = 0.5,
+    batch: int = 64,
+) -> torch.Tensor:
     """Draw pictures on the model's chip.
 
     Args:
         model: a living model as a snapshot left it.
         wish: what to draw.
+        like: a picture [3, 32, 32] in [-1, 1] to start from; None starts from noise alone.
+        keep: how much of it is kept, from 0 to below 1, in whole steps of the wish.
         batch: pictures drawn together.
 
     Returns:
@@ -87,7 +99,7 @@ def draw(model: LivingModel, wish: Wish, *, batch: int = 64) -> torch.Tensor:
     """
     numbers = range(wish.n)
     return torch.cat(
-        [_draw(model, wish, numbers[at : at + batch]) for at in range(0, wish.n, batch)]
+        [_draw(model, wish, numbers[at : at + batch], like, keep) for at in range(0, wish.n, batch)]
     )
 
 
@@ -113,16 +125,33 @@ def noise_seed(wish: Wish, number: int) -> int:
     return fold(wish.seed, "draw", number)
 
 
-def _draw(model: LivingModel, wish: Wish, numbers: range) -> torch.Tensor:
+def _draw(
+    model: LivingModel,
+    wish: Wish,
+    numbers: range,
+    like: torch.Tensor | None = None,
+    keep: float = 0.0,
+) -> torch.Tensor:
     row = model.concepts.row(wish.concept)
     model.engine.eval()
     start = noise_for([noise_seed(wish, number) for number in numbers], (3, 32, 32))
     cond = torch.full((len(numbers),), row, dtype=torch.int64)
-    frames = model.engine.sample(cond, noise=start, steps=wish.steps, guidance=wish.guidance)
+    first = 0 if like is None else min(round(keep * wish.steps), wish.steps - 1)
+    if like is not None:
+        start = torch.lerp(start, like, first / wish.steps)
+    frames = model.engine.sample(
+        cond, noise=start, steps=wish.steps, guidance=wish.guidance, first=first
+    )
     return last(frames)
 
 
-def draw_from_run(folder: Path, wish: Wish, out: Path, device: torch.device | str = "cpu") -> Drawn:
+def draw_from_run(
+    folder: Path,
+    wish: Wish,
+    out: Path,
+    device: torch.device | str = "cpu",
+    scene: Scene | None = None,
+) -> Drawn:
     """Draw from a run's newest snapshot and write the pictures; the run is not changed.
 
     Args:
@@ -130,22 +159,39 @@ def draw_from_run(folder: Path, wish: Wish, out: Path, device: torch.device | st
         wish: what to draw.
         out: the grid's file, see :func:`save`.
         device: where torch runs.
+        scene: what to start from, as a sensor sees it; None starts from noise.
 
     Raises:
         RunError: there is no run, or no snapshot of it is whole.
         ConfigError: the concept is unknown.
+        DataError: the scene's picture cannot be read.
         ExportError: the pictures cannot be written.
     """
     _check_out(out)
+    seen = None if scene is None else look_at(scene, wish.seed)
     recipe = Run(folder).recipe
     found = snapshots.load_latest(folder / "snapshots")
     model = LivingModel(recipe, device)
     model.load_state_dict(found.parts)
-    files = save(draw(model, wish), wish, found.sha256, out)
-    return Drawn(files=tuple(files), snapshot_sha256=found.sha256, note=found.note)
+    if scene is None or seen is None:
+        x, made = draw(model, wish), asdict(wish)
+    else:
+        x = draw(model, wish, like=seen.picture, keep=scene.keep)
+        made = {**asdict(wish), "scene": seen.making(scene)}
+    files = save(x, made, found.sha256, out, seen=None if seen is None else seen.picture)
+    return Drawn(
+        files=tuple(files), snapshot_sha256=found.sha256, note=found.note,
+        seen="" if seen is None else seen.dither.sentence,
+    )  # fmt: skip
 
 
-def save(x: torch.Tensor, wish: Wish, snapshot: str, out: Path) -> list[Path]:
+def save(
+    x: torch.Tensor,
+    wish: dict[str, Any],
+    snapshot: str,
+    out: Path,
+    seen: torch.Tensor | None = None,
+) -> list[Path]:
     """Write a grid and one file per picture, each with its making in its metadata.
 
     All files are written, or none.
@@ -155,18 +201,19 @@ def save(x: torch.Tensor, wish: Wish, snapshot: str, out: Path) -> list[Path]:
         wish: what was asked.
         snapshot: SHA-256 of the snapshot drawn from.
         out: the grid's file; single pictures go beside it as ``NAME-000.png`` ...
+        seen: what the drawing started from, written as ``NAME-seen.png``.
 
     Returns:
-        The files written, the grid first.
+        The files written, the grid first, ``seen`` last.
 
     Raises:
         ExportError: out does not end in .png, or a file cannot be written.
     """
     _check_out(out)
     made = {"software": f"clnf {__version__}", "ai_generated": True, "sampler": "heun",
-            "snapshot_sha256": snapshot, **asdict(wish)}  # fmt: skip
+            "snapshot_sha256": snapshot, **wish}  # fmt: skip
     try:
-        return write_whole(_files(x, made, out), durable=False)
+        return write_whole(_files(x, made, out, seen), durable=False)
     except OSError as error:
         raise ExportError(f"cannot write {error.filename or out}: {why(error)}") from error
 
@@ -178,12 +225,18 @@ def _check_out(out: Path) -> None:
         raise ExportError(f"{out} is a folder; give the name of a file in it")
 
 
-def _files(x: torch.Tensor, made: dict[str, Any], out: Path) -> Iterator[tuple[Path, bytes]]:
+def _files(
+    x: torch.Tensor, made: dict[str, Any], out: Path, seen: torch.Tensor | None
+) -> Iterator[tuple[Path, bytes]]:
     images = to_bytes(x)
     yield out, _png(grid(images, min(8, len(images)), scale=3), made)
     for i, image in enumerate(images):
         path = out.with_name(f"{out.stem}-{i:03d}.png")
         yield path, _png(Image.fromarray(image), {**made, "index": i})
+    if seen is not None:
+        path = out.with_name(f"{out.stem}-seen.png")
+        facts = {"software": made["software"], "ai_generated": False, "scene": made["scene"]}
+        yield path, _png(Image.fromarray(to_bytes(seen[None])[0]), facts)
 
 
 def _png(picture: Image.Image, made: dict[str, Any]) -> bytes:

@@ -122,6 +122,11 @@ def making_of(picture: Path) -> dict[str, Any]:
         made = json.loads(text)
         if isinstance(made, dict) and "index" not in made:
             raise DataError(f"{picture} is a grid; give one of its single pictures (NAME-000.png)")
+        if isinstance(made, dict) and "scene" in made:
+            raise DataError(
+                f"{picture} was drawn from another picture; an edit can be learned only where the "
+                "drawing started from noise, so give one drawn without a scene"
+            )
         return _Making.model_validate(made).model_dump()
     except ValueError as error:
         what = broken_rule(error) if isinstance(error, ValidationError) else str(error)

@@ -81,15 +81,19 @@ class FlowModel(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, cond: Tensor, *, noise: Tensor, steps: int, guidance: float
+        self, cond: Tensor, *, noise: Tensor, steps: int, guidance: float, first: int = 0
     ) -> Iterator[Tensor]:
         """Draw samples with Heun's method and classifier-free guidance.
+
+        From a picture x instead of noise n alone: give (1 - t) n + t x at t = first / steps
+        (SDEdit, Meng et al. 2022, for this time direction).
 
         Args:
             cond: concept index, int64 [B].
             noise: start, [B, C, H, W], see :func:`noise_for`.
             steps: Heun steps; 2 steps - 1 field evaluations.
             guidance: w in f_null + w (f_cond - f_null); 1 leaves the null branch out.
+            first: steps that are taken as done.
 
         Yields:
             The estimate of the finished picture after each step, in [-1, 1]; the last is final.
@@ -106,17 +110,18 @@ class FlowModel(nn.Module):
             asked, null = both.chunk(2)
             return null + guidance * (asked - null)
 
-        for frame in heun(field, noise.to(self.device), steps):
+        for frame in heun(field, noise.to(self.device), steps, first=first):
             yield frame.to(noise.device)
 
 
-def heun(field: Field, noise: Tensor, steps: int) -> Iterator[Tensor]:
+def heun(field: Field, noise: Tensor, steps: int, *, first: int = 0) -> Iterator[Tensor]:
     """Integrate dx/dt = field(x, t) from t=0 to t=1; the last step is Euler's.
 
     Args:
         field: velocity, called with x [B, ...] and t [B].
-        noise: x at t=0.
+        noise: x at t=0, or at t = first / steps.
         steps: number of equal steps, >= 1.
+        first: steps that are taken as done, below ``steps``.
 
     Yields:
         The projected end point x_t + (1 - t) v, clipped to [-1, 1]; the last is x at t=1.
@@ -125,7 +130,7 @@ def heun(field: Field, noise: Tensor, steps: int) -> Iterator[Tensor]:
     """
     x = noise
     ones = torch.ones(len(x), device=x.device)
-    for step in range(steps):
+    for step in range(first, steps):
         t, dt = step / steps, 1.0 / steps
         slope = field(x, t * ones)
         ahead = x + dt * slope

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clnf.chip.crossbar.cells import AbstractCells
+from clnf.chip.crossbar.disturb import disturb
 from clnf.chip.crossbar.lines import LINES, largest
 from clnf.chip.crossbar.make import Make
 from clnf.chip.crossbar.outer import ONE_BY_ONE, TRAIN_BITS, How, encoded, pulsing
@@ -198,6 +199,8 @@ class Crossbar(AbstractCells):
         """Pulse one plane. A pulsed cell goes on from where it has drifted to, and drifts anew."""
         cells = Cells(self.hidden[plane], self.seen[plane], self.wear[plane])
         args = (job, cells, self.law, self.tables[plane], key)
+        share = self.make.half_select
+        start = Cells(*(tensor.clone() for tensor in cells)) if share else cells
         if isinstance(self.cell.drift, Unknown):
             moved: tuple[int, int, int] = run(kernel, plain, args, compiled=self.make.kernels)
         else:
@@ -213,6 +216,11 @@ class Crossbar(AbstractCells):
             trait = self.cell.drift.trait(self.cell.conductance_s(cells.seen), draw)
             self.trait[plane] = torch.where(idle, self.trait[plane], trait)
             self.born_s[plane] = torch.where(idle, self.born_s[plane], now_s)
+        if share:
+            table = self.tables[plane]
+            halves = disturb(cells, start, self.law, table, self.shape, share)
+            # Half the voltage over the same cells is a quarter of the energy each.
+            moved = moved[0], moved[1] + round(halves * moved[1] / max(moved[0], 1) / 4), moved[2]
         self._wear_out(plane, moved[2])
         return moved
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from clnf.chip import kernels, reference
 from clnf.chip.crossbar.attenuation import Attenuation, solve
 from clnf.chip.crossbar.make import Make
+from clnf.chip.crossbar.spares import Spares
 from clnf.core.rng import fold
 from clnf.devices.cell import Unknown
 from clnf.devices.dispatch import run
@@ -52,6 +53,7 @@ class AbstractCells(ABC):
         expected: summed magnitudes at programming, what compensation compares with, [C].
         heat: conductance now over that at 300 K.
         wires: as they are at the temperature now.
+        spares: columns beside these, to which lines can be led; None for none.
         answers: products with vectors of signs at programming, likewise, [C, vectors].
     """
 
@@ -87,6 +89,8 @@ class AbstractCells(ABC):
             torch.full((self.shape[0],), v) for v in (1.0, 1.0, 0.0)
         )
         self.answers = torch.zeros(self.shape[0], 0)
+        spare = make.spare_columns
+        self.spares = Spares(make, self.shape, spare, self.seed) if spare else None
         self.solved: Attenuation | None = None
         self.temperature_k: float | None = None
         self.heat, self.wires = 1.0, make.wires
@@ -268,13 +272,22 @@ class AbstractCells(ABC):
         endurance, response = self.cell.endurance, self.cell.response
         if isinstance(endurance, Unknown) or isinstance(response, Unknown):
             return
-        key = hash_key(self.seed, "life")
         for plane in range(self.planes):
-            first, compiled = plane * self.size, self.make.kernels
-            fresh = cell_traits(response, self.size, self.seed, first=first, compiled=compiled)
-            life = endurance.life(self.size, key, first)
+            fresh, life = self._fresh(plane)
             worn, stuck = self.wear[plane].cpu(), self.hidden[plane].cpu()
             self.tables[plane] = endurance.wear(fresh, worn, life, stuck).to(self.wear.device)
+
+    def _fresh(self, plane: int) -> tuple[Tensor, Tensor]:
+        """Steps and bounds of one plane's cells as they came, and their lives if known."""
+        first, endurance, response = plane * self.size, self.cell.endurance, self.cell.response
+        assert not isinstance(response, Unknown)
+        compiled, life = self.make.kernels, torch.empty(0)
+        fresh = cell_traits(response, self.size, self.seed, first=first, compiled=compiled)
+        if not isinstance(endurance, Unknown):
+            life = endurance.life(self.size, hash_key(self.seed, "life"), first)
+        if self.spares is not None:
+            self.spares.put(fresh, plane, life if len(life) else None)
+        return fresh.to(self.wear.device), life
 
     def own_state(self) -> dict[str, Any]:
         """Tensors and JSON values of these cells alone.
@@ -290,6 +303,8 @@ class AbstractCells(ABC):
         if self.solved is not None and self.pulsed and not self.make.exact_wires:
             # Where cells have been pulsed since, nothing else tells when wires were solved.
             tensors |= {"kept": self.solved.kept, "level": self.solved.level}
+        if self.spares is not None:
+            tensors |= self.spares.state()
         counters = {"operations": self.operations, "events": self.events, "formed": self.formed}
         return tensors | counters
 
@@ -306,6 +321,13 @@ class AbstractCells(ABC):
         if "kept" in state:
             kept = (state[name].to(self.wear.device, copy=True) for name in ("kept", "level"))
             self.solved = Attenuation((0, 0, 0.0), *kept)
+        if self.spares is not None and "place" in state:
+            self.spares.load_state(state)
+            whole = [table.shape[1] > 1 for table in self.tables]
+            self.tables = [
+                self._fresh(plane)[0] if many else table
+                for plane, (many, table) in enumerate(zip(whole, self.tables, strict=True))
+            ]
         self.close_windows()
 
     @abstractmethod

@@ -1,0 +1,92 @@
+"""``clnf chip noise``: which noise helps a coarse converter, measured and by theory."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clnf.cli.options import Json
+from clnf.cli.show import Bars, emit, show_table
+
+if TYPE_CHECKING:
+    from clnf.chip.resonance import Study
+
+__all__ = ["app", "noise", "row"]
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: clnf chip noise pcm_hermes --contrast 0.25 --picture noise.png")
+def noise(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Material of the cells.")],
+    contrast: Annotated[
+        list[float] | None,
+        typer.Option(help="What to look for, in steps of the converters; may be repeated."),
+    ] = None,
+    looks: Annotated[int, typer.Option(help="Columns that look at once, a power of two.")] = 16,
+    bits: Annotated[int, typer.Option(help="Bits of the columns' converters.")] = 4,
+    trials: Annotated[int, typer.Option(help="Trials at each noise.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Of cells and draws.")] = 0,
+    picture: Annotated[Path | None, typer.Option(help="Draw the curves there, a PNG.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Add noise to what a converter cannot see: find the best, or say that there is none."""
+    from clnf.chip.resonance import study
+
+    kinds = {"looks": looks, "bits": bits, "trials": trials, "seed": seed}
+    with Bars(quiet=as_json) as bars:
+        bars.say("looking at contrasts; the first run also compiles kernels, which takes a while")
+        studies = [study(name, one, **kinds) for one in contrast or [0.1, 0.25, 0.4, 0.7]]
+    if picture:
+        _draw(studies, name, picture)
+    emit([row(one) for one in studies], as_json, lambda: _show(studies, name))
+
+
+def row(one: "Study") -> dict[str, Any]:
+    """A study as JSON values."""
+    curve = zip(one.found.curve, one.theory, strict=True)
+    return {
+        "contrast_steps": one.contrast_steps,
+        "helps": one.found.helps,
+        "sigma_steps": one.found.sigma,
+        "theory_sigma_steps": one.told.sigma,
+        "theory_interval_steps": [one.told.low, one.told.high],
+        "agrees": one.agrees,
+        "accuracy": one.found.accuracy,
+        "theory_accuracy": one.told.accuracy,
+        "at_zero": one.found.at_zero,
+        "p_value": one.found.p_value,
+        "worst_gap_to_theory": one.worst_gap,
+        "own_noise_steps": one.own_noise_steps,
+        "curve": [[p.sigma, p.accuracy, p.error, told] for p, told in curve],
+    }
+
+
+def _draw(studies: "list[Study]", name: str, path: Path) -> None:
+    from clnf.chip.resonance import study_picture
+    from clnf.core.errors import ExportError
+
+    if path.suffix.lower() != ".png":
+        raise ExportError(f"pictures are PNG files, got {path.name!r}; end the name in .png")
+    blob = study_picture(studies, f"cells of {name}")
+    try:
+        path.write_bytes(blob)
+    except OSError as error:
+        raise ExportError(f"cannot write {path}: {error.strerror}; give another file") from error
+
+
+def _show(studies: "list[Study]", name: str) -> None:
+    rows = [
+        [
+            f"{one.contrast_steps:g}",
+            "yes" if one.found.helps else "no",
+            f"{one.found.sigma:.3f}" if one.found.helps else "-",
+            f"{one.told.low:.3f} to {one.told.high:.3f}" if one.told.helps else "-",
+            f"{one.found.accuracy:.3f}",
+            f"{one.found.at_zero:.3f}",
+            f"{one.found.p_value:.1g}" if one.found.p_value else "< 1e-300",
+        ]
+        for one in studies
+    ]
+    heads = ["contrast", "noise helps", "best", "theory says", "right", "without", "p"]
+    show_table(heads, rows, title=f"Detection on cells of {name}; noise and contrast in steps")

@@ -1,0 +1,99 @@
+"""Half-selected cells move as counted, and only where nothing keeps them still."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from clnf.chip import ChipSpec
+from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.crossbar.disturb import half_selected
+from clnf.core.errors import ConfigError
+
+C, R = 5, 7
+
+
+def tile(share: float, material: str = "hfo2_array_optimised") -> Crossbar:
+    make = ChipSpec(plastic=material, pairs=1, half_select=share).make(plastic=True)
+    return Crossbar("t", slice(0, R), slice(0, C), 3, make)
+
+
+def one_pulse() -> Tensor:
+    train = torch.zeros(C, R)
+    train[2, 4] = 3
+    return train
+
+
+def test_counts_are_those_of_rows_and_columns_by_hand() -> None:
+    own = torch.randint(0, 4, (C, R), generator=torch.Generator().manual_seed(1))
+    brute = torch.zeros(C, R, dtype=torch.int64)
+    for c in range(C):
+        for r in range(R):
+            brute[c, r] = own[:, r].max() - own[c, r] + own[c].sum() - own[c, r]
+    assert torch.equal(half_selected(own), brute)
+
+
+@pytest.mark.parametrize("material", ["hfo2_array_optimised", "ecram_li", "gst_pcm_training"])
+def test_cells_of_the_line_move_by_their_share_and_no_others(material: str) -> None:
+    still, moved = tile(0.0, material), tile(0.01, material)
+    start = still.hidden.clone()
+    for one in (still, moved):
+        one.pulse(one_pulse())
+    gone = (moved.hidden - still.hidden).view(-1, C, R)
+    lines = torch.zeros(C, R, dtype=torch.bool)
+    lines[2], lines[:, 4] = True, True
+    lines[2, 4] = False
+    alive = (still.tables[0][0].expand(C * R) > 0).view(C, R)
+    assert torch.equal(gone[0] != 0, lines & alive)
+    assert torch.equal(moved.hidden[1], start[1])
+    # Three half pulses, each of a hundredth of the step that one pulse makes from here.
+    whole = tile(0.0, material)
+    quiet = replace(whole.cell.need(whole.cell.response), cycle_spread=0.0, write_noise=0.0)
+    bare = Crossbar(
+        "t", slice(0, R), slice(0, C), 3,
+        replace(whole.make, cell=replace(whole.cell, response=quiet)),
+    )  # fmt: skip
+    bare.hidden.copy_(start)
+    bare.pulse(torch.ones(C, R))
+    asked = 0.03 * (bare.hidden[0] - start[0]).view(C, R)
+    assert torch.allclose(gone[0][lines], asked[lines], rtol=0.02, atol=1e-7)
+
+
+def test_a_shut_mask_keeps_cells_bit_for_bit_without_disturb_and_not_with_it() -> None:
+    mask = torch.zeros(C, R)
+    mask[:, ::2] = 1.0
+    shut = (mask == 0).view(-1)
+    for share, same in ((0.0, True), (0.02, False)):
+        one = tile(share)
+        one.set_fence(mask)
+        start = one.hidden.clone()
+        rng = torch.Generator().manual_seed(2)
+        for _ in range(4):
+            one.pulse_outer(torch.randn(8, R, generator=rng), torch.randn(8, C, generator=rng), 0.1)
+        assert torch.equal(one.hidden[:, shut], start[:, shut]) is same
+        assert not torch.equal(one.hidden, start)
+
+
+def test_half_selected_cells_cost_energy_and_no_wear() -> None:
+    still, moved = tile(0.0), tile(0.01)
+    plain, more = still.pulse(one_pulse()), moved.pulse(one_pulse())
+    assert more[0] == plain[0] == 3
+    assert more[1] == pytest.approx(plain[1] * (1 + (C - 1 + R - 1) / 4), rel=1e-6)
+    assert torch.equal(still.wear, moved.wear)
+
+
+def test_many_disturbs_end_at_the_bound() -> None:
+    one = tile(1.0)
+    for _ in range(200):
+        one.pulse(one_pulse(), plane=0)
+    table = one.tables[0].expand(4, C * R)
+    assert bool((one.hidden[0] <= table[2]).all() & (one.hidden[0] >= table[3]).all())
+    alive = (table[0] > 0).view(C, R)[:, 4]
+    top = table[2].view(C, R)[:, 4]
+    assert torch.allclose(one.hidden[0].view(C, R)[:, 4][alive], top[alive], atol=0.05)
+
+
+def test_a_share_beyond_one_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"0 to 1, got 1\.5"):
+        ChipSpec(half_select=1.5)
