@@ -26,7 +26,7 @@ def conduction(stack: Stack) -> Any:
     number = np.arange(k.size).reshape(stack.shape)
     rows, columns, values = [], [], []
 
-    def join(a: Array, b: Array, g: Array) -> None:
+    def join(a: Any, b: Any, g: Array) -> None:
         for here, there, sign in ((a, a, 1), (b, b, 1), (a, b, -1), (b, a, -1)):
             rows.append(here.ravel())
             columns.append(there.ravel())
