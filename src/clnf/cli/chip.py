@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clnf.cli import fit
+from clnf.cli import fit, heat
 from clnf.cli.options import Json
 from clnf.cli.show import Bars, emit
 from clnf.core.errors import ConfigError
@@ -25,6 +25,7 @@ app = typer.Typer(
     epilog="Example: clnf chip materials",
 )
 app.add_typer(fit.app)
+app.add_typer(heat.app)
 
 
 @app.command(epilog="Example: clnf chip materials hfo2_array")

@@ -144,7 +144,7 @@ def test_converters_take_new_ranges_from_inputs(chip: Chip, net: nn.Module) -> N
     ranges = [layer.adcs[0].range for layer in chip.layers.values()]
     reads = chip.ledger.total(lesson=LESSON, op="read").count
     calibrate(chip, wanted, inputs=lambda: net(0.5 * torch.randn(20, 96)))
-    assert all(0 < layer.adcs[0].range for layer in chip.layers.values())
+    assert all(layer.adcs[0].range > 0 for layer in chip.layers.values())
     assert [layer.adcs[0].range for layer in chip.layers.values()] != ranges
     assert not chip.circuit.calibrating
     assert chip.ledger.total(lesson=LESSON, op="read").count > reads

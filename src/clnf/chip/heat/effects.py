@@ -14,6 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.heat.network import Law, State
 from clnf.chip.hosting import Chip
@@ -21,7 +24,9 @@ from clnf.core.errors import DeviceLimitError
 from clnf.core.units import quantity
 from clnf.devices.cell import Cell, Unknown
 
-__all__ = ["TileHeat", "age", "conduction_laws", "johnson_share", "report", "warm"]
+__all__ = ["TileHeat", "age", "conduction_laws", "drawn", "johnson_share", "report", "warm"]
+
+Array = NDArray[np.float64]
 
 _BOLTZMANN_J_K = 1.380649e-23
 
@@ -133,6 +138,20 @@ def johnson_share(cell: Cell, temperature_k: float, read_s: float) -> float:
         )
     power = 4.0 * _BOLTZMANN_J_K * temperature_k / (2.0 * read_s * middle_s)
     return math.sqrt(power) / float(read.number)
+
+
+def drawn(tile: Crossbar, now_s: float) -> Array:
+    """Share of a tile's power that each of its cells draws, [rows, columns x cells a weight].
+
+    V^2 G with the same mean square of the voltage on all rows. Cells of a weight lie side by side.
+    Cells of an unknown window all draw alike.
+    """
+    columns, rows = tile.shape
+    size = rows, columns * tile.planes
+    if isinstance(tile.cell.window, Unknown):
+        return np.full(size, 1.0 / (size[0] * size[1]))
+    now = tile.conductance_s(now_s).double().cpu().numpy().transpose(2, 1, 0).reshape(size)
+    return np.asarray(now / now.sum())
 
 
 def warm(chip: Chip, temperatures_k: Mapping[str, float] | None) -> dict[str, str]:

@@ -84,7 +84,7 @@ class ArrayHeat:
 
 
 def _edges(count: int, pitch_m: float, first_m: float, window_m: float) -> Array:
-    start = first_m + pitch_m * np.arange(count)
+    start = first_m + pitch_m * np.arange(count, dtype=np.float64)
     return covered(start, start + pitch_m, window_m, _GRID)
 
 

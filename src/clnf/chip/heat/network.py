@@ -17,7 +17,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from clnf.chip.heat.local import array_heat
+from clnf.chip.heat.local import ArrayHeat, array_heat
 from clnf.chip.heat.plan import Plan
 from clnf.chip.heat.power import Work, span_s
 from clnf.chip.heat.solve import Steady
@@ -125,13 +125,33 @@ class ThermalNetwork:
             self._from[layer] = np.einsum("uyx,ty,tx->tu", rise, self._rows, self._columns)
         self._own = np.array([self._local(site.name) for site in plan.sites]).T
 
+    def array(self, name: str) -> ArrayHeat:
+        """A tile's array by itself."""
+        site = self.plan.sites[self.plan.names.index(name)]
+        return array_heat(site.lines, site.columns, self.plan.pitch_m, site.side_m)
+
     def _local(self, name: str) -> tuple[float, float]:
         """Mean and most rise of cells above their tile for a watt in its array."""
-        site = self.plan.sites[self.plan.names.index(name)]
-        size = site.lines, site.columns, self.plan.pitch_m, site.side_m
-        mean, most = array_heat(*size).uniform_k_w()
-        filament = self.cooling.filament_k_w / (site.lines * site.columns)
+        array = self.array(name)
+        mean, most = array.uniform_k_w()
+        filament = self.cooling.filament_k_w / (array.shape[0] * array.shape[1])
         return mean + filament, most + filament
+
+    def cells(self, state: State, name: str, shares: Array) -> Array:
+        """Temperature of every cell of one tile.
+
+        Args:
+            state: at rest.
+            name: of the tile.
+            shares: of the tile's power in cells by cell, [lines, columns]; sums to 1.
+
+        Returns:
+            K, of the same shape.
+        """
+        at = state.names.index(name)
+        power = state.cells_w[at] * shares
+        tile_k = state.mean_k[at] - self._own[0, at] * state.cells_w[at]
+        return np.asarray(tile_k + self.array(name).rise(power) + self.cooling.filament_k_w * power)
 
     def map(self, state: State) -> Array:
         """Temperature of the layer of cells over the chip, K, [Y, X], without arrays' own rise."""
