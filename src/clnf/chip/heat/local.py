@@ -27,7 +27,8 @@ __all__ = ["FILAMENT_K_W", "ArrayHeat", "array_heat"]
 Array = NDArray[np.float64]
 # SKY130 ReRAM, Verilog-A: time constant 0.23 ns over heat capacity 3.1825e-16 J/K.
 FILAMENT_K_W = 7.23e5
-_GRID, _WINDOW = 128, 8.0
+# A window is so many times the array, and wider than twice the wiring layers are high.
+_GRID, _WINDOW, _LEAST_M = 128, 4.0, 25e-6
 _FINE = {"silicon": 4, "wiring": 8, "upper wiring": 8}
 
 
@@ -46,7 +47,8 @@ class ArrayHeat:
     def __init__(self, lines: int, columns: int, pitch_m: float, most_m: float) -> None:
         self.shape = lines, columns
         high, wide = lines * pitch_m, columns * pitch_m
-        window = max(min(_WINDOW * max(high, wide), most_m), high, wide)
+        window = max(_WINDOW * max(high, wide), _LEAST_M)
+        window = max(min(window, most_m), high, wide)
         coarse = tile_stack(window, window, cells=(_GRID, _GRID))
         layers = tuple(replace(one, cells=_FINE.get(one.name, 1)) for one in coarse.layers)
         stack = replace(coarse, layers=layers)

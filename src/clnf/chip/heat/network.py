@@ -153,13 +153,19 @@ class ThermalNetwork:
         tile_k = state.mean_k[at] - self._own[0, at] * state.cells_w[at]
         return np.asarray(tile_k + self.array(name).rise(power) + self.cooling.filament_k_w * power)
 
+    def powers(self, state: State) -> Array:
+        """Watts in every cell of the stack, [Z, Y, X]; they add up to those of all tiles."""
+        found = np.zeros(self.stack.shape)
+        for layer, watts in (("logic", state.logic_w), ("cells", state.cells_w)):
+            found[self.stack.at(layer).start] = np.einsum(
+                "t,ty,tx->yx", watts, self._rows, self._columns
+            )
+        return found
+
     def map(self, state: State) -> Array:
         """Temperature of the layer of cells over the chip, K, [Y, X], without arrays' own rise."""
-        parts = [
-            np.einsum("t,ty,tx->yx", watts, self._rows, self._columns)
-            for watts in (state.logic_w, state.cells_w)
-        ]
-        return self._solver.planes(np.stack(parts))[0] + self.stack.ambient_k
+        logic, cells = self._solver.sources
+        return self._solver.planes(self.powers(state)[[logic, cells]])[0] + self.stack.ambient_k
 
     def rest(
         self,
