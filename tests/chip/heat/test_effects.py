@@ -1,5 +1,7 @@
 """What temperature does to cells, what it leaves alone, and what calibration brings back."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -150,3 +152,16 @@ def test_converters_take_new_ranges_from_inputs(chip: Chip, net: nn.Module) -> N
     assert chip.ledger.total(lesson=LESSON, op="read").count > reads
     with pytest.raises(ConfigError, match="no tiles"):
         calibrate(chip, {"other": torch.zeros(1)})
+
+
+def test_a_snapshot_keeps_each_tiles_temperature(chip: Chip) -> None:
+    places = unlike(chip)
+    warm(chip, places)
+    seen = [layer.weight.clone() for layer in chip.layers.values()]
+    state = chip.state_dict()
+    assert json.loads(json.dumps(state["temperature_k"])) == places
+    warm(chip, None)
+    assert not torch.equal(next(iter(chip.layers.values())).weight, seen[0])
+    chip.load_state_dict(state)
+    assert {name: tile.temperature_k for name, tile in chip.tiles.items()} == places
+    assert all(map(torch.equal, [layer.weight for layer in chip.layers.values()], seen))
