@@ -1,7 +1,8 @@
 """Density against joules, seconds, kelvins and what the bundled model draws.
 
-The bundled core lies on phase-change cells, in tiles of 288 x 64 with wires, and draws the same
-pictures at each density, from the same noise and with the same read noise.
+The bundled core lies on phase-change cells, in tiles of 288 x 64, and draws the same pictures at
+each density, from the same noise and with the same read noise. Every cell is read at its own
+temperature. Wires are left out, as solving them anew for each state would take minutes.
 
 density      cell pitch (with the wires of that node) and tiles at once; ``knee`` by the curve of
              time and temperature of its pitch. Measured cold (0 tiles), at the knee and at most:
@@ -14,8 +15,8 @@ throttle     seconds that a limit costs, by slower work and by fewer tiles at on
 balance      heat that leaves below over the power of all tiles, less 1
 
 Assumed, as nobody published them: 40 K/W from chip to air (a package without a heat sink), and
-a conductance of cells that grows by 0.2 % a kelvin. Pitch and wires belong together: two feature
-sizes, 40, 22 and 14 nm copper as in NeuroSim. The coolant is at 300 K, where cells were written.
+a conductance of cells that grows by 0.2 % a kelvin. Pitches are two feature sizes at 40, 22 and
+14 nm. The coolant is at 300 K, where cells were written.
 """
 
 import json
@@ -24,9 +25,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from clnf.chip import ChipSpec, Wires, host
+from clnf.chip import ChipSpec, host
 from clnf.chip.heat.calibrate import answers, calibrate
-from clnf.chip.heat.effects import conduction_laws, warm
+from clnf.chip.heat.effects import conduction_laws, warm_cells
 from clnf.chip.heat.network import Cooling, State, ThermalNetwork
 from clnf.chip.heat.plan import place
 from clnf.chip.heat.power import Work, work
@@ -39,8 +40,8 @@ from clnf.devices.materials import material
 from clnf.media.bundled import load_core, load_judge
 from clnf.media.flow import FlowModel, last, noise_for
 
-NODES = ((80e-9, 1.06), (44e-9, 2.46), (28e-9, 5.05))
-AT_ONCE, EACH, STEPS, SLOPE = (1, 2, 4, 8, 16, 32), 8, 6, 0.002
+PITCHES = (80e-9, 44e-9, 28e-9)
+AT_ONCE, EACH, STEPS, SLOPE = (1, 2, 4, 8, 16, 32), 4, 6, 0.002
 COOLING = Cooling(package_k_w=40.0, ambient_k=300.0)
 
 
@@ -71,13 +72,10 @@ def drawing() -> Drawing:
     return Drawing(engine.requires_grad_(False), families, noise_for(seeds, (3, 32, 32)))
 
 
-def hosted(one: Drawing, ohm: float) -> Chip:
+def hosted(one: Drawing) -> Chip:
     """The model's chip, written at 300 K."""
     cells = material("gst_pcm").supply(conductance_temperature_coefficient=SLOPE)
-    spec = ChipSpec(
-        core=cells, tile_rows=288, tile_columns=64, exact_wires=False,
-        wires=Wires(word_ohm=ohm, bit_ohm=ohm),
-    )  # fmt: skip
+    spec = ChipSpec(core=cells, tile_rows=288, tile_columns=64)
     chip = host(one.engine, assign=lambda name, leaf: "core", seed=1, spec=spec)
     chip.program_core()
     return chip
@@ -110,21 +108,22 @@ def figures(state: State) -> dict[str, float]:
     }  # fmt: skip
 
 
-def node(pitch: float, ohm: float, digital: Tensor) -> None:
-    """One pitch with its wires."""
+def pitched(pitch: float, digital: Tensor) -> None:
+    """One pitch."""
     one = drawing()
-    chip = hosted(one, ohm)
+    chip = hosted(one)
     before = chip.ledger.state()
     cold = drawn(one, chip)
     done = work(chip.ledger.state(), before)
-    here = {"pitch_nm": round(pitch * 1e9), "wire_ohm": ohm}
+    here = {"pitch_nm": round(pitch * 1e9)}
     say(arm="density", **here, tiles_at_once=0, **quality(one, cold, cold, digital))
     points = density(chip, done, (pitch,), AT_ONCE, COOLING)
+    network = ThermalNetwork(place(chip, pitch_m=pitch), COOLING)
     wanted = answers(chip, reads=4)
     for point in points:
         shown: dict[str, float] = {}
         if point.knee or point.at_once == AT_ONCE[-1]:
-            warm(chip, temperatures(point.state))
+            warm_cells(chip, network, point.state)
             shown = quality(one, drawn(one, chip), cold, digital)
         say(
             arm="density", **here, tiles_at_once=point.at_once, mm2=round(point.area_m2 * 1e6, 2),
@@ -137,23 +136,18 @@ def node(pitch: float, ohm: float, digital: Tensor) -> None:
         cost_j=found.cost.energy_j, cost_s=found.cost.time_s,
         **quality(one, drawn(one, chip), cold, digital),
     )  # fmt: skip
-    throttled(chip, done, pitch)
+    throttled(chip, done, network)
 
 
-def temperatures(state: State) -> dict[str, float]:
-    """Of each tile's cells."""
-    return dict(zip(state.names, map(float, state.mean_k), strict=True))
-
-
-def throttled(chip: Chip, done: dict[str, Work], pitch: float) -> None:
+def throttled(chip: Chip, done: dict[str, Work], network: ThermalNetwork) -> None:
     """What a limit costs, and the balance of heat."""
-    network, laws = ThermalNetwork(place(chip, pitch_m=pitch), COOLING), conduction_laws(chip)
+    laws = conduction_laws(chip)
     free = network.rest(done, laws=laws)
     limit = 300.0 + (free.peak_k - 300.0) / 2
     for how in ("slower", "fewer"):
         held = throttle(network, done, limit, how, laws=laws)
         say(
-            arm="throttle", pitch_nm=round(pitch * 1e9), how=how,
+            arm="throttle", pitch_nm=round(network.plan.pitch_m * 1e9), how=how,
             limit_rise_k=round(limit - 300.0, 2), seconds_free=free.span_s,
             seconds_more=float(f"{held.cost_s:.4g}"), slower=round(held.slower, 3),
             tiles_at_once=held.at_once, **figures(held.held),
@@ -167,8 +161,8 @@ def throttled(chip: Chip, done: dict[str, Work], pitch: float) -> None:
 def main() -> None:
     torch.set_num_threads(1)
     digital = drawing().pictures()
-    for pitch, ohm in NODES:
-        node(pitch, ohm, digital)
+    for pitch in PITCHES:
+        pitched(pitch, digital)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from clnf.chip.crossbar.wiring import Wires
 from clnf.chip.heat.calibrate import LESSON, answers, calibrate
-from clnf.chip.heat.effects import age, johnson_share, report, warm
+from clnf.chip.heat.effects import age, drawn, johnson_share, report, warm, warm_cells
 from clnf.chip.heat.network import Cooling, ThermalNetwork
 from clnf.chip.heat.plan import place
 from clnf.chip.heat.power import work
@@ -165,3 +166,55 @@ def test_a_snapshot_keeps_each_tiles_temperature(chip: Chip) -> None:
     chip.load_state_dict(state)
     assert {name: tile.temperature_k for name, tile in chip.tiles.items()} == places
     assert all(map(torch.equal, [layer.weight for layer in chip.layers.values()], seen))
+
+
+@pytest.mark.parametrize("plastic", [False, True])
+def test_every_cell_is_read_at_its_own_temperature(
+    request: pytest.FixtureRequest, net: nn.Module, plastic: bool
+) -> None:
+    one: Chip = request.getfixturevalue("learning" if plastic else "chip")
+    slope = 0.004 if plastic else 0.002
+    if plastic:
+        net(torch.randn(50, 96))
+    network = ThermalNetwork(place(one, pitch_m=80e-9), Cooling(package_k_w=400.0))
+    state = network.rest(work(one.ledger.state()))
+    cold = {name: tile.view(0.0)[0].clone() for name, tile in one.tiles.items()}
+    within = {n: network.cells(state, n, drawn(t, 0.0)) for n, t in one.tiles.items()}
+    assert warm_cells(one, network, state) == {}
+    for name, tile in one.tiles.items():
+        columns, rows = tile.shape
+        each = within[name].reshape(rows, columns, tile.planes).mean(2).T
+        grown = torch.from_numpy(1 + slope * (each - 300.0)).float()
+        assert torch.allclose(tile.view(0.0)[0], cold[name] * grown, rtol=1e-4, atol=1e-7)
+        assert np.ptp(each) > 1e-4
+        assert tile.temperature_k == pytest.approx(each.mean())
+        assert tile.conductance_s(0.0).shape == (tile.planes, columns, rows)
+    seen = [layer.weight.clone() for layer in one.layers.values()]
+    state_dict = one.state_dict()
+    warm(one, {name: float(cells.mean()) for name, cells in within.items()})
+    assert not all(map(torch.equal, [layer.weight for layer in one.layers.values()], seen))
+    one.load_state_dict(state_dict)
+    assert all(map(torch.equal, [layer.weight for layer in one.layers.values()], seen))
+    warm(one, None)
+    assert all(torch.equal(tile.view(0.0)[0], cold[name]) for name, tile in one.tiles.items())
+
+
+def test_wires_are_solved_around_cells_as_warm_as_they_are(net: nn.Module) -> None:
+    spec = ChipSpec(
+        core=material("gst_pcm").supply(conductance_temperature_coefficient=0.002),
+        tile_rows=48, tile_columns=32, wires=Wires(word_ohm=5.0, bit_ohm=5.0),
+    )  # fmt: skip
+    chip = host(net, assign=lambda name, leaf: "core", seed=3, spec=spec)
+    chip.program_core()
+    tile = next(iter(chip.tiles.values()))
+    level = torch.full(tile.shape, 350.0)
+    tile.set_temperature(350.0)
+    alike = tile.view(0.0)[0]
+    tile.set_temperature(350.0, level)
+    assert torch.allclose(tile.view(0.0)[0], alike, rtol=1e-5)
+    level[:, :24] += 30.0
+    tile.set_temperature(350.0, level)
+    grown = tile.view(0.0)[0] / alike
+    # More current in the warm half lowers what reaches the others: less than without wires.
+    assert 1.0 < float(grown[:, :24].nanmedian()) < 1 + 0.06 / 1.1
+    assert float(grown[:, 24:].nanmedian()) < 1.0

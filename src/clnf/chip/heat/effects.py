@@ -15,16 +15,26 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from clnf.chip.crossbar.array import Crossbar
-from clnf.chip.heat.network import Law, State
+from clnf.chip.heat.network import Law, State, ThermalNetwork
 from clnf.chip.hosting import Chip
 from clnf.core.errors import DeviceLimitError
 from clnf.core.units import quantity
 from clnf.devices.cell import Cell, Unknown
 
-__all__ = ["TileHeat", "age", "conduction_laws", "drawn", "johnson_share", "report", "warm"]
+__all__ = [
+    "TileHeat",
+    "age",
+    "conduction_laws",
+    "drawn",
+    "johnson_share",
+    "report",
+    "warm",
+    "warm_cells",
+]
 
 Array = NDArray[np.float64]
 
@@ -174,10 +184,40 @@ def warm(chip: Chip, temperatures_k: Mapping[str, float] | None) -> dict[str, st
             stay[name] = tile.cell.temperature.sentence
         else:
             tile.set_temperature(temperatures_k[name])
+    _refresh(chip)
+    return stay
+
+
+def warm_cells(chip: Chip, network: ThermalNetwork, state: State) -> dict[str, str]:
+    """Read every cell at a temperature of its own from now on, wires at the mean of their tile.
+
+    The cells of a weight are taken at their mean, as they lie side by side.
+
+    Args:
+        chip: its layers are refreshed.
+        network: its thermal resistances.
+        state: at rest; tiles that are not in it stay.
+
+    Returns:
+        Tiles whose cells stay as they are, and why; their wires stay, too.
+    """
+    stay: dict[str, str] = {}
+    for name in state.names:
+        tile = chip.tiles[name]
+        if isinstance(tile.cell.temperature, Unknown):
+            stay[name] = tile.cell.temperature.sentence
+            continue
+        cells = network.cells(state, name, drawn(tile, chip.clock_s))
+        each = torch.from_numpy(cells).view(*tile.shape[::-1], tile.planes).mean(2).T
+        tile.set_temperature(float(each.mean()), each)
+    _refresh(chip)
+    return stay
+
+
+def _refresh(chip: Chip) -> None:
     for layer in chip.layers.values():
         if all(tile.is_programmed for tile in layer.tiles):
             layer.refresh()
-    return stay
 
 
 def age(chip: Chip, seconds: float, temperatures_k: Mapping[str, float]) -> dict[str, str]:
@@ -203,7 +243,5 @@ def age(chip: Chip, seconds: float, temperatures_k: Mapping[str, float]) -> dict
             except DeviceLimitError as error:
                 stay[name] = str(error)
     chip.advance(seconds)
-    for layer in chip.layers.values():
-        if all(tile.is_programmed for tile in layer.tiles):
-            layer.refresh()
+    _refresh(chip)
     return stay
