@@ -4,17 +4,17 @@ The bundled core lies on phase-change cells, in tiles of 288 x 64, and draws the
 each density, from the same noise and with the same read noise. Every cell is read at its own
 temperature. Wires are left out, as solving them anew for each state would take minutes.
 
-density      cell pitch (with the wires of that node) and tiles at once; ``knee`` by the curve of
-             time and temperature of its pitch. Measured cold (0 tiles), at the knee and at most:
-             ``match`` (share of pictures the judge names rightly), ``off_cold`` (root-mean-square
-             difference to the pictures of the same chip at the coolant's temperature) and
-             ``off_digital`` (to those of the weights before they were written)
+density      cell pitch and tiles at once; ``knee`` by the curve of time and temperature of its pitch.
+             Measured at the knee and at most: ``match`` (share of pictures the judge names
+             rightly), ``off_cold`` (root-mean-square difference to the pictures of the same chip
+             at the coolant's temperature; its floor is "other read noise": the cold chip draws
+             once more) and ``off_digital`` (to those of the weights before they were written)
 calibrated   the warmest point again, after its columns were calibrated at temperature, and its cost
 throttle     seconds that a limit costs, by slower work and by fewer tiles at once, with the limit
              half way up at most tiles at once
 balance      heat that leaves below over the power of all tiles, less 1
 
-Assumed, as nobody published them: 40 K/W from chip to air (a package without a heat sink), and
+Assumed, as nobody published them: 40 or 400 K/W from chip to air, packages without a heat sink, and
 a conductance of cells that grows by 0.2 % a kelvin. Pitches are two feature sizes at 40, 22 and
 14 nm. The coolant is at 300 K, where cells were written.
 """
@@ -40,9 +40,9 @@ from clnf.devices.materials import material
 from clnf.media.bundled import load_core, load_judge
 from clnf.media.flow import FlowModel, last, noise_for
 
-PITCHES = (80e-9, 44e-9, 28e-9)
+CASES = ((80e-9, 40.0), (44e-9, 40.0), (28e-9, 40.0), (28e-9, 400.0))  # m, K/W
 AT_ONCE, EACH, STEPS, SLOPE = (1, 2, 4, 8, 16, 32), 4, 6, 0.002
-COOLING = Cooling(package_k_w=40.0, ambient_k=300.0)
+READS = 64, 16  # of each vector, when all is well and at temperature
 
 
 class Drawing(NamedTuple):
@@ -108,18 +108,20 @@ def figures(state: State) -> dict[str, float]:
     }  # fmt: skip
 
 
-def pitched(pitch: float, digital: Tensor) -> None:
-    """One pitch."""
+def case(pitch: float, package: float, digital: Tensor) -> None:
+    """One pitch in one package."""
     one = drawing()
     chip = hosted(one)
     before = chip.ledger.state()
     cold = drawn(one, chip)
     done = work(chip.ledger.state(), before)
-    here = {"pitch_nm": round(pitch * 1e9)}
-    say(arm="density", **here, tiles_at_once=0, **quality(one, cold, cold, digital))
-    points = density(chip, done, (pitch,), AT_ONCE, COOLING)
-    network = ThermalNetwork(place(chip, pitch_m=pitch), COOLING)
-    wanted = answers(chip, reads=4)
+    here = {"pitch_nm": round(pitch * 1e9), "package_k_w": package}
+    cooling = Cooling(package_k_w=package, ambient_k=300.0)
+    again = quality(one, one.pictures(), cold, digital)
+    say(arm="other read noise", **here, tiles_at_once=0, **again)
+    points = density(chip, done, (pitch,), AT_ONCE, cooling)
+    network = ThermalNetwork(place(chip, pitch_m=pitch), cooling)
+    wanted = answers(chip, reads=READS[0])
     for point in points:
         shown: dict[str, float] = {}
         if point.knee or point.at_once == AT_ONCE[-1]:
@@ -129,17 +131,19 @@ def pitched(pitch: float, digital: Tensor) -> None:
             arm="density", **here, tiles_at_once=point.at_once, mm2=round(point.area_m2 * 1e6, 2),
             **figures(point.state), knee=point.knee, **shown,
         )  # fmt: skip
-    found = calibrate(chip, wanted, reads=4)
+    found = calibrate(chip, wanted, reads=READS[1])
     say(
         arm="calibrated", **here, tiles_at_once=AT_ONCE[-1],
         products_off_before=round(found.off_before, 4), products_off=round(found.off_after, 4),
         cost_j=found.cost.energy_j, cost_s=found.cost.time_s,
         **quality(one, drawn(one, chip), cold, digital),
     )  # fmt: skip
-    throttled(chip, done, network)
+    throttled(chip, done, network, here)
 
 
-def throttled(chip: Chip, done: dict[str, Work], network: ThermalNetwork) -> None:
+def throttled(
+    chip: Chip, done: dict[str, Work], network: ThermalNetwork, here: dict[str, float]
+) -> None:
     """What a limit costs, and the balance of heat."""
     laws = conduction_laws(chip)
     free = network.rest(done, laws=laws)
@@ -147,7 +151,7 @@ def throttled(chip: Chip, done: dict[str, Work], network: ThermalNetwork) -> Non
     for how in ("slower", "fewer"):
         held = throttle(network, done, limit, how, laws=laws)
         say(
-            arm="throttle", pitch_nm=round(network.plan.pitch_m * 1e9), how=how,
+            arm="throttle", **here, how=how,
             limit_rise_k=round(limit - 300.0, 2), seconds_free=free.span_s,
             seconds_more=float(f"{held.cost_s:.4g}"), slower=round(held.slower, 3),
             tiles_at_once=held.at_once, **figures(held.held),
@@ -155,14 +159,14 @@ def throttled(chip: Chip, done: dict[str, Work], network: ThermalNetwork) -> Non
     solver, power = Steady(network.stack), network.powers(free)
     out = solver.carried_w(solver.field(power))
     balance = out / (free.cells_w.sum() + free.logic_w.sum()) - 1
-    say(arm="balance", heat_out_over_in_less_1=float(f"{balance:.1e}"))
+    say(arm="balance", **here, heat_out_over_in_less_1=float(f"{balance:.1e}"))
 
 
 def main() -> None:
     torch.set_num_threads(1)
     digital = drawing().pictures()
-    for pitch in PITCHES:
-        pitched(pitch, digital)
+    for pitch, package in CASES:
+        case(pitch, package, digital)
 
 
 if __name__ == "__main__":
