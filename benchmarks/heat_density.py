@@ -4,7 +4,7 @@ The bundled core lies on phase-change cells, in tiles of 288 x 64, and draws the
 each density, from the same noise and with the same read noise. Every cell is read at its own
 temperature. Wires are left out, as solving them anew for each state would take minutes.
 
-density      cell pitch and tiles at once; ``knee`` by the curve of time and temperature of its pitch.
+density      cell pitch and tiles at once; ``knee`` by the curve of time and temperature of a pitch.
              Measured at the knee and at most: ``match`` (share of pictures the judge names
              rightly), ``off_cold`` (root-mean-square difference to the pictures of the same chip
              at the coolant's temperature; its floor is "other read noise": the cold chip draws

@@ -1,6 +1,7 @@
 """Tiles as thermal resistances: equal to the map, at rest where power and temperature agree."""
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -107,6 +108,22 @@ def test_throttling_holds_the_limit_and_no_more(
     else:
         less = network.rest(done, at_once=found.at_once + 1, laws=laws)
     assert less.peak_k > limit
+
+
+@pytest.mark.parametrize("how", ["slower", "fewer"])
+def test_throttling_holds_heat_that_would_run_away(
+    network: ThermalNetwork, done: dict[str, Work], how: Literal["slower", "fewer"]
+) -> None:
+    free = network.rest(done, slower=1.0)
+    own = float((network._from[1] + np.diag(network._own[0])).sum(1).max() * free.cells_w.max())
+    # Runs away at full speed; a quarter of the power, or one tile of many, comes to rest.
+    laws = dict.fromkeys(network.plan.names, lambda t: 1 + 1.5 / own * max(t - 300.0, 0.0))
+    with pytest.raises(DeviceLimitError, match="runs away"):
+        network.rest(done, laws=laws)
+    found = throttle(network, done, 1000.0, how, laws=laws)
+    assert found.free is None
+    assert found.held.peak_k < 1000.0
+    assert found.cost_s > 0
 
 
 def test_no_throttling_where_none_is_needed(network: ThermalNetwork, done: dict[str, Work]) -> None:

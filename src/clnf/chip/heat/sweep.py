@@ -80,7 +80,7 @@ def density(
 
 
 def knee(curve: Sequence[tuple[float, float]]) -> int:
-    """Which point of a curve that falls, or rises, lies farthest below the line of its ends.
+    """Which point of a falling curve lies farthest below the line between its ends.
 
     Args:
         curve: (time, temperature), in order along either.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 from clnf.chip.heat.network import Law, State, ThermalNetwork
-from clnf.chip.heat.power import Work
+from clnf.chip.heat.power import Work, span_s
 from clnf.core.errors import ConfigError, DeviceLimitError
 from clnf.core.units import quantity
 
@@ -32,7 +32,7 @@ class Throttled:
         at_once: tiles that work together.
         slower: factor on the time.
         cost_s: seconds more than with all tiles at full speed.
-        free: the state at full speed.
+        free: the state at full speed; None where heat would run away.
         held: the state below the limit.
     """
 
@@ -41,7 +41,7 @@ class Throttled:
     at_once: int = quantity("1")
     slower: float = quantity("1")
     cost_s: float = quantity("s")
-    free: State
+    free: State | None
     held: State
 
 
@@ -71,38 +71,32 @@ def throttle(
             f"a limit lies above the coolant's {network.cooling.ambient_k:g} K, got {limit_k:g} K"
         )
     tiles = len(network.plan.sites)
-    free = network.rest(done, laws=laws) if how == "slower" else None
 
-    def at(number: int) -> State:
-        return network.rest(done, at_once=number, laws=laws)
+    def at(number: int, slower: float = 1.0) -> State | None:
+        try:
+            return network.rest(done, at_once=number, slower=slower, laws=laws)
+        except DeviceLimitError:  # heat runs away
+            return None
 
-    free = free or at(tiles)
-    if free.peak_k <= limit_k:
-        number, slower, held = tiles, 1.0, free
-    elif how == "fewer":
-        number, slower = _most(lambda n: _holds(lambda: at(n), limit_k), tiles), 1.0
-        held = at(number)
-    else:
-        number = tiles
-        slower = _least(lambda f: _holds(lambda: network.rest(done, slower=f, laws=laws), limit_k))
-        held = network.rest(done, slower=slower, laws=laws)
+    def holds(state: State | None) -> bool:
+        return state is not None and state.peak_k <= limit_k
+
+    free = at(tiles)
+    number, slower = tiles, 1.0
+    if how == "fewer" and not holds(free):
+        number = _most(lambda n: holds(at(n)), tiles)
+    elif not holds(free):
+        slower = _least(lambda factor: holds(at(tiles, factor)))
+    held = network.rest(done, at_once=number, slower=slower, laws=laws)
     return Throttled(
         how=how,
         limit_k=limit_k,
         at_once=number,
         slower=slower,
-        cost_s=held.span_s - free.span_s,
+        cost_s=held.span_s - span_s(dict(done), tiles),
         free=free,
         held=held,
     )
-
-
-def _holds(state: Callable[[], State], limit_k: float) -> bool:
-    """Whether a state exists and stays below the limit; heat that runs away does not."""
-    try:
-        return state().peak_k <= limit_k
-    except DeviceLimitError:
-        return False
 
 
 def _most(holds: Callable[[int], bool], tiles: int) -> int:
