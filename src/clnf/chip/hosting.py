@@ -90,7 +90,7 @@ class Chip:
 
     @property
     def temperature_k(self) -> float | None:
-        """Of reads; None for the temperature of each measurement."""
+        """Of reads, of the first tile where tiles differ; None for that of each measurement."""
         return next(iter(self.tiles.values())).temperature_k
 
     @property
@@ -317,7 +317,8 @@ class Chip:
     def state_dict(self) -> dict[str, Any]:
         """Everything the chip remembers: a flat dict of JSON values and copies on the CPU."""
         state: dict[str, Any] = {"clock_s": self.clock_s, "ledger": self.ledger.state()}
-        state["lesson"], state["temperature_k"] = self.ledger.lesson, self.temperature_k
+        state["lesson"] = self.ledger.lesson
+        state["temperature_k"] = {name: tile.temperature_k for name, tile in self.tiles.items()}
         for name, layer in self.layers.items():
             for key, value in layer.state().items():
                 state[f"{name}/{key}"] = _kept(value)
@@ -328,8 +329,8 @@ class Chip:
         self.circuit.now_s = float(state["clock_s"])
         self.ledger.load_state(state["ledger"])
         self.ledger.lesson = state["lesson"]
-        for tile in self.tiles.values():
-            tile.set_temperature(state["temperature_k"])
+        for tile_name, tile in self.tiles.items():
+            tile.set_temperature(state["temperature_k"].get(tile_name))
         for name, layer in self.layers.items():
             layer.load_state(_below(state, f"{name}/"))
 

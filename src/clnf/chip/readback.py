@@ -57,7 +57,7 @@ def is_plain(tile: Crossbar) -> bool:
     """Whether one pass reads a tile."""
     noise = tile.cell.noise
     law = tile.drifts or not isinstance(noise, Unknown | RelativeNoise)
-    other = tile.make.wires is not None or tile.make.mapping.slices > 1
+    other = tile.make.wires is not None or tile.make.mapping.slices > 1 or tile.uneven is not None
     return not (law or other or (tile.fast is not None and tile.gamma))
 
 

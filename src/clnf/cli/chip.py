@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clnf.cli import fit, noise
+from clnf.cli import fit, heat, noise
 from clnf.cli.options import Json
 from clnf.cli.show import Bars, emit
 from clnf.core.errors import ConfigError
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(fit.app)
 app.add_typer(noise.app)
+app.add_typer(heat.app)
 
 
 @app.command(epilog="Example: clnf chip materials hfo2_array")

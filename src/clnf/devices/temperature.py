@@ -9,6 +9,9 @@ supplies it, and where it changes with the state the supplied one is a mean.
 from dataclasses import dataclass
 from typing import final
 
+import torch
+from torch import Tensor
+
 from clnf.core.errors import DeviceLimitError
 from clnf.core.units import quantity
 
@@ -46,3 +49,13 @@ class LinearTemperature:
                 f"{temperature_k:g} K; it holds near {ROOM_K:g} K only"
             )
         return factor
+
+    def factors(self, temperatures_k: Tensor) -> Tensor:
+        """The same for many temperatures, of any shape.
+
+        Raises:
+            DeviceLimitError: as :meth:`factor`, for the lowest and the highest.
+        """
+        for end in torch.aminmax(temperatures_k):
+            self.factor(float(end))
+        return 1.0 + self.per_k * (temperatures_k - ROOM_K)

@@ -52,6 +52,7 @@ class AbstractCells(ABC):
         compensation: digital factor against mean drift, [C].
         expected: summed magnitudes at programming, what compensation compares with, [C].
         heat: conductance now over that at 300 K.
+        uneven: what each weight's cells conduct over that, [C, R]; None where all are as warm.
         wires: as they are at the temperature now.
         spares: columns beside these, to which lines can be led; None for none.
         answers: products with vectors of signs at programming, likewise, [C, vectors].
@@ -94,6 +95,7 @@ class AbstractCells(ABC):
         self.solved: Attenuation | None = None
         self.temperature_k: float | None = None
         self.heat, self.wires = 1.0, make.wires
+        self.uneven: Tensor | None = None
 
     def _form(self) -> Cells:
         count, compiled = self.planes * self.size, self.make.kernels
@@ -121,6 +123,7 @@ class AbstractCells(ABC):
                 setattr(self, name, getattr(self, name).to(device))
             self.seen = self.hidden if shared else self.seen
             self.tables = [table.to(device) for table in self.tables]
+            self.uneven = None if self.uneven is None else self.uneven.to(device)
             self.solved = None
         return home
 
@@ -174,16 +177,28 @@ class AbstractCells(ABC):
 
     def conductance_s(self, now_s: float) -> Tensor:
         """Conductance of every cell at a time, S, [planes, C, R]."""
-        now = self.cell.conductance_s(self.weights_now(now_s)).mul_(self.heat)
-        return now.view(self.planes, *self.shape)
+        return self._warmed(self.cell.conductance_s(self.weights_now(now_s)))
 
-    def set_temperature(self, temperature_k: float | None) -> None:
-        """Read these cells and their wires at a temperature from now on; None: as measured."""
-        self.heat, self.wires, self.solved = 1.0, self.make.wires, None
+    def _warmed(self, conductance_s: Tensor) -> Tensor:
+        """Conductances as they are at the temperature now, in place, [planes, C, R]."""
+        now = conductance_s.mul_(self.heat).view(self.planes, *self.shape)
+        return now if self.uneven is None else now.mul_(self.uneven)
+
+    def set_temperature(self, temperature_k: float | None, cells_CR: Tensor | None = None) -> None:
+        """Read these cells and their wires at a temperature from now on; None: as measured.
+
+        Args:
+            temperature_k: of the wires, and of the cells.
+            cells_CR: temperatures of each weight's cells, where they differ.
+        """
+        self.heat, self.wires, self.solved, self.uneven = 1.0, self.make.wires, None, None
         self.temperature_k = temperature_k
         if temperature_k is not None:
-            self.heat = self.cell.need(self.cell.temperature).factor(temperature_k)
+            law = self.cell.need(self.cell.temperature)
+            self.heat = law.factor(temperature_k)
             self.wires = None if self.wires is None else self.wires.at(temperature_k)
+            if cells_CR is not None:
+                self.uneven = law.factors(cells_CR.to(self.scale)) / self.heat
 
     def own_slices(self, now_s: float) -> tuple[Tensor, Tensor]:
         """What each slice of these cells adds to weights and variance, both [slices, C, R]."""
@@ -191,6 +206,8 @@ class AbstractCells(ABC):
         simple = isinstance(self.cell.noise, (Unknown, RelativeNoise)) and not self.drifts
         simple = simple and self.make.mapping.slices == 1
         weight, variance = self._sum_planes(now_s) if simple else self._sum_laws(now_s)
+        if self.uneven is not None:
+            full = full * self.uneven
         return weight.mul_(full), variance.mul_(full.square())
 
     @property
@@ -252,8 +269,7 @@ class AbstractCells(ABC):
         state = (self.operations, self.events, now_s if self.drifts else 0.0)
         if self.solved is None or (exact and self.solved.state != state):
             source = self.cell.conductance_s(self.weights_now(now_s) if exact else self.seen)
-            source = source.mul_(self.heat).view(self.planes, *self.shape)
-            self.solved = solve(source, self.wires, state)
+            self.solved = solve(self._warmed(source), self.wires, state)
         if exact or not self.drifts:
             return self.solved.kept
         grown = self.conductance_s(now_s).flatten(1).mean(1, keepdim=True) / self.solved.level
@@ -305,6 +321,8 @@ class AbstractCells(ABC):
             tensors |= {"kept": self.solved.kept, "level": self.solved.level}
         if self.spares is not None:
             tensors |= self.spares.state()
+        if self.uneven is not None:
+            tensors["uneven"] = self.uneven
         counters = {"operations": self.operations, "events": self.events, "formed": self.formed}
         return tensors | counters
 
@@ -314,6 +332,8 @@ class AbstractCells(ABC):
             if name in state:
                 setattr(self, name, state[name].to(self.wear.device, copy=True))
         self.seen = self.seen if "seen" in state else self.hidden
+        warm = state.get("uneven")
+        self.uneven = None if warm is None else warm.to(self.wear.device, copy=True)
         self.operations, self.events = int(state["operations"]), int(state["events"])
         self.formed = bool(state["formed"])
         self.fenced = bool((self.fence < 1.0).any())

@@ -1,0 +1,241 @@
+"""``clnf chip heat``: how warm a chip gets while its model draws, and what keeps it cooler."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+import typer
+
+from clnf.cli.options import Json
+from clnf.cli.show import Bars, emit, show_table
+
+if TYPE_CHECKING:
+    from clnf.chip.heat.effects import TileHeat
+    from clnf.chip.heat.network import Cooling, ThermalNetwork
+    from clnf.chip.heat.power import Work
+    from clnf.chip.heat.sweep import Point
+    from clnf.chip.heat.throttle import Throttled
+    from clnf.chip.hosting import Chip
+
+__all__ = ["app", "heat"]
+
+ZERO_C_K = 273.15
+_PICTURES, _STEPS = 4, 2
+_TILES = (1, 2, 4, 8, 16, 32)
+app = typer.Typer()
+
+
+class _Drawn(NamedTuple):
+    """A chip that has drawn a few pictures, and what each tile did for them."""
+
+    chip: "Chip"
+    done: "dict[str, Work]"
+
+
+class _Found(NamedTuple):
+    """All that is shown."""
+
+    points: "list[Point]"
+    tiles: "list[TileHeat]"
+    held: "list[Throttled]"
+    network: "ThermalNetwork"
+
+
+@app.command(epilog="Example: clnf chip heat --pitch 44 --tiles 8 --package 40 --picture heat.png")
+def heat(
+    run: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="A run folder; else the bundled model.")
+    ] = None,
+    pitch: Annotated[
+        list[float] | None,
+        typer.Option("--pitch", help="From cell to cell, in nm; may be given often."),
+    ] = None,
+    tiles: Annotated[
+        list[int] | None,
+        typer.Option("--tiles", min=1, help="Tiles that work at once; may be given often."),
+    ] = None,
+    package: Annotated[
+        float | None,
+        typer.Option("--package", help="Package to air, K/W; HotSpot's heat sink if not given."),
+    ] = None,
+    ambient_c: Annotated[float, typer.Option("--ambient-c", help="Air around it, in °C.")] = 45.0,
+    slope: Annotated[
+        float | None,
+        typer.Option("--slope", help="Relative change of the cells' conductance by kelvin."),
+    ] = None,
+    limit_c: Annotated[
+        float | None, typer.Option("--limit-c", help="Hold the hottest cell below, in °C.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="FILE.png", help="Draw the temperatures.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show how warm cells get while the model draws, by pitch and by tiles at once."""
+    from clnf.chip.heat.network import Cooling
+
+    cooling = Cooling(package_k_w=package, ambient_k=ambient_c + ZERO_C_K)
+    with Bars(quiet=as_json) as bars:
+        bars.say("drawing a few pictures, to see what each tile does")
+        drawn = _bundled(slope) if run is None else _of_run(run, slope)
+        found = _find(drawn, pitch, tiles, cooling, limit_c)
+    if picture:
+        _draw(drawn.chip, found, picture)
+    emit(_values(found), as_json, lambda: _show(found, picture))
+
+
+def _bundled(slope: float | None) -> _Drawn:
+    """The bundled core on stored cells, without wires, which change no charge."""
+    import torch
+
+    from clnf.chip.heat.power import work
+    from clnf.chip.hosting import host
+    from clnf.chip.spec import ChipSpec
+    from clnf.core.rng import fold
+    from clnf.devices.materials import material
+    from clnf.living.recipe import ChipPart
+    from clnf.media.bundled import load_core
+    from clnf.media.flow import last, noise_for
+
+    part, engine = ChipPart(), load_core()[0].requires_grad_(False)
+    row = material(part.core)
+    if slope is not None:
+        row = row.supply(conductance_temperature_coefficient=slope)
+    spec = ChipSpec(core=row, tile_rows=part.tile_rows, tile_columns=part.tile_columns)
+    chip = host(engine, assign=lambda name, leaf: "core", seed=0, spec=spec)
+    chip.program_core()
+    before = chip.ledger.state()
+    noise = noise_for([fold(0, "heat", n) for n in range(_PICTURES)], (3, 32, 32))
+    concepts = torch.arange(1, _PICTURES + 1)
+    last(engine.sample(concepts, noise=noise, steps=_STEPS, guidance=2.0))
+    return _Drawn(chip, work(chip.ledger.state(), before))
+
+
+def _of_run(folder: Path, slope: float | None) -> _Drawn:
+    """A run's model as its newest snapshot left it."""
+    from clnf.chip.heat.power import work
+    from clnf.core.errors import ConfigError
+    from clnf.living import snapshots
+    from clnf.living.generate import Wish, draw
+    from clnf.living.model import LivingModel
+    from clnf.living.run import Run
+
+    if slope is not None:
+        raise ConfigError("a run has its own materials; leave out --slope, or leave out the run")
+    recipe = Run(folder).recipe
+    found = snapshots.load_latest(folder / "snapshots")
+    model = LivingModel(recipe)
+    model.load_state_dict(found.parts)
+    before = model.chip.ledger.state()
+    draw(model, Wish(concept=model.core[0], n=_PICTURES, steps=_STEPS))
+    return _Drawn(model.chip, work(model.chip.ledger.state(), before))
+
+
+def _find(
+    drawn: _Drawn,
+    pitches: list[float] | None,
+    tiles: list[int] | None,
+    cooling: "Cooling",
+    limit_c: float | None,
+) -> _Found:
+    """Rest at all densities; the tiles, and the throttling, of the last pitch."""
+    from clnf.chip.heat.effects import conduction_laws, report
+    from clnf.chip.heat.network import ThermalNetwork
+    from clnf.chip.heat.plan import place
+    from clnf.chip.heat.sweep import density
+    from clnf.chip.heat.throttle import throttle
+
+    chip, done = drawn
+    own = place(chip).pitch_m if not pitches else 0.0
+    wide = [nm * 1e-9 for nm in pitches or ()] or [own]
+    points = density(chip, done, wide, sorted(set(tiles or _TILES)), cooling)
+    network = ThermalNetwork(place(chip, pitch_m=wide[-1]), cooling)
+    hows: list[Literal["slower", "fewer"]] = ["slower", "fewer"] if limit_c is not None else []
+    limit, laws = (limit_c or 0.0) + ZERO_C_K, conduction_laws(chip)
+    held = [throttle(network, done, limit, how, laws=laws) for how in hows]
+    return _Found(points, report(chip, points[-1].state), held, network)
+
+
+def _draw(chip: "Chip", found: _Found, path: Path) -> None:
+    from clnf.chip.heat.picture import draw
+
+    draw(chip, found.network, found.points[-1].state, path, points=found.points)
+
+
+def _values(found: _Found) -> dict[str, Any]:
+    """What was found as JSON values, in SI units."""
+    return {
+        "points": [
+            {
+                "pitch_m": point.pitch_m,
+                "tiles_at_once": point.at_once,
+                "area_m2": point.area_m2,
+                "time_s": point.state.span_s,
+                "energy_j": point.state.energy_j,
+                "mean_k": float(point.state.mean_k.mean()),
+                "hottest_k": point.state.peak_k,
+                "knee": point.knee,
+            }
+            for point in found.points
+        ],
+        "tiles": [asdict(tile) for tile in found.tiles],
+        "throttling": [
+            {
+                "how": one.how,
+                "limit_k": one.limit_k,
+                "tiles_at_once": one.at_once,
+                "slower": one.slower,
+                "cost_s": one.cost_s,
+                "hottest_k": one.held.peak_k,
+            }
+            for one in found.held
+        ],
+    }
+
+
+def _show(found: _Found, picture: Path | None) -> None:
+    """Print the densities, the hottest tiles, and what stays as it is."""
+    rows = [
+        (
+            f"{point.pitch_m * 1e9:.4g}",
+            f"{point.at_once}{' *' if point.knee else ''}",
+            f"{point.area_m2 * 1e6:.1f}",
+            f"{point.state.energy_j * 1e6:.3f}",
+            f"{point.state.span_s * 1e3:.3f}",
+            f"{1e3 * point.state.energy_j / point.state.span_s:.2f}",
+            f"{point.state.mean_k.mean() - ZERO_C_K:.2f}",
+            f"{point.state.peak_k - ZERO_C_K:.2f}",
+        )
+        for point in found.points
+    ]
+    heads = ("pitch nm", "tiles at once", "mm²", "µJ", "ms", "mW", "mean °C", "hottest °C")
+    title = f"{_PICTURES} pictures of {_STEPS} steps, drawn again and again; * is the knee."
+    show_table(heads, rows, title=title)
+    hottest = sorted(found.tiles, key=lambda tile: -tile.hottest_k)[:5]
+    warm = [
+        (
+            tile.tile,
+            f"{tile.mean_k - ZERO_C_K:.2f}",
+            f"{tile.hottest_k - ZERO_C_K:.2f}",
+            "unknown" if tile.conductance is None else f"{tile.conductance:.4f}",
+            "unknown" if tile.retention_s is None else f"{tile.retention_s:.3g} s",
+        )
+        for tile in hottest
+    ]
+    of_tile = ("tile", "mean °C", "hottest °C", "conductance over 27 °C", "retention")
+    show_table(of_tile, warm, title="The hottest tiles of the last line:")
+    stay = {(part, _short(why)) for tile in found.tiles for part, why in tile.unaffected.items()}
+    for part, why in sorted(stay):
+        print(f"{part} stays as it is: {why}")
+    for one in found.held:
+        print(
+            f"below {one.limit_k - ZERO_C_K:.4g} °C by {one.how}: {one.at_once} tiles at once, "
+            f"{one.slower:.3f} times slower, {one.cost_s * 1e3:.4g} ms more"
+        )
+    if picture:
+        print(f"picture: {picture}")
+
+
+def _short(why: str) -> str:
+    """A sentence without the temperature that differs from tile to tile."""
+    return why if " K needs " not in why else "it needs " + why.partition(" K needs ")[2]

@@ -1,0 +1,69 @@
+"""``clnf chip heat`` at the door: tables, JSON, the picture, and what is refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from clnf.cli import heat
+from clnf.cli.show import COLUMNS
+
+Clnf = Callable[..., tuple[int, str, str]]
+
+
+def test_a_sweep_prints_tables_and_draws(clnf: Clnf, tmp_path: Path) -> None:
+    picture = tmp_path / "heat.png"
+    code, out, _ = clnf(
+        "chip", "heat", "--pitch", "28", "--pitch", "80", "--package", "40", "--slope", "0.002",
+        "--limit-c", "50", "--picture", picture,
+    )  # fmt: skip
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= COLUMNS
+    assert len([line for line in out.splitlines() if line.startswith((" 28 ", " 80 "))]) == 12
+    assert len([line for line in out.splitlines() if line.split()[2:3] == ["*"]]) == 2
+    assert "drift stays as it is" in out
+    assert "below 50 °C by slower" in out
+    assert f"picture: {picture}" in out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_json_is_in_si_and_heat_follows_the_package(clnf: Clnf) -> None:
+    peaks = []
+    for package in ("20", "40"):
+        code, out, err = clnf(
+            "chip", "heat", "--tiles", "8", "--package", package, "--ambient-c", "25", "--json"
+        )
+        found = json.loads(out)
+        assert (code, err) == (0, "")
+        (point,) = found["points"]
+        peaks.append(point["hottest_k"] - 298.15)
+        power = point["energy_j"] / point["time_s"]
+        assert 0 < point["mean_k"] - 298.15 < point["hottest_k"] - 298.15
+        assert point["mean_k"] - 298.15 > float(package) * power
+        assert not found["throttling"]
+        assert all("conductance" in tile["unaffected"] for tile in found["tiles"])
+    assert peaks[1] > peaks[0] + 0.5
+
+
+def test_a_run_is_looked_at_with_its_own_chip(
+    clnf: Clnf, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heat, "_PICTURES", 1)
+    code, out, _ = clnf("chip", "heat", made, "--tiles", "1", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["points"][0]["tiles_at_once"] == 1
+    assert any(tile["endurance"] for tile in found["tiles"])
+    code, _, err = clnf("chip", "heat", made, "--slope", "0.1")
+    assert code == 2
+    assert "leave out --slope" in err
+
+
+def test_what_cannot_be_is_one_sentence(clnf: Clnf) -> None:
+    code, _, err = clnf("chip", "heat", "--package", "0")
+    assert code == 2
+    assert "package's resistance is above 0" in err
+    code, _, err = clnf("chip", "heat", "--pitch", "-3")
+    assert code == 2
+    assert "pitch of cells" in err
