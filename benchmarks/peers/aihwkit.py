@@ -86,15 +86,17 @@ def ran(call: list[str], seconds: int, surroundings: Mapping[str, str] | None = 
         )
     except subprocess.TimeoutExpired:
         return f"pip took more than {seconds} s"
-    return "" if done.returncode == 0 else cause(done.stdout + done.stderr)
+    return "" if done.returncode == 0 else cause(done.stderr)
 
 
 def cause(text: str) -> str:
-    """The first line of a long log that tells of an error, with the line that follows it."""
+    """What a long log says of the first error: of cmake, else of a compiler or a shell."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    for k, line in enumerate(lines):
-        if re.search(r"\berror\b", line, re.IGNORECASE) and "subprocess" not in line:
-            return " ".join(lines[k : k + 2])
+    for sign in ("^CMake Error", r": (fatal )?error: |: not found$|undefined reference"):
+        for k, line in enumerate(lines):
+            if re.search(sign, line):
+                # cmake tells where in one line, and what in those that follow it.
+                return " ".join(lines[k + 1 : k + 3]) if line.endswith(":") else line
     return last_line(text)
 
 
