@@ -5,14 +5,20 @@ take turns in one run, and the least time of each counts. Inputs and labels are 
 learning rate of 0.05 makes few pulses, as in the reference figures. Transfers come after every
 vector, which is the most there can be. ``parts`` says where an arm's time goes.
 
-Figures of aihwkit are quoted: its compiled part does not work with our torch.
+aihwkit makes the same step from the same weights on the same data, against plain torch in its own
+process and in turns with it; ``ratio_to_aihwkit`` is our ratio to torch over its ratio to torch.
+Where it cannot be had, or its compiled part is not for our torch, quoted figures of another day
+stand in, and no ratio is made of them.
 """
 
 import json
 import time
 from collections.abc import Callable
+from typing import cast
 
+import numpy as np
 import torch
+from peers import aihwkit
 from torch import Tensor, nn
 
 from clnf.chip import ChipSpec, PulseRule, host
@@ -97,6 +103,29 @@ def parts(chip: Chip, net: nn.Module, batch: int) -> dict[str, float]:
     return {"passes_ms": round(passes, 3), "refresh_ms": round(reading, 3)}
 
 
+def peer() -> dict[str, dict[str, float]]:
+    """Figures of aihwkit by cells, rule and batch; nothing where it cannot be had."""
+    data = {"batches": np.array(BATCHES), "rounds": np.array(ROUNDS)}
+    for batch in BATCHES:
+        pair = zip("xy", examples(batch), strict=True)
+        data |= {f"{name}_{batch}": values.numpy() for name, values in pair}
+    found = aihwkit.measured("training_step", **data)
+    if found is None:
+        print(json.dumps({"benchmark": "training_step", "reference": REFERENCE}))
+        return {}
+    for name, figures in found.items():
+        cells, rule, batch = name.split(", ")
+        print(json.dumps({
+            "benchmark": "training_step", "arm": "aihwkit", "cells": cells, "rule": rule,
+            "batch": int(batch), "torch_ms": round(figures["torch_ms"], 3),
+            "step_ms": round(figures["step_ms"], 3), "ratio_to_torch": round(figures["ratio"], 2),
+            "median_ms": round(figures["median_ms"], 3),
+            "median_ratio_to_torch": round(figures["median_ratio"], 2),
+            "cells_moved": round(figures["cells_moved"], 3), "source": aihwkit.MEASURED,
+        }))  # fmt: skip
+    return found
+
+
 def measure(name: str, row: Material, mode: str, batch: int) -> dict[str, object]:
     """One line of the result."""
     plain_net = network()
@@ -119,11 +148,16 @@ def measure(name: str, row: Material, mode: str, batch: int) -> dict[str, object
 
 def main() -> None:
     torch.set_num_threads(1)
-    print(json.dumps({"benchmark": "training_step", "reference": REFERENCE}))
+    found = peer()
     for name, row in materials().items():
         for mode in RULES:
             for batch in BATCHES:
-                print(json.dumps(measure(name, row, mode, batch)), flush=True)
+                line = measure(name, row, mode, batch)
+                theirs = found.get(f"{name}, {mode}, {batch}")
+                if theirs:
+                    ours = cast(float, line["ratio_to_torch"])
+                    line |= aihwkit.beside(ours, theirs["ratio"], None, "over_torch")
+                print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":
