@@ -155,12 +155,14 @@ def _write_at_once(tile: Crossbar, target_CR: Tensor, laws: Laws, now_s: float) 
     """Write all cells of a tile in one pass; returns their weights without wires, [C, R]."""
     first = hash_key(tile.seed, "program", tile.events + 1, "write")
     keys = np.concatenate([first, hash_key(tile.seed, "drift", tile.events)])
-    flat = (t.view(-1) for t in (tile.seen, tile.trait, tile.born_s, tile.wear))
-    cells = Writing(*flat, weight=torch.empty(tile.size), now_s=now_s)
+    seen, trait, born_s, wear = (
+        t.view(-1) for t in (tile.seen, tile.trait, tile.born_s, tile.wear)
+    )
+    weight = torch.empty(tile.size)
     scales = torch.stack([tile.scale.clamp(min=1e-12), _counts(tile)])
     target = target_CR.reshape(-1)
+    cells = Writing(seen, trait, born_s, wear, weight, now_s)
     written(target, scales, laws, keys, cells, compiled=tile.make.kernels)
-    weight: Tensor = cells.weight
     return weight.view(tile.shape)
 
 
