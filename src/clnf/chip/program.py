@@ -280,8 +280,8 @@ def _learned(step: Tensor, moved: Tensor, given: Tensor, typical: float) -> Tens
 def _shares(wanted: Tensor, planes: int, longest: int) -> Iterator[Tensor]:
     """Trains for the planes that are taught: even shares, what is left on the first."""
     shared = (wanted / planes).trunc()
-    rest = wanted - shared * planes
-    for plane in range(planes):
-        train = (shared + (rest if plane == 0 else 0)).clamp(-longest, longest)
-        if plane == 0 or bool(train.any()):
-            yield train
+    yield (wanted - shared * planes + shared).clamp(-longest, longest)
+    others = shared.clamp(-longest, longest)
+    if bool(others.any()):
+        for _ in range(planes - 1):
+            yield others

@@ -27,6 +27,7 @@ _TENSORS = (
     "hidden", "seen", "wear", "fence", "trait", "born_s", "scale", "compensation", "expected",
     "answers",
 )  # fmt: skip
+_MOST_AT_ONCE = 1 << 18  # cells whose windows are closed together
 
 
 class AbstractCells(ABC):
@@ -226,7 +227,7 @@ class AbstractCells(ABC):
             both = sigma_s.square_().view(pairs, 2, -1).sum(1).mul_(factor.square())
             variance = both.view(slices, -1, *self.shape).sum(1)
         if self.make.wires is not None:
-            now = now * self.attenuation(now_s)
+            now = now * self.attenuation(now_s, now)
         sides = now.view(pairs, 2, -1)
         weight = (sides[:, 0] - sides[:, 1]).mul_(factor)
         return weight.view(slices, -1, *self.shape).sum(1), variance
@@ -237,8 +238,10 @@ class AbstractCells(ABC):
             return max(now_s, 1.0)
         return max(now_s - float(self.born_s.min()), 1.0) + self.cell.drift.since_s
 
-    def attenuation(self, now_s: float) -> Tensor:
+    def attenuation(self, now_s: float, now: Tensor | None = None) -> Tensor:
         """What wires leave of each cell, [planes, M].
+
+        ``now`` saves working out the conductances without heat once more, S, [planes, M].
 
         Solved anew when a cell was written or has drifted; or, where wires are carried on, solved
         for the cells as they were when last settled. From there the loss of cells that drift goes
@@ -252,7 +255,8 @@ class AbstractCells(ABC):
             self.solved = solve(source, self.wires, state)
         if exact or not self.drifts:
             return self.solved.kept
-        grown = self.conductance_s(now_s).flatten(1).mean(1, keepdim=True) / self.solved.level
+        now = self.cell.conductance_s(self.weights_now(now_s)) if now is None else now
+        grown = (now * self.heat).mean(1, keepdim=True) / self.solved.level
         return 1.0 - (1.0 - self.solved.kept) * grown
 
     def settle(self) -> None:
@@ -268,13 +272,16 @@ class AbstractCells(ABC):
         endurance, response = self.cell.endurance, self.cell.response
         if isinstance(endurance, Unknown) or isinstance(response, Unknown):
             return
-        key = hash_key(self.seed, "life")
-        for plane in range(self.planes):
-            first, compiled = plane * self.size, self.make.kernels
-            fresh = cell_traits(response, self.size, self.seed, first=first, compiled=compiled)
-            life = endurance.life(self.size, key, first)
-            worn, stuck = self.wear[plane].cpu(), self.hidden[plane].cpu()
-            self.tables[plane] = endurance.wear(fresh, worn, life, stuck).to(self.wear.device)
+        key, compiled = hash_key(self.seed, "life"), self.make.kernels
+        at_once = max(_MOST_AT_ONCE // self.size, 1)
+        for start in range(0, self.planes, at_once):
+            first, planes = start * self.size, slice(start, min(start + at_once, self.planes))
+            worn, stuck = (t[planes].reshape(-1).cpu() for t in (self.wear, self.hidden))
+            count = len(worn)
+            fresh = cell_traits(response, count, self.seed, first=first, compiled=compiled)
+            life = endurance.life(count, key, first)
+            table = endurance.wear(fresh, worn, life, stuck).to(self.wear.device)
+            self.tables[planes] = [part.contiguous() for part in table.split(self.size, dim=1)]
 
     def own_state(self) -> dict[str, Any]:
         """Tensors and JSON values of these cells alone.

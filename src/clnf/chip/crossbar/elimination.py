@@ -27,14 +27,15 @@ def eliminated(cells: Tensor, word: float, feed: float, bit: float, ground: floa
         Shape of ``cells``.
     """
     several, n = cells.shape[:-2], cells.shape[-1]
-    lines = (*_word_lines(cells, word, feed), cells)
+    reach, depth = _word_lines(cells, word, feed)
     # What the columns conduct between each other so far, and per volt at a row what they carry.
     between = cells.new_zeros(*several, n, n)
     carried = between[..., :0, :]
     at_once = max(_AT_ONCE // between.numel(), 1)
     for stop in range(cells.shape[-2], 0, -at_once):
         start = max(stop - at_once, 0)
-        spread, pairs, into = _inside(*(line[..., start:stop, :] for line in lines), feed)
+        far, deep, some = (line[..., start:stop, :] for line in (reach, depth, cells))
+        spread, pairs, into = _inside(far, deep, some, feed)
         for i in range(stop - start - 1, -1, -1):
             network = torch.addcmul(between, pairs[..., i, :, :], spread[..., i, :, :], value=-1.0)
             network.diagonal(dim1=-2, dim2=-1).add_(cells[..., start + i, :])
