@@ -6,7 +6,7 @@ Write-verify is rare and a long row of small passes, so it always runs on the CP
 goes back to where the tile lives. A seed so gives the same cells, bit for bit, on any device.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import final
@@ -20,6 +20,7 @@ from clnf.chip.compensation import remember
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.crossbar.attenuation import aimed
 from clnf.chip.crossbar.mapping import Mapping
+from clnf.chip.crossbar.together import solve_together
 from clnf.core.errors import ConfigError
 from clnf.core.ledger import ATTOJOULES_PER_JOULE
 from clnf.core.units import quantity
@@ -27,7 +28,7 @@ from clnf.devices.cell import Unknown
 from clnf.devices.draws import hash_key, hash_normals, normals_at
 from clnf.devices.writing import Laws, Writing, drift_numbers, error_numbers, settled, written
 
-__all__ = ["Verify", "write_by_pulses", "write_once"]
+__all__ = ["Verify", "write_all", "write_by_pulses", "write_once"]
 
 _VERIFY_S = 1e-6  # after the pulse, when the verifying read comes
 _CPU = torch.device("cpu")
@@ -76,8 +77,41 @@ def write_once(
     Returns:
         Root-mean-square weight error over the root-mean-square weight, before drift.
     """
-    home = tile.move(_CPU)
-    target_CR = target_CR.cpu()
+    (off,) = write_all([tile], [target_CR], now_s, bill, verify)
+    return off
+
+
+@torch.no_grad()
+def write_all(
+    tiles: Sequence[Crossbar],
+    targets_CR: Sequence[Tensor],
+    now_s: float,
+    bill: Bill,
+    verify: Verify,
+) -> list[float]:
+    """Program several tiles as :func:`write_once` does each, and solve their wires together."""
+    homes = [tile.move(_CPU) for tile in tiles]
+    targets = [target.cpu() for target in targets_CR]
+    weights = [
+        _written(tile, target, now_s, bill, verify)
+        for tile, target in zip(tiles, targets, strict=True)
+    ]
+    solve_together(tiles, now_s)
+    left = []
+    for tile, target, weight in zip(tiles, targets, weights, strict=True):
+        now = _as_written(tile, now_s) if weight is None else weight
+        remember(tile, now)
+        size, off = (torch.linalg.vector_norm(t) for t in (target, now.sub_(target)))
+        left.append(float(off / size.clamp(min=1e-12 * now.numel() ** 0.5)))
+    for tile, home in zip(tiles, homes, strict=True):
+        tile.move(home)
+    return left
+
+
+def _written(
+    tile: Crossbar, target_CR: Tensor, now_s: float, bill: Bill, verify: Verify
+) -> Tensor | None:
+    """Write the cells of one tile; returns their weights where the same pass gave them."""
     tile.scale = torch.maximum(target_CR.amax(1), -target_CR.amin(1))  # ten times its norm's speed
     tile.compensation = torch.ones_like(tile.scale)
     laws = _laws(tile, verify)
@@ -96,12 +130,8 @@ def write_once(
     bill.verify(tile, count)
     tile.settle()
     # More than four pairs are summed in an order of torch's own.
-    if weight is None or tile.make.wires is not None or tile.make.mapping.pairs > 4:
-        weight = _as_written(tile, now_s)
-    remember(tile, weight)
-    tile.move(home)
-    size, off = (torch.linalg.vector_norm(t) for t in (target_CR, weight.sub_(target_CR)))
-    return float(off / size.clamp(min=1e-12 * weight.numel() ** 0.5))
+    read = tile.make.wires is not None or tile.make.mapping.pairs > 4
+    return None if read else weight
 
 
 def _as_written(tile: Crossbar, now_s: float) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from clnf.chip import kernels, reference
-from clnf.chip.crossbar.attenuation import Attenuation, solve
+from clnf.chip.crossbar.attenuation import Attenuation, solution, solve
 from clnf.chip.crossbar.make import Make
 from clnf.core.rng import fold
 from clnf.devices.cell import Unknown
@@ -247,17 +247,34 @@ class AbstractCells(ABC):
         for the cells as they were when last settled. From there the loss of cells that drift goes
         with the mean conductance of their plane, as it does to first order.
         """
-        exact = self.make.exact_wires
-        state = (self.operations, self.events, now_s if self.drifts else 0.0)
-        if self.solved is None or (exact and self.solved.state != state):
-            source = self.cell.conductance_s(self.weights_now(now_s) if exact else self.seen)
-            source = source.mul_(self.heat).view(self.planes, *self.shape)
-            self.solved = solve(source, self.wires, state)
+        exact, found = self.make.exact_wires, self.solved
+        if found is None or self.is_unsolved(now_s):
+            found = solve(self.between_wires(now_s), self.wires, self._been_through(now_s))
+            self.solved = found
         if exact or not self.drifts:
-            return self.solved.kept
+            return found.kept
         now = self.cell.conductance_s(self.weights_now(now_s)) if now is None else now
-        grown = (now * self.heat).mean(1, keepdim=True) / self.solved.level
-        return 1.0 - (1.0 - self.solved.kept) * grown
+        grown = (now * self.heat).mean(1, keepdim=True) / found.level
+        return 1.0 - (1.0 - found.kept) * grown
+
+    def is_unsolved(self, now_s: float) -> bool:
+        """Whether the next read solves the wires first."""
+        if self.solved is None:
+            return self.make.wires is not None
+        return self.make.exact_wires and self.solved.state != self._been_through(now_s)
+
+    def between_wires(self, now_s: float) -> Tensor:
+        """Conductances that wires are solved for, S, [planes, C, R]."""
+        w = self.weights_now(now_s) if self.make.exact_wires else self.seen
+        return self.cell.conductance_s(w).mul_(self.heat).view(self.planes, *self.shape)
+
+    def _been_through(self, now_s: float) -> tuple[int, int, float]:
+        return self.operations, self.events, now_s if self.drifts else 0.0
+
+    def take_solution(self, effective_s: Tensor, now_s: float) -> None:
+        """Take what wires leave of :meth:`between_wires`, S, [planes, C, R], as solved."""
+        cells = self.between_wires(now_s)
+        self.solved = solution(cells, effective_s, self._been_through(now_s))
 
     def settle(self) -> None:
         """Have wires solved exactly at the next read."""
