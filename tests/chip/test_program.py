@@ -102,17 +102,24 @@ def test_the_learned_factor_is_best_for_outputs() -> None:
 
 
 @pytest.mark.parametrize("shape", [(40, 60), (3, 4)])
-def test_kernels_and_torch_write_and_drift_to_the_same_bits(shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("pairs", [1, 2, 5])
+def test_kernels_and_torch_write_and_drift_to_the_same_bits(
+    shape: tuple[int, int], pairs: int
+) -> None:
     tiles = []
     for kernels in (True, False):
-        make = ChipSpec(kernels=kernels).make(plastic=False)
+        make = ChipSpec(kernels=kernels, stored=Mapping(pairs=pairs)).make(plastic=False)
         tile = Crossbar("t", slice(0, shape[1]), slice(0, shape[0]), 4, make)
         write_once(tile, TARGET[: shape[0], : shape[1]], 3.0, bill(), Verify(rounds=1))
         tiles.append(tile)
     a, b = tiles
-    assert torch.equal(a.seen, b.seen)
-    assert torch.equal(a.trait, b.trait)
+    for name in ("seen", "trait", "born_s", "wear", "scale", "expected", "answers"):
+        assert torch.equal(getattr(a, name), getattr(b, name)), name
     assert torch.equal(a.weights_now(DAY), b.weights_now(DAY))
+    # What is kept to compare with is what a read then gives, and every cell was pulsed once.
+    assert torch.allclose(a.view(3.0)[0].abs().sum(1), a.expected, rtol=1e-5)
+    assert bool((a.wear == 1).all())
+    assert bool((a.born_s == 3.0).all())
     # Against the published law in torch's own functions; and a control: it has drifted.
     drift = a.cell.need(a.cell.drift)
     now = drift.at(a.cell.conductance_s(a.seen), a.trait, torch.tensor(DAY - 3.0))

@@ -195,6 +195,42 @@ def test_nothing_whole_is_one_sentence(tmp_path: Path) -> None:
         snapshots.load_latest(tmp_path)
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_did_not_change_is_taken_over_from_a_snapshot_that_goes(
+    tmp_path: Path, damaged: bool
+) -> None:
+    core = {"cells": torch.arange(1000.0)}
+    for step in (1, 2):
+        snapshots.save(tmp_path, step, {"core": core, **parts(step)})
+    first, second = (tmp_path / f"0000000{step}/core.safetensors" for step in (1, 2))
+    inodes = first.stat().st_ino, second.stat().st_ino
+    assert inodes[0] != inodes[1]  # one damaged file never costs both snapshots
+    if damaged:
+        whole = first.read_bytes()
+        first.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    snapshots.save(tmp_path, 3, {"core": core, **parts(3)})
+    third = (tmp_path / "00000003/core.safetensors").stat()
+    assert third.st_nlink == second.stat().st_nlink == 1
+    assert (third.st_ino == inodes[0]) is not damaged
+    found = snapshots.load_latest(tmp_path)
+    assert (found.step, found.note) == (3, "")
+    assert same(found.parts["core"], core)
+    changed = {"cells": core["cells"] + 1}
+    snapshots.save(tmp_path, 4, {"core": changed, **parts(4)})
+    assert same(snapshots.load_latest(tmp_path).parts["core"], changed)
+
+
+def test_without_links_files_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    for step in (1, 2, 3):
+        snapshots.save(tmp_path, step, {"core": {"cells": torch.ones(9)}, **parts(step)})
+    found = snapshots.load_latest(tmp_path)
+    assert (found.step, found.note) == (3, "")
+
+
 def test_a_given_up_future_is_removed(tmp_path: Path) -> None:
     for step in (1, 2, 9):
         snapshots.save(tmp_path, step, parts(step), keep=3)

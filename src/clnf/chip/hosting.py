@@ -12,8 +12,9 @@ from clnf.chip.circuit import Circuit
 from clnf.chip.compensation import compensate, trim
 from clnf.chip.convolutions import AnalogConv, AnalogTransposedConv
 from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.crossbar.together import solve_together
 from clnf.chip.layers import AnalogLinear
-from clnf.chip.program import write_by_pulses, write_once
+from clnf.chip.program import write_all, write_by_pulses
 from clnf.chip.spec import ChipSpec
 from clnf.chip.updates import PulseOptimizer, PulseRule
 from clnf.core.errors import ConfigError
@@ -115,9 +116,8 @@ class Chip:
             if layer.plastic:
                 continue
             flat = layer.matrix(layer.weight.detach()).clone()
-            for tile in layer.tiles:
-                target = flat[tile.columns, tile.rows]
-                write_once(tile, target, self.clock_s, self.bill, self.spec.verify)
+            targets = [flat[tile.columns, tile.rows] for tile in layer.tiles]
+            write_all(layer.tiles, targets, self.clock_s, self.bill, self.spec.verify)
             layer.refresh()
             left = (layer.matrix(layer.weight.detach()) - flat).square().mean().sqrt()
             errors[name] = float(left / flat.square().mean().sqrt().clamp(min=1e-12))
@@ -125,6 +125,8 @@ class Chip:
 
     def program_plastic(self) -> None:
         """Bring plastic cells to the weights now in the module, by write-verify pulses."""
+        fresh = (t for layer in self.layers.values() if layer.plastic for t in layer.tiles)
+        solve_together(fresh, self.clock_s)
         for layer in self.layers.values():
             if not layer.plastic:
                 continue

@@ -6,8 +6,9 @@ Write-verify is rare and a long row of small passes, so it always runs on the CP
 goes back to where the tile lives. A seed so gives the same cells, bit for bit, on any device.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import final
 
 import numpy as np
@@ -18,14 +19,16 @@ from clnf.chip.bill import Bill
 from clnf.chip.compensation import remember
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.crossbar.attenuation import aimed
+from clnf.chip.crossbar.mapping import Mapping
+from clnf.chip.crossbar.together import solve_together
 from clnf.core.errors import ConfigError
 from clnf.core.ledger import ATTOJOULES_PER_JOULE
 from clnf.core.units import quantity
 from clnf.devices.cell import Unknown
 from clnf.devices.draws import hash_key, hash_normals, normals_at
-from clnf.devices.writing import drift_numbers, error_numbers, settled, written
+from clnf.devices.writing import Laws, Writing, drift_numbers, error_numbers, settled, written
 
-__all__ = ["Verify", "write_by_pulses", "write_once"]
+__all__ = ["Verify", "write_all", "write_by_pulses", "write_once"]
 
 _VERIFY_S = 1e-6  # after the pulse, when the verifying read comes
 _CPU = torch.device("cpu")
@@ -74,37 +77,78 @@ def write_once(
     Returns:
         Root-mean-square weight error over the root-mean-square weight, before drift.
     """
-    home = tile.move(_CPU)
-    target_CR = target_CR.cpu()
+    (off,) = write_all([tile], [target_CR], now_s, bill, verify)
+    return off
+
+
+@torch.no_grad()
+def write_all(
+    tiles: Sequence[Crossbar],
+    targets_CR: Sequence[Tensor],
+    now_s: float,
+    bill: Bill,
+    verify: Verify,
+) -> list[float]:
+    """Program several tiles as :func:`write_once` does each, and solve their wires together."""
+    homes = [tile.move(_CPU) for tile in tiles]
+    targets = [target.cpu() for target in targets_CR]
+    weights = [
+        _written(tile, target, now_s, bill, verify)
+        for tile, target in zip(tiles, targets, strict=True)
+    ]
+    solve_together(tiles, now_s)
+    left = []
+    for tile, target, weight in zip(tiles, targets, weights, strict=True):
+        now = _as_written(tile, now_s) if weight is None else weight
+        remember(tile, now)
+        size, off = (torch.linalg.vector_norm(t) for t in (target, now.sub_(target)))
+        left.append(float(off / size.clamp(min=1e-12 * now.numel() ** 0.5)))
+    for tile, home in zip(tiles, homes, strict=True):
+        tile.move(home)
+    return left
+
+
+def _written(
+    tile: Crossbar, target_CR: Tensor, now_s: float, bill: Bill, verify: Verify
+) -> Tensor | None:
+    """Write the cells of one tile; returns their weights where the same pass gave them."""
     tile.scale = torch.maximum(target_CR.amax(1), -target_CR.amin(1))  # ten times its norm's speed
     tile.compensation = torch.ones_like(tile.scale)
-    relative = target_CR / tile.scale.clamp(min=1e-12)[:, None]
-    count, rounds = _write_cells(tile, relative, verify)
+    laws = _laws(tile, verify)
+    if laws is None:
+        count, rounds = _write_cells(tile, target_CR, verify)
+        if tile.drifts:
+            tile.born_s.fill_(now_s)
+        weight = None
+    else:
+        weight, count, rounds = _write_at_once(tile, target_CR, laws, now_s), tile.seen.numel(), 1
+    if tile.hidden is not tile.seen:
+        tile.hidden.copy_(tile.seen)
     tile.events += rounds
     tile.formed = True
-    if tile.drifts:
-        tile.born_s.fill_(now_s)
     bill.pulses(tile, count, count * _full_pulse_aj(tile), rounds)
     bill.verify(tile, count)
     tile.settle()
-    weight = _as_written(tile, now_s)
-    remember(tile, weight)
-    tile.move(home)
-    off, size = torch.linalg.vector_norm(weight - target_CR), torch.linalg.vector_norm(target_CR)
-    return float(off / size.clamp(min=1e-12 * weight.numel() ** 0.5))
+    # More than four pairs are summed in an order of torch's own.
+    read = tile.make.wires is not None or tile.make.mapping.pairs > 4
+    return None if read else weight
 
 
 def _as_written(tile: Crossbar, now_s: float) -> Tensor:
     """Weights of cells that have not drifted since their write, [C, R]."""
-    mapping, (low, high) = tile.make.mapping, tile.cell.bounds
+    mapping = tile.make.mapping
     if tile.make.wires is not None or mapping.slices > 1:
         return tile.view(now_s)[0]
     pairs = tile.seen.view(mapping.pairs, 2, tile.size)
     apart = pairs[:, 0] - pairs[:, 1]
     weight = (apart.sum(0) if len(apart) > 1 else apart).view(tile.shape)
-    return weight.mul_(
-        (tile.scale * tile.compensation * (mapping.coefficient * 2 / (high - low)))[:, None]
-    )
+    return weight.mul_(_counts(tile)[:, None])
+
+
+def _counts(tile: Crossbar) -> Tensor:
+    """What one w counts in each column, in weights, [C]."""
+    low, high = tile.cell.bounds
+    return tile.scale * tile.compensation * (tile.make.mapping.coefficient * 2 / (high - low))
 
 
 def _full_pulse_aj(tile: Crossbar) -> int:
@@ -114,46 +158,62 @@ def _full_pulse_aj(tile: Crossbar) -> int:
     return round(pulse.up_v**2 * window.high_s * pulse.width_s * ATTOJOULES_PER_JOULE)
 
 
-def _write_cells(tile: Crossbar, relative_CR: Tensor, verify: Verify) -> tuple[int, int]:
+def _laws(tile: Crossbar, verify: Verify) -> Laws | None:
+    """What a single pass over these cells needs to know, or None where one does not do.
+
+    It does for one round, for targets that follow their weight in two straight lines, and for the
+    published laws that it knows.
+    """
+    mapping = tile.make.mapping
+    corrected = tile.make.correct_wires and tile.make.wires is not None
+    if verify.rounds > 1 or corrected or mapping.slices > 1:
+        return None
+    errors, numbers = error_numbers(tile.cell), drift_numbers(tile.cell)
+    if errors is None or numbers is None:
+        return None
+    return Laws(_lines(mapping, tile.cell.bounds), errors, numbers)
+
+
+@lru_cache(maxsize=4)
+def _lines(mapping: Mapping, bounds: tuple[float, float]) -> Tensor:
+    """Where each plane puts a weight of 0, and what it adds per unit above and below 0."""
+    below, middle, above = mapping.targets(torch.tensor([[-1.0, 0.0, 1.0]]), bounds)[:, 0].T
+    return torch.stack([middle, above - middle, middle - below], 1).contiguous()
+
+
+def _write_at_once(tile: Crossbar, target_CR: Tensor, laws: Laws, now_s: float) -> Tensor:
+    """Write all cells of a tile in one pass; returns their weights without wires, [C, R]."""
+    first = hash_key(tile.seed, "program", tile.events + 1, "write")
+    keys = np.concatenate([first, hash_key(tile.seed, "drift", tile.events)])
+    seen, trait, born_s, wear = (
+        t.view(-1) for t in (tile.seen, tile.trait, tile.born_s, tile.wear)
+    )
+    weight = torch.empty(tile.size)
+    scales = torch.stack([tile.scale.clamp(min=1e-12), _counts(tile)])
+    target = target_CR.reshape(-1)
+    cells = Writing(seen, trait, born_s, wear, weight, now_s)
+    written(target, scales, laws, keys, cells, compiled=tile.make.kernels)
+    return weight.view(tile.shape)
+
+
+def _write_cells(tile: Crossbar, target_CR: Tensor, verify: Verify) -> tuple[int, int]:
     """Write-verify all cells of a tile; returns pulses and rounds."""
-    cell, compiled = tile.cell, tile.make.kernels
-    errors, numbers = error_numbers(cell), drift_numbers(cell)
+    cell, compiled, numbers = tile.cell, tile.make.kernels, drift_numbers(tile.cell)
     seen, trait, place = tile.seen.view(-1), tile.trait.view(-1), ("drift", tile.events)
-    count, rounds = seen.numel(), 1
-    targets = tile.make.mapping.targets
-    own = hash_key(tile.seed, *place)
-    straight = tile.make.mapping.slices == 1  # targets follow the weight in two straight lines
-    wires = tile.make.wires if tile.make.correct_wires else None
-    if (
-        verify.rounds == 1
-        and straight
-        and wires is None
-        and errors is not None
-        and numbers is not None
-    ):
-        first = hash_key(tile.seed, "program", tile.events + 1, "write")
-        keys = np.concatenate([first, own])
-        below, middle, above = targets(torch.tensor([[-1.0, 0.0, 1.0]]), cell.bounds)[:, 0].T
-        lines = torch.stack([middle, above - middle, middle - below], 1).contiguous()
-        laws = lines, errors, numbers
-        written(relative_CR.reshape(-1), laws, keys, seen, trait, compiled=compiled)
-        tile.wear.add_(1)
+    relative_CR = target_CR / tile.scale.clamp(min=1e-12)[:, None]
+    wanted_s = cell.conductance_s(tile.make.mapping.targets(relative_CR, cell.bounds))
+    if tile.make.correct_wires and tile.make.wires is not None:
+        window = cell.need(cell.window)
+        wanted_s, factor = aimed(wanted_s, tile.make.wires, (window.low_s, window.high_s))
+        tile.scale.div_(factor)
+    now, count, rounds = _write_and_verify(tile, wanted_s.view(-1), verify)
+    if numbers is not None:
+        settled(now, numbers, hash_key(tile.seed, *place), seen, trait, compiled=compiled)
     else:
-        wanted_s = cell.conductance_s(targets(relative_CR, cell.bounds))
-        if wires is not None:
-            window = cell.need(cell.window)
-            wanted_s, factor = aimed(wanted_s, wires, (window.low_s, window.high_s))
-            tile.scale.div_(factor)
-        now, count, rounds = _write_and_verify(tile, wanted_s.view(-1), verify)
-        if numbers is not None:
-            settled(now, numbers, own, seen, trait, compiled=compiled)
-        else:
-            seen.copy_(cell.weight(now))
-            if not isinstance(cell.drift, Unknown):
-                draw = hash_normals(tile.seed, place, tuple(now.shape), compiled=compiled)
-                trait.copy_(cell.drift.trait(now, draw))
-    if tile.hidden is not tile.seen:
-        tile.hidden.copy_(tile.seen)
+        seen.copy_(cell.weight(now))
+        if not isinstance(cell.drift, Unknown):
+            draw = hash_normals(tile.seed, place, tuple(now.shape), compiled=compiled)
+            trait.copy_(cell.drift.trait(now, draw))
     return count, rounds
 
 
@@ -250,8 +310,8 @@ def _learned(step: Tensor, moved: Tensor, given: Tensor, typical: float) -> Tens
 def _shares(wanted: Tensor, planes: int, longest: int) -> Iterator[Tensor]:
     """Trains for the planes that are taught: even shares, what is left on the first."""
     shared = (wanted / planes).trunc()
-    rest = wanted - shared * planes
-    for plane in range(planes):
-        train = (shared + (rest if plane == 0 else 0)).clamp(-longest, longest)
-        if plane == 0 or bool(train.any()):
-            yield train
+    yield (wanted - shared * planes + shared).clamp(-longest, longest)
+    others = shared.clamp(-longest, longest)
+    if bool(others.any()):
+        for _ in range(planes - 1):
+            yield others

@@ -4,12 +4,14 @@ A published error is a polynomial of the target, a published drift exponent foll
 of what was written (:mod:`clnf.devices.programming`, :mod:`clnf.devices.drift`). Where a cell has
 these laws, kernels work on sixteen cells at a time:
 
-    written      G = max(G(w) + max(poly(G(w) / unit), 0) xi, 0)
+    written      G = max(G(w) + max(poly(G(w) / unit), 0) xi, 0),  weight = f sum_p (+-) w(G_p)
     settled      w = w(G),  nu = |mu(g) + sigma(g) xi|,  g = clip(G / Gmax, 1e-4, 1)
     drifted      w = w(G exp(-nu ln(1 + age / t0)))
 
 Their torch twins below give the same bits. ln(1 + x) loses digits for ages far below t0, to 1e-7
 absolute, which moves a conductance by less than 1e-8 of itself.
+
+Legend: C columns, R rows, M = C R weights, P planes of cells.
 """
 
 from typing import Any, NamedTuple
@@ -39,7 +41,7 @@ from clnf.devices.sixteen import (
 )
 from clnf.devices.sixteen_maths import exponential, gauss8, logarithm
 
-__all__ = ["drift_numbers", "drifted", "error_numbers", "settled", "written"]
+__all__ = ["Laws", "Writing", "drift_numbers", "drifted", "error_numbers", "settled", "written"]
 
 _F = np.float32
 _U = np.uint32
@@ -51,11 +53,39 @@ _LOW, _PER_W, _LOW_S, _PER_S, _FULL, _AFTER, _MEAN, _SPREAD = 0, 1, 2, 3, 4, 5, 
 _UNIT, _FIRST = 4, 5  # and those of an error: unit and coefficients
 
 
-class _Kept(NamedTuple):
-    """What a write leaves of cells: w and drift exponent, [M]."""
+class Laws(NamedTuple):
+    """Laws of one write.
+
+    Attributes:
+        lines: where each plane puts a weight of 0, and what it adds per unit above and below 0,
+            [P, 3].
+        errors: :func:`error_numbers`.
+        numbers: :func:`drift_numbers`.
+    """
+
+    lines: Any
+    errors: Any
+    numbers: Any
+
+
+class Writing(NamedTuple):
+    """What a write changes of cells.
+
+    Attributes:
+        seen: w that is reached, [P M].
+        trait: drift exponent, [P M].
+        born_s: set to ``now_s``, [P M].
+        wear: pulses so far, one more of each cell, int32 [P M].
+        weight: weights that so come about, [M].
+        now_s: time of the write.
+    """
 
     seen: Any
     trait: Any
+    born_s: Any
+    wear: Any
+    weight: Any
+    now_s: float
 
 
 def _window(cell: Cell) -> list[float]:
@@ -101,27 +131,26 @@ def settled(
 
 
 def written(
-    relative: Tensor,
-    laws: tuple[Tensor, Tensor, Tensor],
+    target: Tensor,
+    scales: Tensor,
+    laws: Laws,
     keys: NDArray[np.uint32],
-    seen: Tensor,
-    trait: Tensor,
+    cells: Writing,
     *,
     compiled: bool = True,
 ) -> None:
     """Program weights in one pass.
 
     Args:
-        relative: over full scale, [M].
-        laws: where each plane puts a weight of 0, and what it adds per unit above and below 0,
-            [planes, 3]; :func:`error_numbers`; :func:`drift_numbers`.
+        target: weights, [M].
+        scales: weight at full scale of each column, and what one w counts in it, [2, C].
+        laws: of these cells.
         keys: two words for the error of programming, two for the drift.
-        seen: w that is reached, [planes M].
-        trait: drift exponent, [planes M].
+        cells: written in place.
         compiled: use the compiled kernel, not its torch twin.
     """
-    args = relative, *laws, keys, _Kept(seen, trait)
-    _run(_written, _plain_written, len(relative), args, compiled)
+    rows = len(target) // scales.shape[1]
+    _run(_written, _plain_written, rows, (target, scales, laws, keys, cells), compiled)
 
 
 def drifted(
@@ -176,48 +205,75 @@ def _exponent(written: Any, numbers: NDArray[np.float32], draw: Any) -> Any:
     return magnitude(spread * draw + mean)
 
 
+@njit(inline="always")
+def _one_plane(w: Any, to: Any, cell: Any, laws: Laws, words: Any, cells: Writing) -> Any:
+    """Write sixteen cells of a plane, from place ``to`` on, and say what they reached."""
+    written = _erring(w, laws.errors, gauss8(cell, words[0], words[1]))
+    reached = _weight(written, laws.numbers)
+    save(cells.seen, to, reached)
+    save(cells.trait, to, _exponent(written, laws.numbers, gauss8(cell, words[2], words[3])))
+    return reached
+
+
+@njit(inline="always")
+def _aim(lines: NDArray[np.float32], plane: Any, up: Any, down: Any) -> Any:
+    return every(lines[plane, 0]) + (every(lines[plane, 1]) * up + every(lines[plane, 2]) * down)
+
+
+@njit(inline="always")
+def _tally(cells: Writing, start: Any, stop: Any) -> None:
+    now = _F(cells.now_s)
+    for i in range(start, stop):
+        cells.born_s[i] = now
+        cells.wear[i] += np.int32(1)
+
+
 @njit(nogil=True, cache=True)
 def _written(
-    relative: NDArray[np.float32],
-    lines: NDArray[np.float32],
-    errors: NDArray[np.float32],
-    numbers: NDArray[np.float32],
+    target: NDArray[np.float32],
+    scales: NDArray[np.float32],
+    laws: Laws,
     keys: NDArray[np.uint32],
-    kept: _Kept,
+    cells: Writing,
 ) -> None:
-    seen, trait = kept
-    count, lanes = _I(relative.shape[0]), load_words(_LANES, _I(0))
-    key0, key1, key2, key3 = keys[0], keys[1], keys[2], keys[3]
-    zero = every(_F(0.0))
-    for plane in range(_I(lines.shape[0])):
-        middle, above, below = (
-            every(lines[plane, 0]),
-            every(lines[plane, 1]),
-            every(lines[plane, 2]),
-        )
-        for group in range((count + _I(WIDTH - 1)) // _I(WIDTH)):
-            at = min(group * _I(WIDTH), count - _I(WIDTH))
-            to = plane * count + at
-            cell, r = lanes + every_word(_U(to)), load(relative, at)
-            w = middle + (above * greater(r, zero) + below * lesser(r, zero))
-            written = _erring(w, errors, gauss8(cell, key0, key1))
-            save(seen, to, _weight(written, numbers))
-            save(trait, to, _exponent(written, numbers, gauss8(cell, key2, key3)))
+    count, columns = _I(target.shape[0]), _I(scales.shape[1])
+    rows, planes = count // columns, _I(laws.lines.shape[0])
+    lanes, zero = load_words(_LANES, _I(0)), every(_F(0.0))
+    words = keys[0], keys[1], keys[2], keys[3]
+    for column in range(columns):
+        full, each = every(scales[0, column]), every(scales[1, column])
+        for group in range((rows + _I(WIDTH - 1)) // _I(WIDTH)):
+            at = column * rows + min(group * _I(WIDTH), rows - _I(WIDTH))
+            relative, apart = load(target, at) / full, zero
+            up, down = greater(relative, zero), lesser(relative, zero)
+            for plane in range(_I(0), planes, _I(2)):
+                to = plane * count + at
+                cell, w = lanes + every_word(_U(to)), _aim(laws.lines, plane, up, down)
+                plus = _one_plane(w, to, cell, laws, words, cells)
+                to, w = to + count, _aim(laws.lines, plane + _I(1), up, down)
+                cell = lanes + every_word(_U(to))
+                apart = apart + (plus - _one_plane(w, to, cell, laws, words, cells))
+            save(cells.weight, at, apart * each)
+        for plane in range(planes):
+            start = plane * count + column * rows
+            _tally(cells, start, start + rows)
 
 
 def _plain_written(
-    relative: Tensor,
-    lines: Tensor,
-    errors: Tensor,
-    numbers: Tensor,
-    keys: Tensor,
-    kept: _Kept,
+    target: Tensor, scales: Tensor, laws: Laws, keys: Tensor, cells: Writing
 ) -> None:
+    relative = (target.view(scales.shape[1], -1) / scales[0][:, None]).view(-1)
     up, down = relative.clamp(min=0.0), relative.clamp(max=0.0)
-    w = torch.cat([line[0] + (line[1] * up + line[2] * down) for line in lines])
+    w = torch.cat([line[0] + (line[1] * up + line[2] * down) for line in laws.lines])
     out = torch.empty_like(w)
-    _plain_programmed(w, errors, keys[:2], out)
-    _plain_settled(out, numbers, keys[2:], *kept)
+    _plain_programmed(w, laws.errors, keys[:2], out)
+    _plain_settled(out, laws.numbers, keys[2:], cells.seen, cells.trait)
+    cells.born_s.fill_(cells.now_s)
+    cells.wear.add_(1)
+    apart, planes = torch.zeros_like(target), cells.seen.view(len(laws.lines), -1)
+    for plane in range(0, len(planes), 2):
+        apart += planes[plane] - planes[plane + 1]
+    cells.weight.copy_((apart.view(scales.shape[1], -1) * scales[1][:, None]).view(-1))
 
 
 def _plain_conductance(w: Tensor, numbers: Tensor) -> Tensor:

@@ -174,10 +174,13 @@ class LivingModel:
         return left
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
-        """Parts of a snapshot: model, chip and learner."""
+        """Parts of a snapshot: model, cells that store, the rest of the chip, and learner."""
+        whole = self.chip.state_dict()
+        stored = {key for key, value in whole.items() if _is_stored(self.chip, key, value)}
         return {
             "model": {**_digital(self.engine), "concepts": self.concepts.state_dict()},
-            "chip": self.chip.state_dict(),
+            "core": {key: whole[key] for key in whole if key in stored},
+            "chip": {key: whole[key] for key in whole if key not in stored},
             "learner": self.learner.state_dict(),
         }
 
@@ -186,7 +189,7 @@ class LivingModel:
         model = dict(parts["model"])
         self.concepts.load_state_dict(model.pop("concepts"))
         _load_digital(self.engine, model)
-        self.chip.load_state_dict(parts["chip"])
+        self.chip.load_state_dict({**parts["core"], **parts["chip"]})
         self.learner.load_state_dict(parts["learner"])
 
 
@@ -208,10 +211,25 @@ def _cells_for(name: str, leaf: nn.Module) -> Literal["core", "plastic"]:
     return "plastic" if name.endswith((".down", ".up")) else "core"
 
 
+def _is_stored(chip: Chip, key: str, value: Any) -> bool:
+    """Whether a state is of cells that were programmed once: no lesson changes it.
+
+    A drift correction does change; a snapshot so finds the rest as the last one left it.
+    """
+    name, _, inner = key.partition("/")
+    layer = chip.layers.get(name)
+    stored = layer is not None and not layer.plastic and isinstance(value, Tensor)
+    return stored and not inner.endswith("/compensation")
+
+
 def _plastic_only(chip: Chip) -> dict[str, Any]:
     """State of the plastic layers alone; stored cells do not change in a lesson."""
-    plastic = tuple(f"{name}/" for name, layer in chip.layers.items() if layer.plastic)
-    return {key: value for key, value in chip.state_dict().items() if key.startswith(plastic)}
+    return {
+        f"{name}/{key}": value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
+        for name, layer in chip.layers.items()
+        if layer.plastic
+        for key, value in layer.state().items()
+    }
 
 
 def _digital(engine: nn.Module) -> dict[str, Tensor]:

@@ -8,6 +8,10 @@ Tensors stand in one safetensors file per part; everything else stands as JSON i
 beside the SHA-256 of each file, and the manifest carries its own. safetensors by itself loads a
 flipped bit silently; here a snapshot that is not whole is never used.
 
+A file that is the same, byte for byte, in a snapshot about to be removed is not written again but
+taken over from it by a hard link. No two snapshots that stay share a file: damage to one leaves
+the other whole.
+
 A part is a dict of tensors and JSON values, nested as one likes. It comes back exactly: type,
 shape and bits of tensors, integers of any size, floats with every bit (any NaN as NaN), tuples
 and keys that are not words. Parameters come back as plain tensors on the CPU.
@@ -36,11 +40,12 @@ from clnf.living.files import why
 
 __all__ = ["Snapshot", "load", "load_latest", "save"]
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 # The manifest's first bytes hold the hash of the rest, so that text is checked before parsed.
 _HEAD, _MIDDLE, _TAIL = b'{"sha256":"', b'","manifest":', b"}"
 _ASIDE = ".old-"
+_CHUNK = 1 << 20
 
 
 @final
@@ -92,7 +97,7 @@ def save(folder: Path, step: int, parts: Mapping[str, Mapping[str, Any]], *, kee
             home.mkdir(parents=True)
         _tidy(home)
         temporary.mkdir()
-        digest = _write(temporary, step, parts)
+        digest = _write(temporary, step, parts, _leaving(home, step, keep))
         if target.exists():
             target.rename(home / f"{_ASIDE}{step:08d}")
         temporary.rename(target)
@@ -109,10 +114,8 @@ def save(folder: Path, step: int, parts: Mapping[str, Mapping[str, Any]], *, kee
         _tidy(home)
         if home != folder:
             shutil.rmtree(home, ignore_errors=True)
-    kept = [path for path in _snapshots(folder) if _step(path) <= step][:keep]
-    for path in _snapshots(folder):
-        if path not in kept:
-            shutil.rmtree(path, ignore_errors=True)
+    for path in _leaving(folder, step, keep, written=True):
+        shutil.rmtree(path, ignore_errors=True)
     return digest
 
 
@@ -176,13 +179,24 @@ def load(path: Path) -> Snapshot:
     )
 
 
-def _write(folder: Path, step: int, parts: Mapping[str, Mapping[str, Any]]) -> str:
+def _leaving(folder: Path, step: int, keep: int, *, written: bool = False) -> list[Path]:
+    """Snapshots that go once that of ``step`` is there, newest first."""
+    before = [path for path in _snapshots(folder) if _step(path) < step]
+    later = [path for path in _snapshots(folder) if _step(path) > step - (not written)]
+    return later + before[keep - 1 :]
+
+
+def _write(
+    folder: Path, step: int, parts: Mapping[str, Mapping[str, Any]], leaving: list[Path]
+) -> str:
     rows = {}
     for name, part in parts.items():
         tensors: dict[str, Tensor] = {}
         state = _flatten(part, name, tensors)
-        blob = save_tensors(tensors)
-        _write_file(folder / f"{name}.safetensors", blob)
+        blob = save_tensors(_apart(tensors))
+        path = folder / f"{name}.safetensors"
+        if not any(_take_over(old / path.name, path, blob) for old in leaving):
+            _write_file(path, blob)
         rows[name] = {"sha256": hashlib.sha256(blob).hexdigest(), "state": state}
     text = json.dumps(
         {"format": FORMAT, "step": step, "versions": _versions(), "parts": rows},
@@ -211,7 +225,7 @@ def _flatten(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         while where in tensors:  # "a/b" may be one word or two
             where += "'"
-        tensors[where] = _own(value)
+        tensors[where] = value.detach().cpu()
         return {"$tensor": where}
     if type(value) is float:
         return value if math.isfinite(value) else {"$float": repr(value)}
@@ -248,9 +262,32 @@ def _rebuild(value: Any, tensors: dict[str, Tensor]) -> Any:
     return {_rebuild(key, tensors): _rebuild(item, tensors) for key, item in body}
 
 
-def _own(tensor: Tensor) -> Tensor:
-    # safetensors refuses tensors that share memory, so each gets its own.
-    return tensor.detach().to("cpu", copy=True).contiguous()
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, each with a memory of its own, as safetensors wants them."""
+    seen: set[int] = set()
+    out = {}
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage()
+        own = tensor.is_contiguous() and memory.nbytes() == tensor.nbytes
+        own = own and memory.data_ptr() not in seen
+        seen.add(memory.data_ptr())
+        out[name] = tensor if own else tensor.clone(memory_format=torch.contiguous_format)
+    return out
+
+
+def _take_over(old: Path, new: Path, data: bytes) -> bool:
+    """Let a file that is on disk already stand for ``data``; False where it does not."""
+    try:
+        if old.stat().st_size != len(data):
+            return False
+        with old.open("rb") as file:
+            for start in range(0, len(data), _CHUNK):
+                if file.read(_CHUNK) != data[start : start + _CHUNK]:
+                    return False
+        os.link(old, new)
+    except OSError:  # no such file, or a file system without links
+        return False
+    return True
 
 
 def _versions() -> dict[str, str]:

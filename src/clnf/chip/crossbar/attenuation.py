@@ -17,7 +17,7 @@ from torch import Tensor
 from clnf.chip.crossbar.wires import effective_conductance
 from clnf.chip.crossbar.wiring import Wires
 
-__all__ = ["Attenuation", "aimed", "solve"]
+__all__ = ["Attenuation", "aimed", "solution", "solve"]
 
 
 class Attenuation(NamedTuple):
@@ -45,8 +45,12 @@ def solve(cells: Tensor, wires: Wires | None, state: tuple[int, int, float]) -> 
         state: to remember.
     """
     assert wires is not None
-    planes, now = len(cells), cells.flatten(1)
-    effective = effective_conductance(cells.mT, wires).mT.reshape(planes, -1)
+    return solution(cells, effective_conductance(cells.mT, wires).mT, state)
+
+
+def solution(cells: Tensor, effective_s: Tensor, state: tuple[int, int, float]) -> Attenuation:
+    """What wires leave of cells, of which ``effective_s`` is left; all [planes, C, R]."""
+    now, effective = cells.flatten(1), effective_s.reshape(len(cells), -1)
     kept = torch.where(now > 0, effective / now.clamp(min=1e-30), torch.zeros_like(now))
     return Attenuation(state, kept, now.mean(1, keepdim=True))
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from clnf.chip import kernels, reference
-from clnf.chip.crossbar.attenuation import Attenuation, solve
+from clnf.chip.crossbar.attenuation import Attenuation, solution, solve
 from clnf.chip.crossbar.make import Make
 from clnf.chip.crossbar.spares import Spares
 from clnf.core.rng import fold
@@ -28,6 +28,7 @@ _TENSORS = (
     "hidden", "seen", "wear", "fence", "trait", "born_s", "scale", "compensation", "expected",
     "answers",
 )  # fmt: skip
+_MOST_AT_ONCE = 1 << 18  # cells whose windows are closed together
 
 
 class AbstractCells(ABC):
@@ -247,7 +248,7 @@ class AbstractCells(ABC):
             both = sigma_s.square_().view(pairs, 2, -1).sum(1).mul_(factor.square())
             variance = both.view(slices, -1, *self.shape).sum(1)
         if self.make.wires is not None:
-            now = now * self.attenuation(now_s)
+            now = now * self.attenuation(now_s, now)
         sides = now.view(pairs, 2, -1)
         weight = (sides[:, 0] - sides[:, 1]).mul_(factor)
         return weight.view(slices, -1, *self.shape).sum(1), variance
@@ -258,22 +259,43 @@ class AbstractCells(ABC):
             return max(now_s, 1.0)
         return max(now_s - float(self.born_s.min()), 1.0) + self.cell.drift.since_s
 
-    def attenuation(self, now_s: float) -> Tensor:
+    def attenuation(self, now_s: float, now: Tensor | None = None) -> Tensor:
         """What wires leave of each cell, [planes, M].
+
+        ``now`` saves working out the conductances without heat once more, S, [planes, M].
 
         Solved anew when a cell was written or has drifted; or, where wires are carried on, solved
         for the cells as they were when last settled. From there the loss of cells that drift goes
         with the mean conductance of their plane, as it does to first order.
         """
-        exact = self.make.exact_wires
-        state = (self.operations, self.events, now_s if self.drifts else 0.0)
-        if self.solved is None or (exact and self.solved.state != state):
-            source = self.cell.conductance_s(self.weights_now(now_s) if exact else self.seen)
-            self.solved = solve(self._warmed(source), self.wires, state)
+        exact, found = self.make.exact_wires, self.solved
+        if found is None or self.is_unsolved(now_s):
+            found = solve(self.between_wires(now_s), self.wires, self._been_through(now_s))
+            self.solved = found
         if exact or not self.drifts:
-            return self.solved.kept
-        grown = self.conductance_s(now_s).flatten(1).mean(1, keepdim=True) / self.solved.level
-        return 1.0 - (1.0 - self.solved.kept) * grown
+            return found.kept
+        now = self.cell.conductance_s(self.weights_now(now_s)) if now is None else now
+        grown = self._warmed(now.clone()).flatten(1).mean(1, keepdim=True) / found.level
+        return 1.0 - (1.0 - found.kept) * grown
+
+    def is_unsolved(self, now_s: float) -> bool:
+        """Whether the next read solves the wires first."""
+        if self.solved is None:
+            return self.make.wires is not None
+        return self.make.exact_wires and self.solved.state != self._been_through(now_s)
+
+    def between_wires(self, now_s: float) -> Tensor:
+        """Conductances that wires are solved for, S, [planes, C, R]."""
+        w = self.weights_now(now_s) if self.make.exact_wires else self.seen
+        return self._warmed(self.cell.conductance_s(w))
+
+    def _been_through(self, now_s: float) -> tuple[int, int, float]:
+        return self.operations, self.events, now_s if self.drifts else 0.0
+
+    def take_solution(self, effective_s: Tensor, now_s: float) -> None:
+        """Take what wires leave of :meth:`between_wires`, S, [planes, C, R], as solved."""
+        cells = self.between_wires(now_s)
+        self.solved = solution(cells, effective_s, self._been_through(now_s))
 
     def settle(self) -> None:
         """Have wires solved exactly at the next read."""
@@ -288,22 +310,18 @@ class AbstractCells(ABC):
         endurance, response = self.cell.endurance, self.cell.response
         if isinstance(endurance, Unknown) or isinstance(response, Unknown):
             return
-        for plane in range(self.planes):
-            fresh, life = self._fresh(plane)
-            worn, stuck = self.wear[plane].cpu(), self.hidden[plane].cpu()
-            self.tables[plane] = endurance.wear(fresh, worn, life, stuck).to(self.wear.device)
-
-    def _fresh(self, plane: int) -> tuple[Tensor, Tensor]:
-        """Steps and bounds of one plane's cells as they came, and their lives if known."""
-        first, endurance, response = plane * self.size, self.cell.endurance, self.cell.response
-        assert not isinstance(response, Unknown)
-        compiled, life = self.make.kernels, torch.empty(0)
-        fresh = cell_traits(response, self.size, self.seed, first=first, compiled=compiled)
-        if not isinstance(endurance, Unknown):
-            life = endurance.life(self.size, hash_key(self.seed, "life"), first)
-        if self.spares is not None:
-            self.spares.put(fresh, plane, life if len(life) else None)
-        return fresh.to(self.wear.device), life
+        key, compiled = hash_key(self.seed, "life"), self.make.kernels
+        at_once = max(_MOST_AT_ONCE // self.size, 1)
+        for start in range(0, self.planes, at_once):
+            first, planes = start * self.size, slice(start, min(start + at_once, self.planes))
+            worn, stuck = (t[planes].reshape(-1).cpu() for t in (self.wear, self.hidden))
+            count = len(worn)
+            fresh = cell_traits(response, count, self.seed, first=first, compiled=compiled)
+            life = endurance.life(count, key, first)
+            if self.spares is not None:
+                self.spares.put(fresh, range(self.planes)[planes], life)
+            table = endurance.wear(fresh, worn, life, stuck).to(self.wear.device)
+            self.tables[planes] = [part.contiguous() for part in table.split(self.size, dim=1)]
 
     def own_state(self) -> dict[str, Any]:
         """Tensors and JSON values of these cells alone.
@@ -343,11 +361,7 @@ class AbstractCells(ABC):
             self.solved = Attenuation((0, 0, 0.0), *kept)
         if self.spares is not None and "place" in state:
             self.spares.load_state(state)
-            whole = [table.shape[1] > 1 for table in self.tables]
-            self.tables = [
-                self._fresh(plane)[0] if many else table
-                for plane, (many, table) in enumerate(zip(whole, self.tables, strict=True))
-            ]
+            self.tables = self.spares.tables(self.tables)
         self.close_windows()
 
     @abstractmethod

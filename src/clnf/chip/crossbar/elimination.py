@@ -5,6 +5,8 @@ from torch import Tensor
 
 __all__ = ["eliminated"]
 
+_AT_ONCE = 1 << 15  # numbers of each kind for word lines that are worked out together
+
 
 def eliminated(cells: Tensor, word: float, feed: float, bit: float, ground: float) -> Tensor:
     """Effective conductance where rows are fed at column 0 and columns end at row 0.
@@ -26,30 +28,42 @@ def eliminated(cells: Tensor, word: float, feed: float, bit: float, ground: floa
     """
     several, n = cells.shape[:-2], cells.shape[-1]
     reach, depth = _word_lines(cells, word, feed)
-    place = torch.arange(n, device=cells.device)
-    later = torch.maximum(place[:, None], place).flatten()
     # What the columns conduct between each other so far, and per volt at a row what they carry.
     between = cells.new_zeros(*several, n, n)
     carried = between[..., :0, :]
-    for i in range(cells.shape[-2] - 1, -1, -1):
-        cell, far = cells[..., i, :], reach[..., i, :]
-        # Voltage at node j of the word line per ampere into node k.
-        deeper = depth[..., i, :].index_select(-1, later).view(*several, n, n)
-        spread = (-(far[..., :, None] - far[..., None, :]).abs()).exp() * deeper
-        network = torch.addcmul(
-            between, cell[..., :, None] * cell[..., None, :], spread, value=-1.0
-        )
-        network.diagonal(dim1=-2, dim2=-1).add_(cell)
-        into = cell * spread[..., 0] * feed
-        onward = bit if i else ground
-        grounded = network.clone()
-        grounded.diagonal(dim1=-2, dim2=-1).add_(onward)
-        # LAPACK counts along columns: symmetric matrices and right sides are handed over turned.
-        root = torch.linalg.cholesky(grounded.mT)
-        asked = torch.cat([into[..., None, :], carried, network], -2)
-        solved = onward * torch.cholesky_solve(asked.mT, root).mT
-        carried, between = solved[..., :-n, :], solved[..., -n:, :]
+    at_once = max(_AT_ONCE // between.numel(), 1)
+    for stop in range(cells.shape[-2], 0, -at_once):
+        start = max(stop - at_once, 0)
+        far, deep, some = (line[..., start:stop, :] for line in (reach, depth, cells))
+        spread, pairs, into = _inside(far, deep, some, feed)
+        for i in range(stop - start - 1, -1, -1):
+            network = torch.addcmul(between, pairs[..., i, :, :], spread[..., i, :, :], value=-1.0)
+            network.diagonal(dim1=-2, dim2=-1).add_(cells[..., start + i, :])
+            onward = bit if start + i else ground
+            grounded = network.clone()
+            grounded.diagonal(dim1=-2, dim2=-1).add_(onward)
+            # LAPACK counts along columns: symmetric matrices and right sides are handed over
+            # turned.
+            root = torch.linalg.cholesky(grounded.mT)
+            asked = torch.cat([into[..., i : i + 1, :], carried, network], -2)
+            solved = onward * torch.cholesky_solve(asked.mT, root).mT
+            carried, between = solved[..., :-n, :], solved[..., -n:, :]
     return carried
+
+
+def _inside(
+    reach: Tensor, depth: Tensor, cells: Tensor, feed: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What word lines are between the columns.
+
+    Returns:
+        Voltage at node j of each word line per ampere into node k, products of their cells, both
+        [..., rows, n, n], and what a volt at the driver carries into each column, [..., rows, n].
+    """
+    place = torch.arange(cells.shape[-1], device=cells.device)
+    deeper = torch.where(place[:, None] >= place, depth[..., :, None], depth[..., None, :])
+    spread = (reach[..., :, None] - reach[..., None, :]).abs_().neg_().exp_() * deeper
+    return spread, cells[..., :, None] * cells[..., None, :], cells * spread[..., 0] * feed
 
 
 def _word_lines(cells: Tensor, word: float, feed: float) -> tuple[Tensor, Tensor]:

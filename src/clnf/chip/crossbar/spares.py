@@ -99,20 +99,36 @@ class Spares:
         """Lines that have other columns than at first."""
         return torch.nonzero(self.place != torch.arange(self.columns)).flatten().tolist()
 
-    def put(self, fresh: Tensor, plane: int, life: Tensor | None = None) -> None:
+    def put(self, fresh: Tensor, planes: range, life: Tensor | None = None) -> None:
         """Put the fresh traits, and lives, of exchanged columns in the places of their lines.
 
         Args:
-            fresh: [4, M], or [4, 1] where all cells are alike; changed in place.
-            plane: which one.
-            life: [M], changed in place.
+            fresh: of some planes, one after the other, [4, planes M]; changed in place.
+            planes: which ones.
+            life: [planes M], changed in place.
         """
+        size = self.columns * self.rows
         for line in self.moved:
-            cells = slice(line * self.rows, (line + 1) * self.rows)
-            if fresh.shape[1] > 1:
+            for nth, plane in enumerate(planes):
+                first = nth * size + line * self.rows
+                cells = slice(first, first + self.rows)
                 fresh[:, cells] = self.traits(plane, self.place[line]).to(fresh.device)
-            if life is not None:
-                life[cells] = self.life(plane, self.place[line])
+                if life is not None:
+                    life[cells] = self.life(plane, self.place[line])
+
+    def tables(self, held: list[Tensor]) -> list[Tensor]:
+        """Steps and bounds of all cells as they came, by plane; those that are alike stay shared."""
+        response, size = self.make.cell.response, self.columns * self.rows
+        assert not isinstance(response, Unknown)
+        made = []
+        for plane, table in enumerate(held):
+            if table.shape[1] > 1:
+                compiled, first = self.make.kernels, plane * size
+                fresh = cell_traits(response, size, self.seed, first=first, compiled=compiled)
+                self.put(fresh, range(plane, plane + 1))
+                table = fresh.to(table.device)
+            made.append(table)
+        return made
 
     def exchange(self, tile: _Tile, line: int, other: int) -> None:
         """Give two lines each other's columns."""
@@ -136,7 +152,7 @@ class Spares:
         self.place[line], self.bench[spare] = self.bench[spare], place
         for plane, table in enumerate(tile.tables):
             if table.shape[1] > 1:
-                self.put(table, plane)
+                self.put(table, range(plane, plane + 1))
         tile.events += 1
 
     def _own(self, tile: _Tile) -> list[Tensor]:
