@@ -1,8 +1,18 @@
 """Teaching without a global way back: errors are made where the weights are, one file a method."""
 
 from clnf.chip.local.backpropagation import Backpropagation
+from clnf.chip.local.events import EventRule, Events
 from clnf.chip.local.feedback import DirectFeedback
+from clnf.chip.local.layerwise import LocalLosses
 from clnf.chip.local.method import AbstractMethod
 from clnf.chip.local.traffic import Traffic
 
-__all__ = ["AbstractMethod", "Backpropagation", "DirectFeedback", "Traffic"]
+__all__ = [
+    "AbstractMethod",
+    "Backpropagation",
+    "DirectFeedback",
+    "EventRule",
+    "Events",
+    "LocalLosses",
+    "Traffic",
+]

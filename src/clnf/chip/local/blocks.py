@@ -7,12 +7,13 @@ is between two blocks travels from group to group.
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from clnf.chip.analog import AbstractAnalog
 from clnf.core.errors import ConfigError
 
-__all__ = ["Block", "blocks"]
+__all__ = ["Block", "blocks", "sizes"]
 
 
 class Block(NamedTuple):
@@ -66,6 +67,21 @@ def blocks(net: nn.Module) -> list[Block]:
     if not layers:
         raise ConfigError("no layer of this stack learns on tiles; host some as plastic")
     return [Block(layer, nn.Sequential(*part)) for layer, part in zip(layers, parts, strict=True)]
+
+
+@torch.no_grad()
+def sizes(parts: list[Block], example: Tensor) -> list[int]:
+    """Numbers that leave each block for one input; the passage is charged like any read.
+
+    Args:
+        parts: of a stack.
+        example: inputs [B, ...], of which one is passed.
+    """
+    found, x = [], example[:1]
+    for block in parts:
+        x = block(x)
+        found.append(x[0].numel())
+    return found
 
 
 def _leaves(net: nn.Sequential) -> Iterator[nn.Module]:

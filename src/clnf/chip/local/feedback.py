@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.hosting import Chip
+from clnf.chip.local.blocks import sizes
 from clnf.chip.local.method import AbstractMethod, softmax_error
 from clnf.core.errors import ConfigError
 from clnf.core.rng import fold, torch_rng
@@ -49,10 +50,9 @@ class DirectFeedback(AbstractMethod):
         super().__init__(net, chip)
         if scale is not None and not 0 < scale < float("inf"):
             raise ConfigError(f"the largest feedback weight must be positive, got {scale}")
-        sizes = _sizes(self, example)
-        classes = sizes[-1]
+        *widths, classes = sizes(self.blocks, example)
         parts = nn.ModuleDict()
-        for index, size in enumerate(sizes[:-1]):
+        for index, size in enumerate(widths):
             matrix = nn.Linear(classes, size, bias=False)
             rng = torch_rng(fold(seed, "feedback"), index)
             drawn = torch.rand(size, classes, generator=rng) * 2 - 1
@@ -85,12 +85,3 @@ class DirectFeedback(AbstractMethod):
             out.backward(sent.view_as(out))
         return loss
 
-
-@torch.no_grad()
-def _sizes(method: AbstractMethod, example: Tensor) -> list[int]:
-    """Numbers that leave each block for one input; the passage is charged like any read."""
-    sizes, x = [], example[:1]
-    for block in method.blocks:
-        x = block(x)
-        sizes.append(x[0].numel())
-    return sizes
