@@ -1,10 +1,14 @@
 """Event-driven updates: nothing is pulsed where the error is small, and small is what a budget says.
 
-Two places for the threshold, one for each kind of pulses:
+Three places for the threshold:
 
-    errors   an output error |d| below threshold x scale becomes 0 before it meets the inputs, so
-             its whole column is silent for that vector (outer products and mixed)
-    cells    a cell is pulsed only once what it is owed reaches so many pulses (mixed)
+    cells    a cell is pulsed only once what it is owed reaches so many pulses (mixed mode)
+    samples  a sample whose largest error |d| in a layer is below threshold x scale moves nothing
+             of that layer: all its columns are silent (every mode)
+    errors   a single |d| below threshold x scale becomes 0: its column is silent (every mode)
+
+The last is the plainest and the worst: under a softmax the errors of the wrong classes are many
+and small, and without them nothing holds the right class back.
 
 ``scale`` is the root-mean-square error of a layer's first batch, one number beside the group, so
 that one threshold serves all layers; it stays fixed, and events grow rare as errors shrink. With
@@ -51,7 +55,7 @@ class EventRule:
     """
 
     threshold: float = quantity("1")
-    on: Literal["errors", "cells"] = "errors"
+    on: Literal["cells", "samples", "errors"] = "samples"
     budget: int | None = quantity("1", None)
     steps: int = quantity("1", 1)
     gain: float = quantity("1", 0.25)
@@ -89,7 +93,7 @@ class Events:
         if rule.on == "cells" and optimizer.rule.mode != "mixed":
             raise ConfigError(
                 f"cells are owed pulses in the mixed mode only, not in {optimizer.rule.mode!r}; "
-                "put the threshold on errors"
+                "put the threshold on samples"
             )
         self.optimizer, self.rule = optimizer, rule
         self.threshold = rule.threshold
@@ -162,7 +166,9 @@ class Events:
         if name not in self._scale and bool(size.any()):
             self._scale[name] = float(size.square().mean().sqrt())
         wanted = self.threshold * self._scale.get(name, 0.0)
-        event = size >= wanted if self.open else torch.zeros_like(size, dtype=torch.bool)
+        whole = size.flatten(1).amax(1).view(-1, *(1,) * (size.dim() - 1))
+        event = ((whole if self.rule.on == "samples" else size) >= wanted).expand_as(size)
+        event = event if self.open else torch.zeros_like(event)
         self.seen[name] = self.seen.get(name, 0) + size.numel()
         self.passed[name] = self.passed.get(name, 0) + int(event.sum())
         kept = float(size[event].sum())
