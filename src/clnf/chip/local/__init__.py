@@ -1,8 +1,10 @@
 """Teaching without a global way back: errors are made where the weights are, one file a method."""
 
 from clnf.chip.local.backpropagation import Backpropagation
+from clnf.chip.local.equilibrium import Equilibrium, Relaxation
 from clnf.chip.local.events import EventRule, Events
 from clnf.chip.local.feedback import DirectFeedback
+from clnf.chip.local.forward_forward import ForwardForward
 from clnf.chip.local.layerwise import LocalLosses
 from clnf.chip.local.method import AbstractMethod
 from clnf.chip.local.traffic import Traffic
@@ -11,8 +13,11 @@ __all__ = [
     "AbstractMethod",
     "Backpropagation",
     "DirectFeedback",
+    "Equilibrium",
     "EventRule",
     "Events",
+    "ForwardForward",
     "LocalLosses",
+    "Relaxation",
     "Traffic",
 ]

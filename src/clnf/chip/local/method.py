@@ -91,6 +91,10 @@ class AbstractMethod(nn.Module, ABC):
             What to watch: the loss of the last block, a number.
         """
 
+    def forward(self, x: Tensor) -> Tensor:
+        """The same as :meth:`predict`, so that a method can stand where its net stood."""
+        return self.predict(x)
+
     def predict(self, x: Tensor) -> Tensor:
         """Scores of each class, [B, classes]."""
         out: Tensor = self.net(x)
