@@ -1,7 +1,7 @@
 """Local rules against backpropagation, all wholly on tiles: accuracy, joules, writes, bytes moved.
 
     python benchmarks/local_rules.py                     JSON lines, a process a core
-    python benchmarks/local_rules.py part NET CELLS WAY  one arm, for example: part mlp ecram_li feedback
+    python benchmarks/local_rules.py part NET CELLS WAY  one arm: part mlp ecram_li local
     python benchmarks/local_rules.py nets NET ...        all arms of some nets (mlp, conv)
     python benchmarks/local_rules.py table FILE          JSON lines of a file as tables
 

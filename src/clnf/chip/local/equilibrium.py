@@ -1,4 +1,4 @@
-"""Equilibrium propagation: states relax on the arrays, freely and then nudged; the difference teaches.
+"""Equilibrium propagation: states relax on the arrays, freely and then nudged.
 
     s_l <- clip(f_l(s_(l-1)) + f_(l+1)^T(s_(l+1)) - beta dloss/ds_l, 0, 1)
 
@@ -65,9 +65,7 @@ class Equilibrium(AbstractMethod):
         ConfigError: a module has no place in an energy, or a number is out of range.
     """
 
-    def __init__(
-        self, net: nn.Module, chip: Chip, *, relaxation: Relaxation | None = None
-    ) -> None:
+    def __init__(self, net: nn.Module, chip: Chip, *, relaxation: Relaxation | None = None) -> None:
         super().__init__(net, chip)
         self.relaxation = relaxation or Relaxation()
         if self.relaxation.beta <= 0 or min(self.relaxation[1:]) < 1:

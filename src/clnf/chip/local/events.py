@@ -1,4 +1,4 @@
-"""Event-driven updates: nothing is pulsed where the error is small, and small is what a budget says.
+"""Event-driven updates: nothing is pulsed where the error is small.
 
 Three places for the threshold:
 
@@ -17,7 +17,8 @@ a budget of pulses for a lesson the threshold follows what is left of it,
     threshold <- threshold x clip((pulses of this step / pulses left for each step)^gain, 1/2, 2)
 
 and once the budget is spent nothing is an event until the next lesson. What is withheld is lost,
-not owed; of "cells" it stays in the accumulator. Under backpropagation a silenced error is silent
+not owed, and is a row "withheld" in the ledger: the pulses it would have made at the same pulses
+per error as what did pass, an estimate. Of "cells" it stays in the accumulator. Under backpropagation a silenced error is silent
 for the layers below as well.
 
 After SOEL (Stewart et al., arXiv 2008.01151), where a neuron's update waits for an error large
@@ -102,6 +103,7 @@ class Events:
         self.passed: dict[str, int] = {}
         self._scale: dict[str, float] = {}
         self._mass: dict[str, list[float]] = {}
+        self._given: dict[str, list[float]] = {}
         self._hooks = [self._watch(layer) for layer in optimizer.layers.values()]
 
     @property
@@ -122,9 +124,11 @@ class Events:
             self.optimizer.rule = replace(self.optimizer.rule, threshold=now)
         self.optimizer.step()
         after = self._pulses()
-        for name, (kept, withheld) in self._mass.items():
-            given = after.get(name, 0) - before.get(name, 0)
-            saved = round(given * withheld / kept) if kept else 0
+        for name, mass in self._mass.items():
+            given, kept = self._given.setdefault(name, [0.0, 0.0])
+            given, kept = given + after[name] - before[name], kept + mass[0]
+            self._given[name] = [given, kept]
+            saved = round(given * mass[1] / kept) if kept else 0
             ledger.charge_total("withheld", tile=name, count=saved)
         self._mass.clear()
         used = sum(after.values()) - sum(before.values())

@@ -84,4 +84,3 @@ class DirectFeedback(AbstractMethod):
                 sent = self.matrix(index)(error)
             out.backward(sent.view_as(out))
         return loss
-

@@ -83,7 +83,8 @@ class ForwardForward(AbstractMethod):
                 both = block(torch.cat([right, wrong]).detach())
                 with torch.no_grad():
                     plain = _level(block(plain))
-            goodness_loss(*both.chunk(2), self.level).backward()
+            good, bad = both.chunk(2)
+            goodness_loss(good, bad, self.level).backward()
             right, wrong = _level(both.detach()).chunk(2)
         with self.traffic.counting("activations"):
             out = self.blocks[-1](plain)

@@ -51,9 +51,7 @@ class AbstractMethod(nn.Module, ABC):
         """Put linear parts of this method's own on tiles of the same kind and bill."""
         parts.to(self.blocks[0].layer.weight.device)
         seed = fold(seed, "local", *parts)
-        chip = host(
-            parts, assign=_plastic, seed=seed, spec=self.chip.spec, ledger=self.chip.ledger
-        )
+        chip = host(parts, assign=_plastic, seed=seed, spec=self.chip.spec, ledger=self.chip.ledger)
         chip.circuit.now_s = self.chip.circuit.now_s
         self.extras.append(chip)
         return chip

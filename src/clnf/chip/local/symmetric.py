@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from clnf.chip.analog import AbstractAnalog
-from clnf.chip.convolutions import AnalogConv
 from clnf.chip.converters import Converter
+from clnf.chip.convolutions import AnalogConv
 from clnf.chip.layers import AnalogLinear
 from clnf.core.errors import ConfigError
 from clnf.devices.draws import hash_normals
@@ -85,8 +85,9 @@ class TransposedRead:
             x.register_hook(lambda rows: self._converted(self.adc, rows + noise[0]))
             return x
 
-        hooks = self.layer.register_forward_pre_hook(before), self.layer.register_forward_hook(
-            after
+        hooks = (
+            self.layer.register_forward_pre_hook(before),
+            self.layer.register_forward_hook(after),
         )
         with torch.enable_grad():
             out = self.modules(leaf)
