@@ -8,11 +8,15 @@ from clnf.chip.local.forward_forward import ForwardForward
 from clnf.chip.local.layerwise import LocalLosses
 from clnf.chip.local.method import AbstractMethod
 from clnf.chip.local.traffic import Traffic
+from clnf.chip.local.volts import ColumnRates, Disturb, Drive, disturb
 
 __all__ = [
     "AbstractMethod",
     "Backpropagation",
+    "ColumnRates",
     "DirectFeedback",
+    "Disturb",
+    "Drive",
     "Equilibrium",
     "EventRule",
     "Events",
@@ -20,4 +24,5 @@ __all__ = [
     "LocalLosses",
     "Relaxation",
     "Traffic",
+    "disturb",
 ]

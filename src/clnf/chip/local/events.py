@@ -18,8 +18,8 @@ a budget of pulses for a lesson the threshold follows what is left of it,
 
 and once the budget is spent nothing is an event until the next lesson. What is withheld is lost,
 not owed, and is a row "withheld" in the ledger: the pulses it would have made at the same pulses
-per error as what did pass, an estimate. Of "cells" it stays in the accumulator. Under backpropagation a silenced error is silent
-for the layers below as well.
+per error as what did pass, an estimate. Of "cells" it stays in the accumulator. Under
+backpropagation a silenced error is silent for the layers below as well.
 
 After SOEL (Stewart et al., arXiv 2008.01151), where a neuron's update waits for an error large
 enough; the controller is this package's own.

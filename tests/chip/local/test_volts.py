@@ -1,0 +1,97 @@
+"""Rates become amplitudes a source can give, columns learn at them, half-selected cells count."""
+
+import pytest
+import torch
+
+from clnf.chip import PulseRule
+from clnf.chip.local import Backpropagation
+from clnf.chip.local.volts import ColumnRates, Drive, disturb
+from clnf.core.errors import ConfigError, DeviceLimitError, ShapeError
+from clnf.devices.families import cell
+from clnf.devices.materials import material
+from clnf.devices.voltage import Sinh, Threshold
+
+LAW = Sinh(scale_v=0.2, source="test")
+DRIVE = Drive(law=LAW, reference_v=1.5, reference_s=1e-7, low_v=0.9, high_v=1.8)
+
+
+def test_rates_become_volts_and_limits_hold() -> None:
+    low, high = DRIVE.limits()
+    assert low < 0.1 < 1 < 4 < high
+    for rate in (0.1, 0.5, 1.0, 3.0):
+        assert DRIVE.rate(DRIVE.amplitude_v(rate)) == pytest.approx(rate)
+    assert DRIVE.amplitude_v(1.0) == pytest.approx(1.5)
+    assert DRIVE.amplitude_v(1e6) == 1.8
+    assert DRIVE.amplitude_v(0.0) == 0.9
+    # Twice the width is twice the step, at the same amplitude.
+    assert DRIVE.rate(1.2, 2e-7) == pytest.approx(2 * DRIVE.rate(1.2))
+    assert DRIVE.amplitude_v(1.0, 2e-7) < 1.5
+    assert DRIVE.energy_factor(3.0, 2e-7) == pytest.approx(8.0)
+    falling = DRIVE.schedule_v([1.0, 0.6, 0.2])
+    assert falling == sorted(falling, reverse=True)
+
+
+def test_a_source_of_few_amplitudes_gives_the_nearest_rate() -> None:
+    coarse = Drive(law=LAW, reference_v=1.5, reference_s=1e-7, low_v=0.9, high_v=1.8, bits=3)
+    all_v = [0.9 + k * 0.9 / 7 for k in range(8)]
+    for rate in (0.07, 0.3, 1.0, 2.2, 4.0):
+        chosen = coarse.amplitude_v(rate)
+        best = min(all_v, key=lambda v: abs(coarse.rate(v) - rate))
+        assert chosen == pytest.approx(best)
+
+
+def test_columns_move_at_their_own_rates(hosted, batch) -> None:
+    x, y = batch()
+
+    def captured(rates: list[float] | None) -> torch.Tensor:
+        net, chip = hosted()
+        columns = ColumnRates(net[5], DRIVE, rates) if rates else None
+        method = Backpropagation(net, chip)
+        method.optimizer(lr=0.1, rule=PulseRule(mode="stochastic"))
+        method.teach(x, y)
+        if columns is not None:
+            assert columns.given == pytest.approx([*rates[:-1], DRIVE.limits()[1]])
+        return net[5].capture[0][1]
+
+    rates = [0.1, 0.5, 1.0, 2.0, 1e9]  # the last is beyond the source
+    plain, own = captured(None), captured(rates)
+    factors = torch.tensor([*rates[:-1], DRIVE.limits()[1]])
+    assert torch.allclose(own, plain * factors, rtol=1e-4)
+    net, _ = hosted()
+    with pytest.raises(ShapeError, match="5 columns"):
+        ColumnRates(net[5], DRIVE, [1.0])
+
+
+def test_half_selected_cells_are_counted_by_the_formula(hosted) -> None:
+    net, chip = hosted()
+    (tile,) = net[5].tiles
+    chip.ledger.lesson = "now"
+    train = torch.zeros(tile.shape)
+    train[0, 0], train[2, 3] = 4, -3
+    chip.bill.pulses(tile, *tile.pulse(train))
+    two = disturb(tile, DRIVE, chip.ledger, lesson="now")
+    assert two.pulses == 7
+    assert two.exposures == 7 * (9 + 5 - 2)
+    assert two.step == pytest.approx(LAW.rate(0.75) / LAW.rate(1.5))
+    three = disturb(tile, DRIVE, chip.ledger, scheme="V/3", lesson="now")
+    assert three.exposures == 7 * (9 * 5 - 1)
+    assert three.step < two.step
+    assert disturb(tile, DRIVE, chip.ledger, scheme="1T1R").drift_bound == 0.0
+    # Below a threshold nothing is disturbed; without one something always is.
+    sharp = Threshold(threshold_v=0.8, exponent=2.0, source="test")
+    drive = Drive(law=sharp, reference_v=1.5, reference_s=1e-7, low_v=0.9, high_v=1.8)
+    assert disturb(tile, drive, chip.ledger).drift_bound == 0.0 < two.drift_bound
+
+
+def test_what_is_unknown_or_out_of_range_is_said() -> None:
+    row = material("hfo2_array").supply(write_voltage_v=1.5, write_time_s=1e-7)
+    known = Drive.of(cell(row), LAW, low_v=1.0, high_v=2.0)
+    assert known.reference_v == 1.5
+    with pytest.raises(DeviceLimitError, match="write_voltage_v"):
+        Drive.of(cell("hfo2_array"), LAW, low_v=1.0, high_v=2.0)
+    with pytest.raises(DeviceLimitError, match="not published; give a law"):
+        Drive.of(cell(row), None, low_v=1.0, high_v=2.0)
+    with pytest.raises(ConfigError, match="low_v < high_v"):
+        Drive.of(cell(row), LAW, low_v=2.0, high_v=1.0)
+    with pytest.raises(ConfigError, match="moves nothing"):
+        Drive.of(cell(row), Threshold(threshold_v=2.0, exponent=1.0, source="t"), low_v=1, high_v=3)
