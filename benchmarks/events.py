@@ -7,9 +7,9 @@
 The perceptron, digits and batches of ``local_rules.py``, by backpropagation and by local losses, on
 HfO2 cells of few states and on Li-ECRAM cells of many; the mixed rule. ``cells`` waits until a cell
 is owed so many pulses; ``samples`` leaves out samples whose largest error in a layer is small, and
-adds to it a threshold on cells (``owed``). Rates are at most those that ``local_rules.py`` chose for
-the same arm. Three seeds. ``fewer`` is the share of pulses saved, ``points`` what accuracy gained,
-both against the same arm without a threshold.
+adds to it a threshold on cells (``owed``). Rates are at most those that ``local_rules.py`` chose
+for the same arm. Three seeds. ``fewer`` is the share of pulses saved, ``points`` what accuracy
+gained, both against the same arm without a threshold.
 
 Budget: 35 % of the pulses of the arm without a threshold, as one lesson, on samples.
 """
