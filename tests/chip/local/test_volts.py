@@ -1,11 +1,13 @@
 """Rates become amplitudes a source can give, columns learn at them, half-selected cells count."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from clnf.chip import PulseRule
+from clnf.chip import PulseRule, ideal_chip
 from clnf.chip.local import Backpropagation
-from clnf.chip.local.volts import ColumnRates, Drive, disturb
+from clnf.chip.local.volts import ColumnVolts, Drive, disturb
 from clnf.core.errors import ConfigError, DeviceLimitError, ShapeError
 from clnf.devices.families import cell
 from clnf.devices.materials import material
@@ -40,26 +42,65 @@ def test_a_source_of_few_amplitudes_gives_the_nearest_rate() -> None:
         assert chosen == pytest.approx(best)
 
 
-def test_columns_move_at_their_own_rates(hosted, batch) -> None:
-    x, y = batch()
-
-    def captured(rates: list[float] | None) -> torch.Tensor:
-        net, chip = hosted()
-        columns = ColumnRates(net[5], DRIVE, rates) if rates else None
-        method = Backpropagation(net, chip)
-        method.optimizer(lr=0.1, rule=PulseRule(mode="stochastic"))
-        method.teach(x, y)
-        if columns is not None:
-            assert columns.given == pytest.approx([*rates[:-1], DRIVE.limits()[1]])
-        return net[5].capture[0][1]
-
+def test_columns_step_as_far_as_their_volts_say(hosted) -> None:
     rates = [0.1, 0.5, 1.0, 2.0, 1e9]  # the last is beyond the source
-    plain, own = captured(None), captured(rates)
+
+    def moved(rates: list[float] | float | None, *, back: bool = False) -> tuple[torch.Tensor, int]:
+        cells = material("ecram_li").supply(
+            step=1e-3, slope_up=0.0, slope_down=0.0, write_voltage_v=1.5, write_time_s=1e-7,
+            conductance_min_s=1e-6, conductance_max_s=1e-4,
+        )  # fmt: skip
+        net, _ = hosted(spec=replace(ideal_chip(), plastic=cells, pairs=1))
+        (tile,) = net[5].tiles
+        volts = ColumnVolts(net[5], DRIVE)
+        if rates is not None:
+            volts.set(rates)
+        if back:
+            volts.remove()
+        before = net[5].weight.detach().clone()
+        count, energy_aj, _ = tile.pulse(torch.full(tile.shape, 3), plane=0)
+        assert count == 3 * 5 * 9  # as many pulses as ever
+        net[5].refresh()
+        return net[5].weight.detach() - before, energy_aj
+
+    plain, cost = moved(None)
+    own, own_cost = moved(rates)
     factors = torch.tensor([*rates[:-1], DRIVE.limits()[1]])
-    assert torch.allclose(own, plain * factors, rtol=1e-4)
+    assert torch.allclose(own / plain, factors[:, None].expand(5, 9), rtol=2e-3)
+    assert own_cost != cost
+    all_at_once, dear = moved(2.0)
+    assert torch.allclose(all_at_once, 2 * plain, rtol=2e-3)
+    assert dear / cost == pytest.approx((DRIVE.amplitude_v(2.0) / 1.5) ** 2, rel=0.01)
+    again, same = moved(rates, back=True)  # negative control
+    assert torch.equal(again, plain)
+    assert same == cost
+
+
+def test_a_schedule_in_volts_is_a_schedule_of_rates(hosted, batch) -> None:
+    x, y = batch()
+    found = []
+    for rate in (0.25, 1.0, 4.0):
+        net, chip = hosted()
+        ColumnVolts(net[5], DRIVE).set(rate)
+        method = Backpropagation(net, chip)
+        optimizer = method.optimizer(lr=0.5, rule=PulseRule(mode="stochastic"))
+        before = net[5].weight.detach().clone()
+        method.teach(x, y)
+        error, driven = net[5].capture[0][1], net[5].capture[0][0][0]
+        optimizer.step()
+        step = (net[5].weight.detach() - before).flatten()
+        down = -(error.T @ driven).flatten()
+        found.append(float(step @ down / (down @ down)) / 0.5)
+    assert found == pytest.approx([0.25, 1.0, 4.0], rel=0.15)
+
+
+def test_a_stored_layer_and_a_wrong_number_of_rates_are_refused(hosted) -> None:
     net, _ = hosted()
     with pytest.raises(ShapeError, match="5 columns"):
-        ColumnRates(net[5], DRIVE, [1.0])
+        ColumnVolts(net[5], DRIVE).set([1.0])
+    net[5].plastic = False
+    with pytest.raises(ConfigError, match="stores"):
+        ColumnVolts(net[5], DRIVE)
 
 
 def test_half_selected_cells_are_counted_by_the_formula(hosted) -> None:

@@ -8,12 +8,12 @@ from clnf.chip.local.forward_forward import ForwardForward
 from clnf.chip.local.layerwise import LocalLosses
 from clnf.chip.local.method import AbstractMethod
 from clnf.chip.local.traffic import Traffic
-from clnf.chip.local.volts import ColumnRates, Disturb, Drive, disturb
+from clnf.chip.local.volts import ColumnVolts, Disturb, Drive, disturb
 
 __all__ = [
     "AbstractMethod",
     "Backpropagation",
-    "ColumnRates",
+    "ColumnVolts",
     "DirectFeedback",
     "Disturb",
     "Drive",

@@ -14,17 +14,17 @@ and its column see half; with V/3, all others see a third. Each exposure is a sm
 when cells are pulsed one by one, the worst case. Exposures up and down cancel in part; the bound
 is that none do.
 
-Simplified: errors are scaled by the rate each column can give, so on average cells move as they
-would; the noise and the energy of a pulse stay those of V0 in the ledger, and ``energy_factor``
-says what they would be. A transistor at each cell (1T1R) has no half-selected cells.
+The number of pulses stays what the optimizer makes it for the measured pulse; each of them then
+steps further or less far, in the kernels that move the cells, and its noise goes with its step.
+Simplified: write noise stays that of the measured pulse, and pulses of a tile are charged with the
+mean V^2 of its columns. A transistor at each cell (1T1R) has no half-selected cells.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Literal, final
 
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch import Tensor
 
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.crossbar.array import Crossbar
@@ -34,8 +34,10 @@ from clnf.core.units import quantity
 from clnf.devices.cell import Cell
 from clnf.devices.voltage import AbstractVoltageLaw, law_of
 
-__all__ = ["ColumnRates", "Disturb", "Drive", "disturb"]
+__all__ = ["ColumnVolts", "Disturb", "Drive", "disturb"]
 
+# Places in a law of the energy of a pulse at w = -1 and per unit of w.
+_ENERGY = slice(11, 13)
 _SHARE = {"V/2": 2.0, "V/3": 3.0, "1T1R": float("inf")}
 
 
@@ -130,44 +132,68 @@ class Drive:
 
 
 @final
-class ColumnRates:
-    """A rate for each column of a layer, given as volts.
+class ColumnVolts:
+    """The amplitude of each column's write pulses, which is its learning rate.
 
     Args:
-        layer: linear or a convolution, whose columns are its outputs.
-        drive: the source of its pulses.
-        rates: one for each column, relative to the optimizer's.
+        layer: whose cells learn.
+        drive: the source of their pulses.
 
     Attributes:
         volts: amplitude of each column.
-        given: rate of each column as the source can give it.
+        given: rate of each column as the source gives it.
     """
 
-    def __init__(self, layer: AbstractAnalog, drive: Drive, rates: Sequence[float]) -> None:
+    def __init__(self, layer: AbstractAnalog, drive: Drive) -> None:
+        if not layer.plastic:
+            raise ConfigError(f"{layer.name} stores; only layers that learn take write pulses")
+        self.layer, self.drive = layer, drive
         columns = layer.wiring.columns * layer.wiring.groups
-        if len(rates) != columns or layer.wiring.turned:
+        self.volts = [drive.reference_v] * columns
+        self.given = [1.0] * columns
+        self._measured: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
+        self._laws = {tile.name: tile.law.clone() for tile in layer.tiles}
+
+    def set(self, rates: float | Sequence[float]) -> None:
+        """Program amplitudes for rates relative to the measured pulse.
+
+        Args:
+            rates: one for each column, or one for all.
+
+        Raises:
+            ShapeError: another number of rates.
+        """
+        wanted = [rates] * len(self.volts) if isinstance(rates, int | float) else list(rates)
+        if len(wanted) != len(self.volts):
             raise ShapeError(
-                f"{layer.name} has {columns} columns, each with a rate, and is no transposed "
-                f"convolution; got {len(rates)} rates"
+                f"{self.layer.name} has {len(self.volts)} columns, each with a rate, got "
+                f"{len(wanted)} rates"
             )
-        self.volts = [drive.amplitude_v(rate) for rate in rates]
-        self.given = [drive.rate(volt) for volt in self.volts]
-        self._hook = self._watch(layer)
+        self.volts = [self.drive.amplitude_v(rate) for rate in wanted]
+        self.given = [self.drive.rate(volt) for volt in self.volts]
+        for tile in self.layer.tiles:
+            columns = self.layer.spot(tile).columns
+            energy = [self.drive.energy_factor(volt) for volt in self.volts[columns]]
+            self._drive(tile, self.given[columns], sum(energy) / len(energy))
 
     def remove(self) -> None:
-        """Give all columns the optimizer's rate again."""
-        self._hook.remove()
+        """Drive all columns with the measured pulse again."""
+        self.volts = [self.drive.reference_v] * len(self.volts)
+        self.given = [1.0] * len(self.given)
+        for tile in self.layer.tiles:
+            self._drive(tile, self.given[self.layer.spot(tile).columns], 1.0)
 
-    def _watch(self, layer: AbstractAnalog) -> RemovableHandle:
-        def scaled(error: Tensor) -> Tensor:
-            given = error.new_tensor(self.given)
-            return error * (given if layer.flat else given.view(-1, *(1,) * (error.dim() - 2)))
-
-        def ahead(module: nn.Module, inputs: Any, out: Tensor) -> None:
-            if out.requires_grad:
-                out.register_hook(scaled)
-
-        return layer.register_forward_hook(ahead)
+    def _drive(self, tile: Crossbar, rates: list[float], energy: float) -> None:
+        tile.law = self._laws[tile.name].clone()
+        tile.law[_ENERGY] *= energy
+        for plane, table in enumerate(tile.tables):
+            measured, driven = self._measured.get((tile.name, plane), (table, table))
+            if table is not driven:  # windows closed meanwhile: there are new steps to start from
+                measured = table
+            now = measured.expand(-1, tile.size).clone()
+            now[:2] *= now.new_tensor(rates).repeat_interleave(tile.shape[1])
+            tile.tables[plane] = now
+            self._measured[tile.name, plane] = measured, now
 
 
 @final
