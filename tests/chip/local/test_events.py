@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from clnf.chip import PulseRule
-from clnf.chip.local import Backpropagation, DirectFeedback, EventRule, Events, LocalLosses
+from clnf.chip.local import (
+    Backpropagation,
+    DirectFeedback,
+    Equilibrium,
+    EventRule,
+    Events,
+    LocalLosses,
+    Relaxation,
+)
 from clnf.core.errors import ConfigError
 
 
@@ -105,6 +113,22 @@ def test_a_budget_is_kept_lesson_after_lesson(hosted, mode, on) -> None:
     assert all(0 < pulses <= budget + one_step for pulses in spent)
     # Spent over the lesson, not at once: the second one had its share too.
     assert spent[1] > budget / 4
+
+
+def test_relaxing_states_are_left_alone(hosted, batch) -> None:
+    x, y = batch()
+    losses, captured = [], []
+    for threshold in (None, 0.0, 1e9):
+        net, chip = hosted()
+        method = Equilibrium(net, chip, relaxation=Relaxation(beta=1.0, free=3, nudged=3))
+        optimizer = method.optimizer(lr=0.3, rule=PulseRule(mode="stochastic"))
+        if threshold is not None:
+            Events(optimizer, EventRule(threshold=threshold))
+        losses.append(float(method.teach(x, y)))
+        captured.append(net[3].capture[0][1])
+    assert losses[0] == losses[1] == losses[2]
+    assert torch.equal(captured[0], captured[1])
+    assert bool(captured[0].any()) > bool(captured[2].any())
 
 
 def test_cells_are_owed_pulses_in_the_mixed_mode_only(hosted) -> None:

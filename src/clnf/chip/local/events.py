@@ -157,7 +157,8 @@ class Events:
 
     def _watch(self, layer: AbstractAnalog) -> RemovableHandle:
         def ahead(module: nn.Module, inputs: Any, out: Tensor) -> None:
-            if out.requires_grad:
+            # A read that teaches nothing, as while states relax, is none of this gate's business.
+            if out.requires_grad and layer.weight.requires_grad:
                 out.register_hook(lambda error: self._gate(layer.tiles[0].name, error))
 
         return layer.register_forward_hook(ahead)
