@@ -38,9 +38,9 @@ ARMS = (
 )
 CELLS = {
     "hfo2_array_optimised": (1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0),
-    "ecram_li": (1.0, 8.0, 16.0, 31.0, 64.0, 128.0),
+    "ecram_li": (1.0, 16.0, 64.0, 128.0, 256.0, 512.0),
 }
-OWED = {"hfo2_array_optimised": 8.0, "ecram_li": 31.0}
+OWED = {"hfo2_array_optimised": 8.0, "ecram_li": 128.0}
 SAMPLES = (1.0, 1.5, 2.0, 2.5)
 
 

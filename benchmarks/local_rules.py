@@ -8,8 +8,8 @@
 Digits, nets, batches, materials, stand-ins and converters are those of ``tile_accuracy.py``. All
 methods pulse by the mixed rule without preconditioning, which is the best one on these cells
 there. Rates climb the same ladder in the same way: half the steps, the validation digits, the worse
-of two seeds; the table is from three other seeds. Equilibrium propagation of the convolutional net is
-slow to simulate: it takes rate 1 untuned, and fewer steps of relaxation.
+of two seeds; the table is from three other seeds. Equilibrium propagation of the convolutional net
+is slow to simulate: it takes rate 1 untuned, and fewer steps of relaxation.
 
 ``bytes`` are what travels between the tile groups for one input, see
 ``clnf/chip/local/traffic.py``: activations up, errors or the error broadcast to feedback tiles
@@ -65,7 +65,7 @@ from clnf.devices.materials import Material
 CELLS = ("ideal tile", "hfo2_array_optimised", "cmo_hfox", "gst_pcm_training", "ecram_li")
 NETS = ("mlp", "conv")
 START, UNTUNED = 5, 1.0
-SMALL, FEW = Relaxation(), Relaxation(free=6, nudged=3)
+SMALL, FEW = Relaxation(free=8, nudged=4), Relaxation(free=6, nudged=3)
 
 Way = Callable[[Any, Chip, torch.Tensor, int, str], AbstractMethod]
 WAYS: dict[str, Way] = {
