@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from clnf.chip import ChipSpec, PulseRule
 from clnf.chip.local import (
     Backpropagation,
     DirectFeedback,
@@ -11,6 +12,7 @@ from clnf.chip.local import (
     LocalLosses,
     Relaxation,
 )
+from clnf.chip.updates import Transfer
 
 # Inputs, outputs of the layers for one sample: linear 16-12-9-5; convolutions 1x8x10, 4x3x4,
 # 6x1x2, 5. The ledger counts a convolution's inputs once, whatever windows see them.
@@ -93,3 +95,21 @@ def test_local_losses_need_fewer_bytes_and_no_read_of_the_stack_from_the_other_s
     forward = 8 * (16 + 12 + 9)
     assert drives("local") == drives("feedback") == forward
     assert drives("all") == forward + 8 * (9 + 5)  # the two upper arrays, from their columns
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.2])
+def test_heads_with_fast_cells_stay_in_their_group(hosted, batch, gamma) -> None:
+    x, y = batch()
+    net, chip = hosted(spec=ChipSpec(pairs=1))
+    method = LocalLosses(net, chip, example=x, seed=1)
+    rule = PulseRule(mode="agad", transfer=Transfer(every=2, gamma=gamma))
+    optimizer = method.optimizer(lr=0.1, rule=rule)
+    wear = method.head(0).tiles[0].wear.sum()
+    for _ in range(20):
+        optimizer.zero_grad()
+        method.teach(x, y)
+        optimizer.step()
+    assert method.traffic.bytes_per_sample == {"activations": 37.0, "labels": 2.0, "errors": 5.0}
+    fast = method.head(0).tiles[0].fast
+    assert int(fast.wear.sum()) > 0
+    assert method.head(0).tiles[0].wear.sum() >= wear

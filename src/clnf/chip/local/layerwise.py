@@ -28,6 +28,7 @@ from clnf.chip.hosting import Chip
 from clnf.chip.local.blocks import sizes
 from clnf.chip.local.method import AbstractMethod, softmax_error
 from clnf.chip.local.traffic import Inside
+from clnf.chip.updates import PulseOptimizer, PulseRule
 from clnf.chip.updates.mixed import charge_digital
 from clnf.core.errors import ConfigError
 from clnf.core.rng import fold, torch_rng
@@ -80,6 +81,12 @@ class LocalLosses(AbstractMethod):
     @property
     def taught(self) -> list[AbstractAnalog]:
         return super().taught + [self.head(index) for index in range(len(self.heads))]
+
+    def optimizer(self, *, lr: float, rule: PulseRule | None = None) -> PulseOptimizer:
+        made = super().optimizer(lr=lr, rule=rule)
+        for index in range(len(self.heads)):
+            Inside.place(self.head(index))  # fast cells that add to a weight bring charges anew
+        return made
 
     def teach(self, x: Tensor, labels: Tensor) -> Tensor:
         self.traffic.samples += len(x)

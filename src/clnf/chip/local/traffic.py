@@ -95,8 +95,10 @@ class Inside:
 
     @classmethod
     def place(cls, layer: AbstractAnalog) -> None:
-        """Put a layer into the group it reads from and writes to."""
-        layer.charges = cast(Any, cls(layer.charges))
+        """Put a layer into the group it reads from and writes to, unless it is there."""
+        charges: Any = layer.charges
+        if not isinstance(charges, cls):
+            layer.charges = cast(Any, cls(layer.charges))
 
     def forward(self, vectors: int, positions: int, ledger: Ledger) -> None:
         """Charge products of an input that is already there."""
