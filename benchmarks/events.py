@@ -113,13 +113,13 @@ def tables(path: str) -> Iterator[str]:
     lines = [one for one in lines if one.get("benchmark") == "events" and "way" in one]
     yield (
         f"{'cells':22}{'way':17}{'on':9}{'above':>6}{'accuracy':>9}{'+-':>6}{'pulses':>9}"
-        f"{'fewer':>7}{'points':>7}{'budget':>8}"
+        f"{'fewer':>7}{'points':>7}{'budget':>10}"
     )
     for one in lines:
         yield (
             f"{one['cells']:22}{one['way']:17}{one['on']:9}{one['threshold']:6.3g}"
             f"{one['accuracy']:9.3f}{one['spread']:6.3f}{one['pulses']:9.2g}"
-            f"{one['fewer']:7.0%}{one['points']:7.1f}{one['budget'] or '':>8}"
+            f"{one['fewer']:7.0%}{one['points']:7.1f}{one['budget'] or '':>10}"
         )
 
 

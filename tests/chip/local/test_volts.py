@@ -124,6 +124,20 @@ def test_half_selected_cells_are_counted_by_the_formula(hosted) -> None:
     assert disturb(tile, drive, chip.ledger).drift_bound == 0.0 < two.drift_bound
 
 
+def test_a_chip_whose_half_selected_cells_move_by_this_law(hosted) -> None:
+    assert DRIVE.half_select == pytest.approx(LAW.rate(0.75) / LAW.rate(1.5))
+
+    def other_cell(share: float) -> float:
+        net, _ = hosted(spec=replace(ideal_chip(), pairs=1, half_select=share))
+        (tile,) = net[5].tiles
+        train, before = torch.zeros(tile.shape), tile.hidden[0].clone()
+        train[0, 0] = 20
+        tile.pulse(train, plane=0)
+        return float((tile.hidden[0] - before).view(tile.shape)[0, 1].abs())
+
+    assert other_cell(DRIVE.half_select) > 0.0 == other_cell(0.0)
+
+
 def test_what_is_unknown_or_out_of_range_is_said() -> None:
     row = material("hfo2_array").supply(write_voltage_v=1.5, write_time_s=1e-7)
     known = Drive.of(cell(row), LAW, low_v=1.0, high_v=2.0)

@@ -17,7 +17,9 @@ is that none do.
 The number of pulses stays what the optimizer makes it for the measured pulse; each of them then
 steps further or less far, in the kernels that move the cells, and its noise goes with its step.
 Simplified: write noise stays that of the measured pulse, and pulses of a tile are charged with the
-mean V^2 of its columns. A transistor at each cell (1T1R) has no half-selected cells.
+mean V^2 of its columns. A transistor at each cell (1T1R) has no half-selected cells. The report
+below moves no cell; ``ChipSpec(half_select=drive.half_select)`` does, see
+:mod:`clnf.chip.crossbar.disturb`.
 """
 
 from collections.abc import Sequence
@@ -120,6 +122,11 @@ class Drive:
     def limits(self, width_s: float | None = None) -> tuple[float, float]:
         """Smallest and largest rate that the source can give."""
         return self.rate(self.low_v, width_s), self.rate(self.high_v, width_s)
+
+    @property
+    def half_select(self) -> float:
+        """Step at half the measured amplitude over the whole step, as a chip's spec takes it."""
+        return self.rate(self.reference_v / 2)
 
     def schedule_v(self, rates: Sequence[float]) -> list[float]:
         """Amplitudes of a schedule of rates, step by step."""
