@@ -1,0 +1,182 @@
+"""Event-driven updates: nothing is pulsed where the error is small.
+
+Three places for the threshold:
+
+    cells    a cell is pulsed only once what it is owed reaches so many pulses (mixed mode)
+    samples  a sample whose largest error |d| in a layer is below threshold x scale moves nothing
+             of that layer: all its columns are silent (every mode)
+    errors   a single |d| below threshold x scale becomes 0: its column is silent (every mode)
+
+The last is the plainest and the worst: under a softmax the errors of the wrong classes are many
+and small, and without them nothing holds the right class back.
+
+``scale`` is the root-mean-square error of a layer's first batch, one number beside the group, so
+that one threshold serves all layers; it stays fixed, and events grow rare as errors shrink. With
+a budget of pulses for a lesson the threshold follows what is left of it,
+
+    threshold <- threshold x clip((pulses of this step / pulses left for each step)^gain, 1/2, 2)
+
+and once the budget is spent nothing is an event until the next lesson. What is withheld is lost,
+not owed, and is a row "withheld" in the ledger: the pulses it would have made at the same pulses
+per error as what did pass, an estimate. Of "cells" it stays in the accumulator. Under
+backpropagation a silenced error is silent for the layers below as well.
+
+After SOEL (Stewart et al., arXiv 2008.01151), where a neuron's update waits for an error large
+enough; the controller is this package's own.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, final
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from clnf.chip.analog import AbstractAnalog
+from clnf.chip.updates import PulseOptimizer
+from clnf.core.errors import ConfigError
+from clnf.core.units import quantity
+
+__all__ = ["EventRule", "Events"]
+
+_LEAST = 1e-3
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class EventRule:
+    """What counts as an event.
+
+    Attributes:
+        threshold: in root-mean-squares of the first errors, or in pulses owed (cells, >= 1).
+        on: where it is: see the head of this module.
+        budget: pulses allowed in a lesson; None leaves the threshold as it is.
+        steps: optimizer steps of a lesson, over which the budget is spread.
+        gain: how fast the threshold follows, in (0, 1].
+    """
+
+    threshold: float = quantity("1")
+    on: Literal["cells", "samples", "errors"] = "samples"
+    budget: int | None = quantity("1", None)
+    steps: int = quantity("1", 1)
+    gain: float = quantity("1", 0.25)
+
+    def __post_init__(self) -> None:
+        least = 1.0 if self.on == "cells" else 0.0
+        if not least <= self.threshold < float("inf"):
+            raise ConfigError(
+                f"a threshold on {self.on} is at least {least:g}, got {self.threshold}"
+            )
+        spent_well = self.budget is None or self.budget >= 0
+        if not spent_well or self.steps < 1 or not 0 < self.gain <= 1:
+            raise ConfigError(
+                "a budget is at least 0, its steps at least 1 and its gain in (0, 1], got "
+                f"{self.budget}, {self.steps} and {self.gain}"
+            )
+
+
+@final
+class Events:
+    """Stands between errors and an optimizer; call its :meth:`step` in place of the optimizer's.
+
+    Args:
+        optimizer: of the layers.
+        rule: what counts as an event.
+
+    Attributes:
+        threshold: as it is now.
+        spent: pulses in this lesson.
+        seen: errors that came by, by layer.
+        passed: those that were events.
+    """
+
+    def __init__(self, optimizer: PulseOptimizer, rule: EventRule) -> None:
+        if rule.on == "cells" and optimizer.rule.mode != "mixed":
+            raise ConfigError(
+                f"cells are owed pulses in the mixed mode only, not in {optimizer.rule.mode!r}; "
+                "put the threshold on samples"
+            )
+        self.optimizer, self.rule = optimizer, rule
+        self.threshold = rule.threshold
+        self.spent, self.steps = 0, 0
+        self.seen: dict[str, int] = {}
+        self.passed: dict[str, int] = {}
+        self._scale: dict[str, float] = {}
+        self._mass: dict[str, list[float]] = {}
+        self._given: dict[str, list[float]] = {}
+        self._hooks = [self._watch(layer) for layer in optimizer.layers.values()]
+
+    @property
+    def open(self) -> bool:
+        """Whether anything may be an event: the budget is not spent."""
+        return self.rule.budget is None or self.spent < self.rule.budget
+
+    def lesson(self) -> None:
+        """Begin a lesson: the budget is whole again, the threshold stays."""
+        self.spent, self.steps = 0, 0
+
+    def step(self) -> None:
+        """One step of the optimizer, with the events only; the threshold follows the budget."""
+        ledger, rule = self.optimizer.bill.ledger, self.rule
+        before = self._pulses()
+        if rule.on == "cells":
+            now = float("inf") if not self.open else self.threshold
+            self.optimizer.rule = replace(self.optimizer.rule, threshold=now)
+        self.optimizer.step()
+        after = self._pulses()
+        for name, mass in self._mass.items():
+            given, kept = self._given.setdefault(name, [0.0, 0.0])
+            given, kept = given + after[name] - before[name], kept + mass[0]
+            self._given[name] = [given, kept]
+            saved = round(given * mass[1] / kept) if kept else 0
+            ledger.charge_total("withheld", tile=name, count=saved)
+        self._mass.clear()
+        used = sum(after.values()) - sum(before.values())
+        self.spent, self.steps = self.spent + used, self.steps + 1
+        if rule.budget is not None and self.open:
+            self._follow(used)
+
+    def remove(self) -> None:
+        """Let all errors pass again."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def _follow(self, used: int) -> None:
+        assert self.rule.budget is not None
+        left = (self.rule.budget - self.spent) / max(self.rule.steps - self.steps, 1)
+        turn = min(max((used / left) ** self.rule.gain, 0.5), 2.0)
+        self.threshold = max(self.threshold * turn, 1.0 if self.rule.on == "cells" else _LEAST)
+
+    def _pulses(self) -> dict[str, int]:
+        """Pulses so far by layer, those of cells beside its tiles included."""
+        found: dict[str, int] = {}
+        for layer in self.optimizer.layers.values():
+            tiles = [t for tile in layer.tiles for t in (tile, tile.fast) if t is not None]
+            found[layer.tiles[0].name] = sum(int(tile.wear.sum()) for tile in tiles)
+        return found
+
+    def _watch(self, layer: AbstractAnalog) -> RemovableHandle:
+        def ahead(module: nn.Module, inputs: Any, out: Tensor) -> None:
+            # A read that teaches nothing, as while states relax, is none of this gate's business.
+            if out.requires_grad and layer.weight.requires_grad:
+                out.register_hook(lambda error: self._gate(layer.tiles[0].name, error))
+
+        return layer.register_forward_hook(ahead)
+
+    def _gate(self, name: str, error: Tensor) -> Tensor:
+        """The error with what is no event set to 0."""
+        if self.rule.on == "cells":
+            return error
+        size = error.detach().abs()
+        if name not in self._scale and bool(size.any()):
+            self._scale[name] = float(size.square().mean().sqrt())
+        wanted = self.threshold * self._scale.get(name, 0.0)
+        whole = size.flatten(1).amax(1).view(-1, *(1,) * (size.dim() - 1))
+        event = ((whole if self.rule.on == "samples" else size) >= wanted).expand_as(size)
+        event = event if self.open else torch.zeros_like(event)
+        self.seen[name] = self.seen.get(name, 0) + size.numel()
+        self.passed[name] = self.passed.get(name, 0) + int(event.sum())
+        kept = float(size[event].sum())
+        mass = self._mass.setdefault(name, [0.0, 0.0])
+        mass[0], mass[1] = mass[0] + kept, mass[1] + float(size.sum()) - kept
+        return error * event

@@ -1,0 +1,144 @@
+"""Reads of an array from the other side, as they are for a method that lives on them.
+
+    columns driven with d -> DAC -> W^T d + read noise -> ADC -> rows
+
+The plain way back of a layer leaves noise and conversion out, which is fair to errors that only
+become pulses. Where states are relaxed by such reads they are put in: noise with the variance of
+every cell the read passes through, and one 8-bit conversion on each side.
+
+Simplified: a sum over several tiles is converted once, not once a tile; wires are those of the
+forward read (their attenuation is in the weights that the cells show).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from clnf.chip.analog import AbstractAnalog
+from clnf.chip.converters import Converter
+from clnf.chip.convolutions import AnalogConv
+from clnf.chip.layers import AnalogLinear
+from clnf.core.errors import ConfigError
+from clnf.devices.draws import hash_normals
+
+__all__ = ["TransposedRead", "silent"]
+
+
+@final
+class TransposedRead:
+    """Reads of one block's array from the column side.
+
+    Args:
+        layer: linear or a convolution.
+        modules: the block's linear modules: that layer with flattening or pooling around it.
+
+    Raises:
+        ConfigError: the layer is of another kind.
+    """
+
+    def __init__(self, layer: AbstractAnalog, modules: nn.Module) -> None:
+        if not isinstance(layer, AnalogLinear | AnalogConv):
+            raise ConfigError(
+                f"{layer.name} is a {type(layer).__name__}; symmetric reads are known of linear "
+                "layers and convolutions"
+            )
+        self.layer, self.modules, spec = layer, modules, layer.circuit.spec
+        self.dac = Converter(spec.dac_bits, spec.range_sigma, tracking=True)
+        self.adc = Converter(spec.adc_bits, spec.range_sigma, tracking=True)
+        self.reads = 0
+        self._variance: Tensor | None = None
+
+    def forget(self) -> None:
+        """Look at the cells anew; call it after they were pulsed."""
+        self._variance = None
+
+    def __call__(self, state: Tensor, drive: Tensor) -> tuple[Tensor, Tensor]:
+        """Read forward from a state, and back with the columns driven.
+
+        Args:
+            state: what enters the block, [B, ...].
+            drive: at what leaves it, [B, ...].
+
+        Returns:
+            What leaves the block, and what arrives at ``state``.
+        """
+        leaf = state.detach().requires_grad_()
+        driven: list[Tensor] = []
+        noise: list[Tensor] = []
+
+        def after(module: nn.Module, inputs: Any, out: Tensor) -> None:
+            shape = inputs[0].shape
+
+            def arrive(error: Tensor) -> Tensor:
+                sent = self._converted(self.dac, error)
+                driven.append(sent)
+                noise.append(self._noise(sent, shape))
+                return sent
+
+            out.register_hook(arrive)
+
+        def before(module: nn.Module, inputs: Any) -> Tensor:
+            x: Tensor = inputs[0].view_as(inputs[0])
+            x.register_hook(lambda rows: self._converted(self.adc, rows + noise[0]))
+            return x
+
+        hooks = (
+            self.layer.register_forward_pre_hook(before),
+            self.layer.register_forward_hook(after),
+        )
+        with torch.enable_grad():
+            out = self.modules(leaf)
+        for hook in hooks:
+            hook.remove()
+        (back,) = torch.autograd.grad(out, leaf, drive)
+        return out.detach(), back
+
+    def _converted(self, converter: Converter, values: Tensor) -> Tensor:
+        circuit = self.layer.circuit
+        if not circuit.converting or not converter.bits or not bool(values.any()):
+            return values
+        top = 2 ** (converter.bits - 1) - 1
+        converter.range = max(converter.range, float(values.abs().max()))
+        step = converter.range / top
+        return (values / step).round().clamp(-top, top) * step
+
+    def _noise(self, sent: Tensor, shape: torch.Size) -> Tensor:
+        if not self.layer.circuit.noisy:
+            return torch.zeros(shape, device=sent.device)
+        variance = self._spread()
+        zero = torch.zeros(shape, device=sent.device).requires_grad_()
+        with torch.enable_grad():
+            product = self.layer.product(zero, self.layer.packed(variance))
+        (power,) = torch.autograd.grad(product, zero, sent.square().view_as(product))
+        self.reads += 1
+        draw = hash_normals(self.layer.seed, ("back", self.reads), tuple(shape))
+        return power.clamp(min=0.0).sqrt() * draw.to(sent.device)
+
+    def _spread(self) -> Tensor:
+        """Variance of one read of every weight, in the weight's shape."""
+        if self._variance is None:
+            layer = self.layer
+            variance = torch.empty_like(layer.weight.data)
+            flat = layer.matrix(variance)
+            for tile in layer.tiles:
+                flat[tile.columns, tile.rows] = tile.view(layer.circuit.now_s)[1]
+            self._variance = variance
+        return self._variance
+
+
+@contextmanager
+def silent(layers: list[AbstractAnalog]) -> Iterator[None]:
+    """Inside, reads leave nothing behind for pulses."""
+    kept = [(layer, layer.capture, layer.weight.requires_grad) for layer in layers]
+    for layer in layers:
+        layer.capture = None
+        layer.weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for layer, capture, learns in kept:
+            layer.capture = capture
+            layer.weight.requires_grad_(learns)
