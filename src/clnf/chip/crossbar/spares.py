@@ -117,7 +117,7 @@ class Spares:
                     life[cells] = self.life(plane, self.place[line])
 
     def tables(self, held: list[Tensor]) -> list[Tensor]:
-        """Steps and bounds of all cells as they came, by plane; those that are alike stay shared."""
+        """Steps and bounds of all cells as they came, by plane; alike ones stay shared."""
         response, size = self.make.cell.response, self.columns * self.rows
         assert not isinstance(response, Unknown)
         made = []
