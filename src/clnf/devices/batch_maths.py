@@ -3,15 +3,15 @@
 :mod:`clnf.devices.trains` applies vectors one after the other. Here all coincidences of a batch at
 one cell are two numbers, n pulses up and m down. Where steps fall linearly, the cell moves by
 
-    w <- w + (1 - (1-a)^n (1-b)^m) (s u + (1 - s) v - w)
-    s = n log(1-a) / (n log(1-a) + m log(1-b))
+    w <- w + (1 - e^-L) / L (n p (u - w) + m q (v - w)),   L = n p + m q
 
-where a and b are the parts of the ways to u and v, where steps vanish, that one pulse covers. This
-is the limit of an even mixture of ups and downs; it is exact where all pulses have one direction
-or constant steps, and otherwise the mean over all orders to the second order in a and b. Other
+where u and v are where steps up and down vanish, a and b the parts of the ways there that one
+pulse covers, and p = -log(1 - a) and q = -log(1 - b) its paces. This is the limit of an even
+mixture of ups and downs; it is exact where all pulses have one direction or constant steps, and
+otherwise the mean over all orders to the second order in a and b. Other
 laws step through ups and downs in an even mixture. The noise is one draw, exact for one pulse:
 
-    c^2 (n (a (u - w) (1-a)^(n-1))^2 (1-b)^m + m (b (v - w) (1-b)^(m-1))^2 (1-a)^n)
+    c^2 e^-L (n e^(-n p) ((e^p - 1) (u - w))^2 + m e^(-m q) ((e^q - 1) (v - w))^2)
 
 Of other laws it has the sum of the squares of the steps. The clip to the bounds comes once.
 
@@ -22,8 +22,10 @@ Source: as in :mod:`clnf.devices.trains`; for trains without chance see
 from typing import Any
 
 import numpy as np
+import torch
 from numba import njit
 from numpy.typing import NDArray
+from torch import Tensor
 
 from clnf.devices import pulses
 from clnf.devices.pulses import step_at
@@ -44,62 +46,65 @@ from clnf.devices.sixteen import (
     where_words,
     whole,
 )
-from clnf.devices.sixteen_maths import gauss8, uniform
+from clnf.devices.sixteen_maths import exponential, gauss8, uniform
 
-__all__ = ["add", "curved", "moved", "shut", "strayed"]
+__all__ = ["FAR", "SMALL", "add", "curved", "moved", "paces", "shut", "strayed"]
 
 _F = np.float32
 _U = np.uint32
 _I = np.uintp
+_LEAST = 2.0**-24  # of the way is left by one pulse at least
+# From where on an exponential is taken, not a series; and where it is cut.
+SMALL, FAR = 1.0 / 16.0, 60.0
+
+
+def paces(table: Tensor, law: Tensor) -> Tensor:
+    """What a batch's moves take of cells, [4, M]: paces up and down, upper and lower bound.
+
+    One pulse leaves exp(-pace) of the way to where steps vanish. Where steps are constant, or not
+    linear, paces are the steps: there the table itself is given back.
+
+    Args:
+        table: what :func:`clnf.devices.pulses.traits` gave, [4, M].
+        law: see :meth:`clnf.devices.response.Response.law`.
+    """
+    slopes = law[[pulses.SHAPE_UP, pulses.SHAPE_DOWN]]
+    if float(law[pulses.KIND]) != 0.0 or not bool((slopes != 0.0).all()):
+        return table
+    wide = table.double()
+    part = wide[:2] * slopes.double()[:, None] / wide[2:].abs().clamp_(min=1e-30)
+    pace = torch.log1p(part.clamp_(max=1.0 - _LEAST).neg_()).neg_()
+    return torch.cat([pace.float(), table[2:]]).contiguous()
 
 
 @njit(inline="always")
-def _gone(a: Any, n: Any) -> Any:
-    """1 - (1 - a)^n without cancellation."""
-    none, one, two = every_word(_U(0)), every_word(_U(1)), every(_F(2.0))
-    g = every(_F(0.0))
-    while any_of(n > none):
-        g = where((n & one) > none, g + (a - g * a), g)
-        a = a * (two - a)
-        n = n >> one
-    return g
+def _lost(x: Any) -> Any:
+    """(1 - exp(-x)) / x: a series for small x, which loses no digits."""
+    one = every(_F(1.0))
+    p = every(_F(1.0 / 24.0)) - x * every(_F(1.0 / 120.0))
+    p = every(_F(1.0 / 6.0)) - x * p
+    p = every(_F(0.5)) - x * p
+    p = one - x * p
+    large = magnitude(x) > every(_F(SMALL))
+    if any_of(large):
+        p = where(large, (one - exponential(every(_F(0.0)) - x)) / x, p)
+    return p
 
 
 @njit(inline="always")
-def _rate(a: Any) -> Any:
-    """-log(1 - a), by three terms of its series in a / (2 - a)."""
-    z = a / (every(_F(2.0)) - a)
-    y = z * z
-    return z * (every(_F(2.0)) + y * (every(_F(2.0 / 3.0)) + y * every(_F(0.4))))
-
-
-@njit(inline="always")
-def _less(part: Any, n: Any) -> Any:
-    """What is gone after all pulses but one, and after all."""
-    none, one = every_word(_U(0)), every_word(_U(1))
-    less = _gone(part, where_words(n > none, n - one, none))
-    return less, where(n > none, less + (part - less * part), every(_F(0.0)))
-
-
-@njit(inline="always")
-def _linear(w: Any, n: Any, m: Any, cell: Any, slopes: tuple[float, float]) -> Any:
+def _linear(w: Any, n: Any, m: Any, cell: Any, ways: tuple[float, float]) -> Any:
     """Mean moves and their variances over c^2 where steps fall linearly."""
-    step_up, step_down, high, low = cell
-    one, none = every(_F(1.0)), every_word(_U(0))
-    up, down = every(slopes[0]), every(slopes[1])
-    to_up, to_down = high / up - w, low / down - w
-    up = lesser(step_up * up / greater(magnitude(high), every(_F(1e-30))), one)
-    down = lesser(step_down * down / greater(magnitude(low), every(_F(1e-30))), one)
-    less_up, g = _less(up, n)
-    less_down, h = _less(down, m)
-    share = where(n > none, one, every(_F(0.0)))
+    up, down, high, low = cell
+    one, most, none = every(_F(1.0)), every(_F(FAR)), every(_F(0.0))
+    to_up, to_down = high * every(ways[0]) - w, low * every(ways[1]) - w
     ups, downs = floats(n), floats(m)
-    if any_of((n > none) & (m > none)):
-        raising, lowering = ups * _rate(up), downs * _rate(down)
-        share = raising / greater(raising + lowering, every(_F(1e-30)))
-    moved = (g + (h - g * h)) * (share * to_up + (one - share) * to_down)
-    up, down = up * to_up * (one - less_up), down * to_down * (one - less_down)
-    return moved, ups * (up * up) * (one - h) + downs * (down * down) * (one - g)
+    raising, lowering = lesser(ups * up, most), lesser(downs * down, most)
+    moved = _lost(lesser(raising + lowering, most)) * (raising * to_up + lowering * to_down)
+    kept_up, kept_down = one - raising * _lost(raising), one - lowering * _lost(lowering)
+    # a / (1 - a) of the pace of a.
+    up, down = up * _lost(none - up) * to_up, down * _lost(none - down) * to_down
+    variance = ups * kept_up * (up * up) + downs * kept_down * (down * down)
+    return moved, (kept_up * kept_down) * variance
 
 
 @njit(inline="always")
@@ -158,7 +163,7 @@ def moved(
     if slopes[0] == _F(0.0) or slopes[1] == _F(0.0):
         way = _constant(n, m, cell)
     else:
-        way = _linear(w, n, m, cell, slopes)
+        way = _linear(w, n, m, cell, (_F(1.0) / slopes[0], _F(1.0) / slopes[1]))
     return strayed(w, way, cell, law, index, key)
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from clnf.devices import pulses
 from clnf.devices.batch_maths import add, curved, moved, shut, strayed
 from clnf.devices.bit_counts import (
-    Counts,
+    Masks,
+    across,
     count_column,
     count_of,
     counts_of,
@@ -25,6 +26,7 @@ from clnf.devices.bit_counts import (
 )
 from clnf.devices.block_passes import neighbours
 from clnf.devices.pulses import Cells
+from clnf.devices.random_trains import encode_columns, encode_rows
 from clnf.devices.sixteen import (
     WIDTH,
     any_of,
@@ -44,7 +46,7 @@ from clnf.devices.sixteen import (
 )
 from clnf.devices.trains import Trains
 
-__all__ = ["Lines", "pulse_batch", "pulse_lines", "runs_of"]
+__all__ = ["Lines", "Products", "pulse_batch", "pulse_lines", "pulse_products", "runs_of"]
 
 _F = np.float32
 _U = np.uint32
@@ -67,6 +69,24 @@ class Lines(NamedTuple):
 
     lines: Any
     train: Any
+    fence: Any
+    fenced: bool
+    first: int
+
+
+class Products(NamedTuple):
+    """Vectors whose outer products become random trains, and the same of the fence.
+
+    Shapes: ``rows`` float32 [N, R], ``columns`` float32 [N, C], at most
+    :data:`clnf.devices.bit_counts.BATCH` vectors; ``scales`` float32 [2], what makes probabilities
+    with signs of both; ``keys`` uint32 [4], two words for each; trains have ``length`` bits.
+    """
+
+    rows: Any
+    columns: Any
+    scales: Any
+    keys: Any
+    length: int
     fence: Any
     fenced: bool
     first: int
@@ -117,25 +137,12 @@ def _group(job: _Job, at: Any, both: Any, sums: Any) -> Any:
     cell, w, before = neighbours(table, at), load(hidden, at), load(seen, at)
     now, shown = moved(w, (n, m), cell, law, index, key)
     total = n + m
-    hit = (total > none) & (cell[0] > every(_F(0.0)))
+    hit = (total > none) & (magnitude(cell[0]) > every(_F(0.0)))
     save(hidden, at, where(hit, now, w))
     if hidden.ctypes.data != seen.ctypes.data:
         save(seen, at, where(hit, shown, before))
     save_words(wear, at, load_words(wear, at) + total)
     return add(sums, (n, m), before, law)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _in_place(job: _Job, counts: Counts, column: Any, size: Any) -> Any:
-    """Move the groups of a column that have pulses; ``size`` is groups and words of a mask."""
-    groups, words, sums = _I(size[0]), _I(size[1]), _none()
-    for group in range(groups):
-        if counts.any[group] == 0:
-            continue
-        at = _I(column) * _I(job.fence.shape[1]) + group * _I(WIDTH)
-        both = counts_of(counts, 0, group, words), counts_of(counts, 1, group, words)
-        sums = _group(job, at, both, sums)
-    return _whole(sums)
 
 
 @njit(inline="always")
@@ -188,37 +195,49 @@ def _together(job: _Job, few: _Few, filled: Any) -> Any:
         at = _I(few.index[k])
         total = few.counts[k]
         wear[at] += np.int32(total)
-        if total > _U(0) and lines[_UP + k] > _F(0.0):
+        if total > _U(0) and lines[_UP + k] != _F(0.0):
             hidden[at] = lines[_W + k]
             seen[at] = lines[_SEEN + k]
     return _whole(sums)
 
 
-@njit(nogil=True, cache=True)
-def _collect(job: _Job, counts: Counts, few: _Few, filled: Any, place: Any) -> Any:
-    """Bring cells of a column together, and move each sixteen of them.
-
-    ``place`` is the column, the first group to look at, and the words of a mask.
-    """
-    column, start, words = place
-    pulsed, energy, longest = np.int64(0), np.int64(0), np.int32(0)
-    for group in range(_I(start), _I(words)):
-        bits = _U(counts.any[group])
-        if bits == _U(0):
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sweep(job: _Job, masks: Masks, columns: NDArray[np.uint32]) -> tuple[int, int, int]:
+    """Count the coincidences of a column after the other, and move its cells."""
+    counts, rows, words = new_counts(masks), _I(job.fence.shape[1]), _I(masks.words)
+    groups, few, filled, sums = rows // _I(WIDTH), _room(), _I(0), _none()
+    linear = job.law[pulses.KIND] == pulses.LINEAR
+    pulsed, energy, longest = _whole(sums)
+    for c in range(_I(columns.shape[0])):
+        touched, busy = count_column(columns, c, masks, counts)
+        if touched == _I(0):
             continue
-        at = _I(column) * _I(job.fence.shape[1]) + group * _I(WIDTH)
-        while bits != _U(0):
-            k = lowest(bits)
-            bits = _U(bits & _U(bits - _U(1)))
-            few.index[filled] = at + k
-            few.counts[filled] = count_of(counts, 0, group, (k, words))
-            few.counts[_I(WIDTH) + _I(filled)] = count_of(counts, 1, group, (k, words))
-            filled += 1
-            if filled == WIDTH:
-                more = _together(job, few, filled)
-                pulsed, energy = pulsed + more[0], energy + more[1]
-                longest, filled = max(longest, more[2]), 0
-    return pulsed, energy, longest, filled
+        first = _I(0)
+        if linear and touched >= _I(_DENSE) * busy:
+            first = groups
+            for group in range(groups):
+                if counts.any[group] != 0:
+                    n = counts_of(counts, 0, group, words)
+                    m = counts_of(counts, 1, group, words)
+                    sums = _group(job, c * rows + group * _I(WIDTH), (n, m), sums)
+        for group in range(first, words):
+            bits = _U(counts.any[group])
+            while bits != _U(0):
+                k = lowest(bits)
+                bits = _U(bits & _U(bits - _U(1)))
+                few.index[filled] = c * rows + group * _I(WIDTH) + k
+                few.counts[filled] = count_of(counts, 0, group, (k, words))
+                few.counts[_I(WIDTH) + filled] = count_of(counts, 1, group, (k, words))
+                filled += _I(1)
+                if filled == _I(WIDTH):
+                    more, filled = _together(job, few, filled), _I(0)
+                    pulsed, energy = pulsed + more[0], energy + more[1]
+                    longest = max(longest, more[2])
+    if filled > _I(0):
+        more = _together(job, few, filled)
+        pulsed, energy, longest = pulsed + more[0], energy + more[1], max(longest, more[2])
+    more = _whole(sums)
+    return pulsed + more[0], energy + more[1], max(longest, more[2])
 
 
 @njit(nogil=True, cache=True)
@@ -238,35 +257,36 @@ def pulse_batch(
         trains: trains of at most :data:`clnf.devices.bit_counts.BATCH` vectors, fence.
         cells: state [C * R], changed in place; without write noise both weights may be one array.
         law: see :meth:`clnf.devices.response.Response.law`.
-        table: what :func:`clnf.devices.pulses.traits` gave, [4, 1] where all cells are alike.
+        table: what :func:`clnf.devices.batch_maths.paces` gave, [4, 1] where all cells are alike.
         draw_key: six words for cycle, write-noise and fence draws.
 
     Returns:
         Pulses applied, energy in aJ, longest sum of coincidences at one cell.
     """
-    masks = turn(trains.rows)
-    counts, groups = new_counts(masks), trains.fence.shape[1] // WIDTH
-    few = _room()
-    fence, fenced, start = trains.fence, trains.fenced, trains.first
-    job, filled = _Job(fence, fenced, start, cells, law, table, draw_key), 0
-    pulsed, energy, longest = _whole(_none())
-    linear = law[pulses.KIND] == pulses.LINEAR
-    for c in range(trains.fence.shape[0]):
-        touched, busy = count_column(trains.columns, c, masks, counts)
-        if touched == 0:
-            continue
-        first = 0
-        if linear and touched >= _DENSE * busy:
-            first = groups
-            more = _in_place(job, counts, c, (groups, masks.words))
-            pulsed, energy = pulsed + more[0], energy + more[1]
-            longest = max(longest, more[2])
-        pushed, spent, top, filled = _collect(job, counts, few, filled, (c, first, masks.words))
-        pulsed, energy, longest = pulsed + pushed, energy + spent, max(longest, top)
-    if filled > 0:
-        more = _together(job, few, filled)
-        pulsed, energy, longest = pulsed + more[0], energy + more[1], max(longest, more[2])
-    return pulsed, energy, longest
+    fence, fenced, first = trains.fence, trains.fenced, trains.first
+    job = _Job(fence, fenced, first, cells, law, table, draw_key)
+    return _sweep(job, turn(trains.rows), across(trains.columns))
+
+
+@njit(nogil=True, cache=True)
+def pulse_products(
+    products: Products,
+    cells: Cells,
+    law: NDArray[np.float32],
+    table: NDArray[np.float32],
+    draw_key: NDArray[np.uint32],
+) -> tuple[int, int, int]:
+    """Draw random trains of a batch and apply their coincidences, as :func:`pulse_batch` does.
+
+    Trains are those of :func:`clnf.devices.random_trains.encode_random`; of rows only the bits
+    that a column has are drawn. The rest is as there.
+    """
+    fence, fenced, first = products.fence, products.fenced, products.first
+    job = _Job(fence, fenced, first, cells, law, table, draw_key)
+    scales, keys, length = products.scales, products.keys, products.length
+    columns, wanted = encode_columns(products.columns, scales[1], length, keys[2:])
+    masks = encode_rows(products.rows, scales[0], keys[:2], wanted)
+    return _sweep(job, masks, columns)
 
 
 @njit(nogil=True, cache=True)

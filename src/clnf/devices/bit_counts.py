@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
+from numba.core import cgutils
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from clnf.devices.sixteen import (
     WIDTH,
     Marks,
     Words,
+    count_bits,
     every_word,
     load_words,
     negative,
@@ -27,16 +29,9 @@ from clnf.devices.sixteen import (
 )
 
 __all__ = [
-    "BATCH",
-    "Counts",
-    "Masks",
-    "count_column",
-    "count_of",
-    "counts_of",
-    "lowest",
-    "new_counts",
-    "turn",
-]
+    "BATCH", "Counts", "Masks", "across", "any_bit", "close", "count_column", "count_of",
+    "counts_of", "fill", "lowest", "new_counts", "room", "start", "turn",
+]  # fmt: skip
 
 _U = np.uint32
 _I = np.uintp
@@ -54,11 +49,13 @@ class Masks(NamedTuple):
     """Rows that have a bit set, by sign.
 
     Shapes: ``bits`` uint16 [2 * N * 31 * words], rows that are not negative first; ``some`` uint8
-    [2 * N * 31], whether a mask has any; ``words`` of one mask, in whole registers.
+    [2 * N * 31], whether a mask has any; ``below`` uint8 [N], whether a vector has negative rows;
+    ``words`` of one mask, in whole registers.
     """
 
     bits: Any
     some: Any
+    below: Any
     words: Any
 
 
@@ -66,13 +63,15 @@ class Counts(NamedTuple):
     """What a column has counted.
 
     Shapes: ``planes`` uint16 [2 * 13 * words], of ups and of downs; ``depth`` int64 [2], planes
-    in use; ``any`` uint16 [words], rows with pulses; ``list`` int64 [2, N * 62], masks to add.
+    in use; ``any`` uint16 [words], rows with pulses; ``list`` int64 [2 * (N * 62 + 1)], masks to
+    add, and ``ends`` int64 [2], how many of each.
     """
 
     planes: Any
     depth: Any
     any: Any
     list: Any
+    ends: Any
 
 
 def _bits_set(_: Any, marks: Any) -> Any:
@@ -99,75 +98,150 @@ def _not_zero(_: Any, words: Any) -> Any:
     return signature(types.boolean, Words), code  # type: ignore[no-untyped-call]
 
 
+def _reduced(name: str) -> Any:
+    """All sixteen words joined by an operation of LLVM's."""
+
+    def typer(_: Any, words: Any) -> Any:
+        def code(context: Any, builder: Any, kind: Any, args: Any) -> Any:
+            word = Words.inside.element
+            shape = ir.FunctionType(word, [Words.inside])
+            call = f"llvm.vector.reduce.{name}.v{WIDTH}i32"
+            function = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+                builder.module, shape, call
+            )
+            return builder.call(function, args)
+
+        return signature(types.uint32, Words), code  # type: ignore[no-untyped-call]
+
+    return typer
+
+
+def _zeros_below(_: Any, word: Any) -> Any:
+    """Place of the lowest bit set of a word that has one."""
+    kinds = signature(types.uintp, types.uint32)  # type: ignore[no-untyped-call]
+
+    def code(context: Any, builder: Any, kind: Any, args: Any) -> Any:
+        place = builder.cttz(args[0], ir.IntType(1)(1))
+        return builder.zext(place, ir.IntType(64))
+
+    return kinds, code
+
+
 _bits_of_marks: Any = intrinsic(_bits_set)
 _where_set_bits: Any = intrinsic(_set_bits)
-_any_bit: Any = intrinsic(_not_zero)
+any_bit: Any = intrinsic(_not_zero)
+_either: Any = intrinsic(_reduced("or"))
+_sum: Any = intrinsic(_reduced("add"))
+lowest: Any = intrinsic(_zeros_below)
 
 
 @njit(inline="always")
-def _ones(x: Any) -> Any:
-    x = _U(x - _U(_U(x >> _U(1)) & _U(0x55555555)))
-    x = _U(_U(x & _U(0x33333333)) + _U(_U(x >> _U(2)) & _U(0x33333333)))
-    x = _U(_U(x + _U(x >> _U(4))) & _U(0x0F0F0F0F))
-    return _U(_U(x * _U(0x01010101)) >> _U(24))
+def room(vectors: Any, wide: Any) -> Masks:
+    """Room for the masks of N vectors of M rows; each vector's is to be started and closed."""
+    words = (wide + _I(16) * _LINE - _I(1)) // (_I(16) * _LINE) * _LINE
+    bits = np.empty(_I(2) * vectors * _BITS * words, np.uint16)
+    some = np.empty(_I(2) * vectors * _BITS, np.uint8)
+    return Masks(bits, some, np.zeros(vectors, np.uint8), words)
 
 
 @njit(inline="always")
-def _spread(
-    words: Any, bits: NDArray[np.uint16], some: NDArray[np.uint8], slot: Any, at: Any
-) -> None:
-    """Write the 31 bits of sixteen rows to the masks of one vector."""
+def start(masks: Masks, first: Any, wanted: Any) -> None:
+    """Empty the masks of some bits of a vector, whose masks begin with ``first``."""
+    words, left = _I(masks.words), wanted
+    while left != _U(0):
+        mask = first + lowest(left)
+        for line in range(_I(0), words, _LINE):
+            save_words(masks.bits, mask * words + line, every_word(_U(0)))
+        left = _U(left & _U(left - _U(1)))
+
+
+@njit(inline="always")
+def close(masks: Masks, vector: Any, wanted: Any) -> None:
+    """Note which masks of a vector have any row."""
+    words, left = _I(masks.words), wanted
+    half = _I(masks.below.shape[0]) * _BITS
+    while left != _U(0):
+        mask = vector * _BITS + lowest(left)
+        masks.some[mask] = _has(masks.bits, mask * words, words)
+        low = masks.below[vector] != 0
+        masks.some[half + mask] = _has(masks.bits, (half + mask) * words, words) if low else 0
+        left = _U(left & _U(left - _U(1)))
+
+
+@njit(inline="always")
+def _has(bits: NDArray[np.uint16], at: Any, words: Any) -> Any:
+    both = every_word(_U(0))
+    for line in range(_I(0), words, _LINE):
+        both = both | load_words(bits, at + line)
+    return np.uint8(any_bit(both))
+
+
+@njit(inline="always")
+def _spread(words: Any, bits: NDArray[np.uint16], first: Any, at: Any) -> None:
+    """Write the bits of sixteen rows to the masks of one vector, which begin with ``first``."""
     wide, word = at
-    for b in range(_BITS):
-        one = every_word(_U(_U(1) << _U(b)))
-        mask = _bits_of_marks((words & one) > every_word(_U(0)))
-        bits[(slot + b) * wide + word] = mask
-        some[slot + b] |= np.uint8(mask != 0)
+    left = _either(words)
+    while left != _U(0):
+        bit = lowest(left)
+        one = every_word(_U(_U(1) << _U(bit)))
+        bits[(first + bit) * wide + word] = _bits_of_marks((words & one) > every_word(_U(0)))
+        left = _U(left & _U(left - _U(1)))
 
 
 @njit(inline="always")
-def lowest(word: Any) -> Any:
-    """Place of the lowest bit set."""
-    return _I(_ones(_U(_U(word - _U(1)) & _U(~word))))
+def fill(masks: Masks, trains: Any, place: Any, wanted: Any) -> None:
+    """Write trains of sixteen rows, their sign in bit 31; ``place`` is vector and group."""
+    (vector, group), words, none = place, _I(masks.words), every_word(_U(0))
+    below, train = negative(trains), trains & every_word(_TRAIN)
+    first = vector * _BITS
+    _spread(where_words(below, none, train), masks.bits, first, (words, group))
+    minus = where_words(below, train, none)
+    if any_bit(minus):
+        first += _I(masks.below.shape[0]) * _BITS
+        if masks.below[vector] == 0:
+            masks.below[vector] = 1
+            start(masks, first, wanted)
+        _spread(minus, masks.bits, first, (words, group))
 
 
 @njit(nogil=True, cache=True)
 def turn(rows: NDArray[np.uint32]) -> Masks:
     """The masks of trains of rows, uint32 [N, R]."""
     vectors, wide = _I(rows.shape[0]), _I(rows.shape[1])
-    words = (wide + _I(16) * _LINE - _I(1)) // (_I(16) * _LINE) * _LINE
-    negatives = vectors * _BITS
-    bits = np.zeros(_I(2) * negatives * words, np.uint16)
-    some, tail = np.zeros(_I(2) * negatives, np.uint8), np.zeros(WIDTH, _U)
-    none = every_word(_U(0))
+    masks, tail = room(vectors, wide), np.zeros(WIDTH, _U)
     for v in range(vectors):
-        for group in range((wide + _I(15)) // _I(16)):
-            first = group * _I(WIDTH)
-            if first + _I(WIDTH) > wide:
-                for k in range(WIDTH):
-                    tail[k] = rows[v, first + _I(k)] if first + _I(k) < wide else _U(0)
+        start(masks, v * _BITS, _TRAIN)
+        for at in range(_I(0), wide, _I(WIDTH)):
+            if at + _I(WIDTH) > wide:
+                for k in range(_I(WIDTH)):
+                    tail[k] = rows[v, at + k] if at + k < wide else _U(0)
                 word = load_words(tail, _I(0))
             else:
-                word = load_words(rows, v * wide + first)
-            if not _any_bit(word & every_word(_TRAIN)):
-                continue
-            below = negative(word)
-            train = word & every_word(_TRAIN)
-            plus, minus = where_words(below, none, train), where_words(below, train, none)
-            if _any_bit(plus):
-                _spread(plus, bits, some, v * _BITS, (words, group))
-            if _any_bit(minus):
-                _spread(minus, bits, some, negatives + v * _BITS, (words, group))
-    return Masks(bits, some, words)
+                word = load_words(rows, v * wide + at)
+            fill(masks, word, (v, at // _I(WIDTH)), _TRAIN)
+        close(masks, v, _TRAIN)
+    return masks
 
 
 @njit(nogil=True, cache=True)
+def across(columns: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Trains of columns [N, C] column by column, [C, N] with N filled up to whole sixteens."""
+    vectors, wide = _I(columns.shape[0]), _I(columns.shape[1])
+    long = (vectors + _I(WIDTH - 1)) // _I(WIDTH) * _I(WIDTH)
+    out = np.zeros((wide, long), _U)
+    for c in range(wide):
+        for v in range(vectors):
+            out[c, v] = columns[v, c]
+    return out
+
+
+@njit(inline="always")
 def new_counts(masks: Masks) -> Counts:
     """Room for what a column counts."""
     words = _I(masks.words)
     planes, some = np.zeros(_I(2) * _PLANES * words, np.uint16), np.zeros(words, np.uint16)
-    lists = np.empty((2, masks.some.shape[0]), np.int64)
-    return Counts(planes, np.zeros(2, np.int64), some, lists)
+    listed = np.empty(2 * (masks.some.shape[0] + 1), np.int64)
+    return Counts(planes, np.zeros(2, np.int64), some, listed, np.zeros(2, np.int64))
 
 
 @njit(inline="always")
@@ -180,7 +254,7 @@ def _adder(a: Any, b: Any, c: Any) -> Any:
 @njit(inline="always")
 def _carry(planes: NDArray[np.uint16], at: Any, step: Any, more: Any) -> None:
     """Add bits to a plane and what overflows to those above it."""
-    while _any_bit(more):
+    while any_bit(more):
         old = load_words(planes, at)
         save_words(planes, at, old ^ more)
         more = old & more
@@ -209,96 +283,112 @@ def _eight(masks: Masks, offsets: NDArray[np.int64], low: Any, at: Any) -> Any:
     return ones, twos, four, carried
 
 
-@njit(nogil=True, cache=True)
-def _add(
-    masks: Masks, offsets: NDArray[np.int64], count: Any, planes: NDArray[np.uint16], first: Any
-) -> None:
-    """Add up masks; ``first`` is where the planes that get the sum begin."""
-    words, bits = _I(masks.words), masks.bits
-    none = every_word(_U(0))
+@njit(inline="always")
+def _add(masks: Masks, counts: Counts, way: Any) -> None:
+    """Add up the masks listed for ups (``way`` 0) or downs."""
+    words, bits, planes, listed = _I(masks.words), masks.bits, counts.planes, counts.list
+    none, one = every_word(_U(0)), _I(way) * (_I(listed.shape[0]) // _I(2))
+    last = one + _I(counts.ends[way])
+    whole = last - _I(counts.ends[way]) % _I(8)
     for line in range(_I(0), words, _LINE):
-        ones, twos, fours = none, none, none
-        upper = first + _I(3) * words + line
-        whole = _I(count) & ~_I(7)
-        for k in range(_I(0), whole, _I(8)):
-            ones, twos, fours, more = _eight(masks, offsets, (ones, twos, fours), (k, line))
+        low = none, none, none
+        first = _I(way) * _PLANES * words + line
+        upper = first + _I(3) * words
+        for k in range(_I(3), _I(counts.depth[way])):
+            save_words(planes, first + k * words, none)
+        for k in range(one, whole, _I(8)):
+            ones, twos, fours, more = _eight(masks, listed, low, (k, line))
+            low = ones, twos, fours
             _carry(planes, upper, words, more)
-        for k in range(whole, _I(count)):
-            one = load_words(bits, _I(offsets[k]) * words + line)
-            two = ones & one
-            four = twos & two
-            ones, twos = ones ^ one, twos ^ two
-            _carry(planes, upper, words, fours & four)
-            fours = fours ^ four
-        save_words(planes, first + line, ones)
-        save_words(planes, first + words + line, twos)
-        save_words(planes, first + _I(2) * words + line, fours)
+        for k in range(whole, last):
+            mask = load_words(bits, _I(listed[k]) * words + line)
+            two = low[0] & mask
+            four = low[1] & two
+            _carry(planes, upper, words, low[2] & four)
+            low = low[0] ^ mask, low[1] ^ two, low[2] ^ four
+        for k in range(_I(3)):
+            save_words(planes, first + k * words, low[k])
 
 
-@njit(nogil=True, cache=True)
-def _list(column: Any, vector: Any, masks: Masks, out: NDArray[np.int64], ends: Any) -> None:
-    """Note the masks that one vector's train adds to ups and to downs."""
-    train, below = _U(column & _TRAIN), np.int64(_U(column >> _U(31)))
-    other = np.int64(masks.some.shape[0] // 2)
-    while train != _U(0):
-        bit = lowest(train)
-        mask = np.int64(vector) * 31 + np.int64(bit)
-        for sign in range(2):
+@njit(inline="always")
+def _note(masks: Masks, counts: Counts, train: Any, first: Any, way: Any) -> None:
+    """Note masks of a train, the first of which is given, for ups (``way`` 0) or downs."""
+    end, listed, left = _I(counts.ends[way]), counts.list, train
+    place = _I(way) * (_I(listed.shape[0]) // _I(2)) + end
+    while left != _U(0):
+        mask = first + lowest(left)
+        listed[place] = mask
+        place += _I(masks.some[mask])
+        left = _U(left & _U(left - _U(1)))
+    counts.ends[way] = place - _I(way) * (_I(listed.shape[0]) // _I(2))
+
+
+@njit(inline="always")
+def _list(columns: NDArray[np.uint32], column: Any, masks: Masks, counts: Counts) -> None:
+    """Note the masks that a column's trains add to ups and to downs."""
+    long, half = _I(columns.shape[1]), _I(masks.below.shape[0]) * _BITS
+    counts.ends[0] = counts.ends[1] = 0
+    for at in range(_I(0), long, _I(WIDTH)):
+        here = load_words(columns, _I(column) * long + at) & every_word(_TRAIN)
+        busy = _U(_bits_of_marks(here > every_word(_U(0))))
+        while busy != _U(0):
+            v = at + lowest(busy)
+            word = columns[_I(column), v]
+            train, falling = _U(word & _TRAIN), _I(_U(word >> _U(31)))
             # A row and a column of one sign move the weight down.
-            down = np.int64(sign == below)
-            out[down, ends[down]] = mask + sign * other
-            ends[down] += np.int64(masks.some[mask + sign * other])
-        train = _U(train & _U(train - _U(1)))
+            _note(masks, counts, train, v * _BITS, _I(1) - falling)
+            if masks.below[v] != 0:
+                _note(masks, counts, train, half + v * _BITS, falling)
+            busy = _U(busy & _U(busy - _U(1)))
 
 
-@njit(nogil=True, cache=True)
-def count_column(
-    columns: NDArray[np.uint32], column: Any, masks: Masks, counts: Counts
-) -> tuple[int, int]:
-    """Count all coincidences at a column; returns cells with some, and groups that have such."""
-    ends = np.zeros(2, np.int64)
-    for v in range(_I(columns.shape[0])):
-        word = columns[v, column]
-        if _U(word & _TRAIN) != _U(0):
-            _list(word, v, masks, counts.list, ends)
-    if ends[0] + ends[1] == 0:
-        return 0, 0
-    words, planes = _I(masks.words), counts.planes
-    for way in range(2):
-        depth, left = np.int64(0), ends[way]
-        while left > 0:
-            depth, left = depth + 1, left >> 1
-        counts.depth[way] = depth
-        first = _I(way) * _PLANES * words
-        for k in range(first + _I(3) * words, first + max(_I(depth), _I(3)) * words):
-            planes[k] = 0
-        if depth > 0:
-            _add(masks, counts.list[way], ends[way], planes, first)
-    return _touched(counts, words)
+@njit(inline="always")
+def count_column(columns: NDArray[np.uint32], column: Any, masks: Masks, counts: Counts) -> Any:
+    """Count all coincidences at a column; returns cells with some, and groups that have such.
+
+    ``columns`` are trains column by column, as :func:`across` gives them.
+    """
+    _list(columns, column, masks, counts)
+    cells = groups = _I(0)
+    if counts.ends[0] + counts.ends[1] > 0:
+        for way in range(_I(2)):
+            depth, left = np.int64(0), counts.ends[way]
+            while left > 0:
+                depth, left = depth + 1, left >> 1
+            counts.depth[way] = depth
+            if depth > 0:
+                _add(masks, counts, way)
+        cells, groups = _touched(counts, _I(masks.words))
+    return cells, groups
 
 
-@njit(nogil=True, cache=True)
+@njit(inline="always")
 def _touched(counts: Counts, words: Any) -> Any:
     """Mark rows with pulses; how many, and in how many groups of sixteen."""
-    cells, groups = np.int64(0), np.int64(0)
-    for word in range(words):
-        some = np.uint16(0)
+    cells, groups, planes = _I(0), _I(0), counts.planes
+    none, one, low = every_word(_U(0)), every_word(_U(1)), every_word(_U(0xFFFF))
+    half = every_word(_U(16))
+    for line in range(_I(0), words, _LINE):
+        some = none
         for way in range(_I(2)):
             for k in range(_I(counts.depth[way])):
-                some |= counts.planes[(way * _PLANES + k) * words + word]
-        counts.any[word] = some
-        cells += np.int64(_ones(_U(some)))
-        groups += np.int64(some != 0)
+                some = some | load_words(planes, (way * _PLANES + k) * words + line)
+        save_words(counts.any, line, some)
+        cells += _I(_sum(count_bits(some)))
+        halves = where_words((some & low) > none, one, none)
+        groups += _I(_sum(halves + where_words((some >> half) > none, one, none)))
     return cells, groups
 
 
 @njit(inline="always")
 def counts_of(counts: Counts, way: int, group: Any, words: Any) -> Any:
     """Ups (``way`` 0) or downs (1) of a group of sixteen rows."""
-    total, none = every_word(_U(0)), every_word(_U(0))
-    for k in range(_I(counts.depth[way])):
-        plane = _where_set_bits(counts.planes[(_I(way) * _PLANES + k) * words + group])
-        total = total + where_words(plane, every_word(_U(_U(1) << _U(k))), none)
+    total, one = every_word(_U(0)), every_word(_U(1))
+    depth = _I(counts.depth[way])
+    for up in range(depth):
+        plane = counts.planes[(_I(way) * _PLANES + depth - up - _I(1)) * words + group]
+        total = total + total
+        total = where_words(_where_set_bits(plane), total + one, total)
     return total
 
 
