@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -115,7 +116,8 @@ def counted(rows: Any, columns: Any) -> Any:
     """Cells with coincidences at the first column, and what it counted."""
     masks = bit_counts.turn(rows)
     counts = bit_counts.new_counts(masks)
-    cells, _ = bit_counts.count_column(bit_counts.across(columns), 0, masks, counts)
+    across = bit_counts.across(columns)
+    cells = bit_counts.count_column(bit_counts.ledge_of(masks, counts, across), np.uintp(0))
     return cells, counts
 
 

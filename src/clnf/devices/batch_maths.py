@@ -19,7 +19,7 @@ Source: as in :mod:`clnf.devices.trains`; for trains without chance see
 :mod:`clnf.devices.encoders`.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -48,7 +48,9 @@ from clnf.devices.sixteen import (
 )
 from clnf.devices.sixteen_maths import exponential, gauss8, uniform
 
-__all__ = ["FAR", "SMALL", "add", "curved", "moved", "paces", "shut", "strayed"]
+__all__ = [
+    "FAR", "SMALL", "Rules", "add", "curved", "moved", "paces", "rules_of", "shut", "strayed",
+]  # fmt: skip
 
 _F = np.float32
 _U = np.uint32
@@ -114,8 +116,44 @@ def _constant(n: Any, m: Any, cell: Any) -> Any:
     return ups * up - downs * down, ups * (up * up) + downs * (down * down)
 
 
+class Rules(NamedTuple):
+    """Numbers of a law, and six words of a key: they stay in registers, where arrays would not.
+
+    Steps are of one size where ``constant``, else they vanish where w is ``up`` times the upper or
+    ``down`` times the lower bound. Energy is ``base`` at w = -1, rises by ``slope`` per unit of w,
+    and is ``fall`` times that for pulses down.
+    """
+
+    constant: bool
+    up: Any
+    down: Any
+    cycle: Any
+    write: Any
+    base: Any
+    slope: Any
+    fall: Any
+    key: Any
+
+
 @njit(inline="always")
-def shut(n: Any, m: Any, share: Any, index: Any, key: NDArray[np.uint32]) -> Any:
+def rules_of(law: NDArray[np.float32], key: NDArray[np.uint32]) -> Rules:
+    """What a kernel takes of a law, see :meth:`clnf.devices.response.Response.law`."""
+    up, down = law[pulses.SHAPE_UP], law[pulses.SHAPE_DOWN]
+    return Rules(
+        up == _F(0.0) or down == _F(0.0),
+        _F(1.0) / up if up != _F(0.0) else _F(0.0),
+        _F(1.0) / down if down != _F(0.0) else _F(0.0),
+        law[pulses.CYCLE],
+        law[pulses.WRITE_NOISE],
+        law[pulses.ENERGY],
+        law[pulses.ENERGY_SLOPE],
+        law[pulses.ENERGY_DOWN],
+        (key[0], key[1], key[2], key[3], key[4], key[5]),
+    )
+
+
+@njit(inline="always")
+def shut(n: Any, m: Any, share: Any, index: Any, key: tuple[int, ...]) -> Any:
     """Keep pulses from fenced cells, in proportion by stochastic rounding."""
     n = whole(floor(floats(n) * share + uniform(index, key[4], key[5])))
     return n, whole(floor(floats(m) * share + uniform(index, key[5], key[4])))
@@ -154,45 +192,41 @@ def curved(
 
 
 @njit(inline="always")
-def moved(
-    w: Any, both: Any, cell: Any, law: NDArray[np.float32], index: Any, key: NDArray[np.uint32]
-) -> Any:
+def moved(w: Any, both: Any, cell: Any, rules: Rules, index: Any) -> Any:
     """Where sixteen cells go by linear or constant steps, and what a read then sees."""
     n, m = both
-    slopes = law[pulses.SHAPE_UP], law[pulses.SHAPE_DOWN]
-    if slopes[0] == _F(0.0) or slopes[1] == _F(0.0):
+    if rules.constant:
         way = _constant(n, m, cell)
     else:
-        way = _linear(w, n, m, cell, (_F(1.0) / slopes[0], _F(1.0) / slopes[1]))
-    return strayed(w, way, cell, law, index, key)
+        way = _linear(w, n, m, cell, (rules.up, rules.down))
+    return strayed(w, way, cell, rules, index)
 
 
 @njit(inline="always")
-def strayed(
-    w: Any, way: Any, cell: Any, law: NDArray[np.float32], index: Any, key: NDArray[np.uint32]
-) -> Any:
+def strayed(w: Any, way: Any, cell: Any, rules: Rules, index: Any) -> Any:
     """Where mean moves and their variances over c^2 lead, and what a read then sees."""
     mean, variance = way
-    cycle, write = law[pulses.CYCLE], law[pulses.WRITE_NOISE]
-    if cycle > _F(0.0):
-        mean = mean + every(cycle) * (root(variance) * gauss8(index, key[0], key[1]))
+    key = rules.key
+    if rules.cycle > _F(0.0):
+        draw = gauss8(index, key[0], key[1])
+        mean = mean + every(rules.cycle) * (root(variance) * draw)
     w = lesser(greater(w + mean, cell[3]), cell[2])
     shown = w
-    if write > _F(0.0):
-        shown = w + every(write) * gauss8(index, key[2], key[3])
+    if rules.write > _F(0.0):
+        shown = w + every(rules.write) * gauss8(index, key[2], key[3])
     return w, shown
 
 
 @njit(inline="always")
-def add(sums: Any, both: Any, seen: Any, law: NDArray[np.float32]) -> Any:
+def add(sums: Any, both: Any, seen: Any, rules: Rules) -> Any:
     """Add sixteen cells' pulses, their energy (each way whole attojoules) and the longest sum."""
     pulsed, energy, most = sums
     n, m = both
-    base, slope, down = law[pulses.ENERGY], law[pulses.ENERGY_SLOPE], law[pulses.ENERGY_DOWN]
     total = n + m
     pulsed = pulsed + doubles(floats(total))
-    if base != _F(0.0) or slope != _F(0.0):
-        each = greater(every(base) + every(slope) * (seen + every(_F(1.0))), every(_F(0.0)))
+    if rules.base != _F(0.0) or rules.slope != _F(0.0):
+        each = every(rules.base) + every(rules.slope) * (seen + every(_F(1.0)))
+        each = greater(each, every(_F(0.0)))
         energy = energy + doubles(floats(n)) * doubles(nearest(each))
-        energy = energy + doubles(floats(m)) * doubles(nearest(each * every(down)))
+        energy = energy + doubles(floats(m)) * doubles(nearest(each * every(rules.fall)))
     return pulsed, energy, where_words(total > most, total, most)

@@ -2,8 +2,7 @@
 
 :mod:`clnf.devices.bit_counts` counts and :mod:`clnf.devices.batch_maths` has the law of the moves;
 the twin is :func:`clnf.devices.coincidence_reference.pulse_batch`. Cells go sixteen at a time:
-where most of a column have pulses, groups of neighbours move; where few have, and always where
-steps are not linear, those with pulses are brought together first.
+groups of neighbours where steps are linear; else those with pulses are brought together first.
 """
 
 from typing import Any, NamedTuple
@@ -13,22 +12,25 @@ from numba import njit
 from numpy.typing import NDArray
 
 from clnf.devices import pulses
-from clnf.devices.batch_maths import add, curved, moved, shut, strayed
+from clnf.devices.batch_maths import add, curved, moved, rules_of, shut, strayed
 from clnf.devices.bit_counts import (
+    Counts,
+    Ledge,
     Masks,
     across,
     count_column,
     count_of,
     counts_of,
+    ledge_of,
     lowest,
     new_counts,
     turn,
 )
-from clnf.devices.block_passes import neighbours
 from clnf.devices.pulses import Cells
 from clnf.devices.random_trains import encode_columns, encode_rows
 from clnf.devices.sixteen import (
     WIDTH,
+    address,
     any_of,
     doubles,
     every,
@@ -36,9 +38,15 @@ from clnf.devices.sixteen import (
     greater,
     largest,
     load,
+    load_one,
     load_words,
     magnitude,
+    peek_long,
+    peek_short,
+    peek_word,
+    poke_word,
     save,
+    save_one,
     save_words,
     sum_of_doubles,
     where,
@@ -52,8 +60,8 @@ _F = np.float32
 _U = np.uint32
 _I = np.uintp
 _LANES = np.arange(WIDTH, dtype=np.uint32)
-# Cells with pulses in a group from which on its sixteen move in their place.
-_DENSE = 6
+# Cells with pulses for each group of a column from which on groups move in their place.
+_DENSE = 2
 # Lines of the room where cells are brought together, the first seven as ``curved`` wants them.
 _UP, _DOWN, _HIGH, _LOW, _W, _WAY, _VARIANCE, _SEEN, _SHARE = (
     _I(line * WIDTH) for line in range(9)
@@ -116,6 +124,22 @@ class _Job(NamedTuple):
     key: Any
 
 
+class _Ground(NamedTuple):
+    """The same as numbers and addresses, for inner loops."""
+
+    fence: Any
+    fenced: bool
+    first: Any
+    hidden: Any
+    seen: Any
+    wear: Any
+    shared: bool
+    table: Any
+    alike: bool
+    line: Any
+    rules: Any
+
+
 @njit(inline="always")
 def _none() -> Any:
     return doubles(every(_F(0.0))), doubles(every(_F(0.0))), every_word(_U(0))
@@ -127,22 +151,43 @@ def _whole(sums: Any) -> Any:
 
 
 @njit(inline="always")
-def _group(job: _Job, at: Any, both: Any, sums: Any) -> Any:
+def _ground(job: _Job) -> _Ground:
+    """Addresses and numbers of a job."""
+    hidden, seen, wear = job.cells
+    shared = hidden.ctypes.data == seen.ctypes.data
+    state = address(hidden), address(seen), address(wear)
+    alike, rules = job.table.shape[1] == 1, rules_of(job.law, job.key)
+    lines = address(job.table), alike, _I(job.table.shape[1])
+    return _Ground(address(job.fence), job.fenced, _U(job.first), *state, shared, *lines, rules)
+
+
+@njit(inline="always")
+def _traits(ground: _Ground, at: Any) -> Any:
+    """Table of sixteen neighbours."""
+    table, line = ground.table, ground.line
+    if ground.alike:
+        one, two = load_one(table, _I(0)), load_one(table, _I(1))
+        return every(one), every(two), every(load_one(table, _I(2))), every(load_one(table, _I(3)))
+    one, two = load(table, at), load(table, line + at)
+    return one, two, load(table, _I(2) * line + at), load(table, _I(3) * line + at)
+
+
+@njit(inline="always")
+def _group(ground: _Ground, at: Any, both: Any, sums: Any) -> Any:
     """Move sixteen neighbours, and add up what that took."""
-    fence, fenced, first, (hidden, seen, wear), law, table, key = job
     none, (n, m) = every_word(_U(0)), both
-    index = load_words(_LANES, _I(0)) + every_word(_U(_U(first) + _U(at)))
-    if fenced:
-        n, m = shut(n, m, load(fence, at), index, key)
-    cell, w, before = neighbours(table, at), load(hidden, at), load(seen, at)
-    now, shown = moved(w, (n, m), cell, law, index, key)
+    index = load_words(_LANES, _I(0)) + every_word(_U(ground.first + _U(at)))
+    if ground.fenced:
+        n, m = shut(n, m, load(ground.fence, at), index, ground.rules.key)
+    cell, w, before = _traits(ground, at), load(ground.hidden, at), load(ground.seen, at)
+    now, shown = moved(w, (n, m), cell, ground.rules, index)
     total = n + m
     hit = (total > none) & (magnitude(cell[0]) > every(_F(0.0)))
-    save(hidden, at, where(hit, now, w))
-    if hidden.ctypes.data != seen.ctypes.data:
-        save(seen, at, where(hit, shown, before))
-    save_words(wear, at, load_words(wear, at) + total)
-    return add(sums, (n, m), before, law)
+    save(ground.hidden, at, where(hit, now, w))
+    if not ground.shared:
+        save(ground.seen, at, where(hit, shown, before))
+    save_words(ground.wear, at, load_words(ground.wear, at) + total)
+    return add(sums, (n, m), before, ground.rules)
 
 
 @njit(inline="always")
@@ -150,91 +195,115 @@ def _room() -> _Few:
     return _Few(np.zeros(WIDTH, np.int64), np.zeros(3 * WIDTH, _U), np.zeros(9 * WIDTH, _F))
 
 
-@njit(nogil=True, cache=True)
-def _bring(job: _Job, few: _Few, filled: Any) -> None:
+@njit(inline="always")
+def _bring(ground: _Ground, few: _Few, filled: Any) -> None:
     """Fetch what cells brought together need; the rest of the sixteen has no pulses."""
-    lines, table, fence = few.lines, job.table, job.fence.ravel()
+    lines, index, counts = few.lines, few.index, few.counts
     for k in range(_I(filled), _I(WIDTH)):
-        few.counts[k], few.counts[_I(WIDTH) + k], few.index[k] = _U(0), _U(0), few.index[0]
+        counts[k], counts[_I(WIDTH) + k], index[k] = _U(0), _U(0), index[0]
     for k in range(_I(WIDTH)):
-        at = _I(few.index[k])
-        few.counts[_I(2 * WIDTH) + k] = _U(_U(job.first) + _U(at))
-        own = at if table.shape[1] > 1 else _I(0)
+        at = _I(index[k])
+        counts[_I(2 * WIDTH) + k] = _U(ground.first + _U(at))
+        own = _I(0) if ground.alike else at
         for row in range(_I(4)):
-            lines[row * _I(WIDTH) + k] = table[row, own]
-        lines[_W + k], lines[_SEEN + k] = job.cells.hidden[at], job.cells.seen[at]
-        if job.fenced:
-            lines[_SHARE + k] = fence[at]
+            lines[row * _I(WIDTH) + k] = load_one(ground.table, row * ground.line + own)
+        lines[_W + k], lines[_SEEN + k] = load_one(ground.hidden, at), load_one(ground.seen, at)
+        if ground.fenced:
+            lines[_SHARE + k] = load_one(ground.fence, at)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _together(job: _Job, few: _Few, filled: Any) -> Any:
+def _together(ground: _Ground, law: NDArray[np.float32], few: _Few, filled: Any) -> Any:
     """Move cells that were brought together, and take them back."""
-    _bring(job, few, filled)
-    hidden, seen, wear = job.cells
-    lines, law, key = few.lines, job.law, job.key
-    n, m = load_words(few.counts, _I(0)), load_words(few.counts, _I(WIDTH))
-    index = load_words(few.counts, _I(2 * WIDTH))
-    if job.fenced:
-        n, m = shut(n, m, load(lines, _SHARE), index, key)
+    _bring(ground, few, filled)
+    lines, counts, rules = few.lines, few.counts, ground.rules
+    n, m = load_words(counts, _I(0)), load_words(counts, _I(WIDTH))
+    index = load_words(counts, _I(2 * WIDTH))
+    if ground.fenced:
+        n, m = shut(n, m, load(lines, _SHARE), index, rules.key)
     cell = load(lines, _UP), load(lines, _DOWN), load(lines, _HIGH), load(lines, _LOW)
     w = load(lines, _W)
     if law[pulses.KIND] == pulses.LINEAR:
-        now, shown = moved(w, (n, m), cell, law, index, key)
+        now, shown = moved(w, (n, m), cell, rules, index)
     else:
-        save_words(few.counts, _I(0), n)
-        save_words(few.counts, _I(WIDTH), m)
-        curved(lines, few.counts, law)
-        way = load(lines, _WAY), load(lines, _VARIANCE)
-        now, shown = strayed(w, way, cell, law, index, key)
-    sums = add(_none(), (n, m), load(lines, _SEEN), law)
+        save_words(counts, _I(0), n)
+        save_words(counts, _I(WIDTH), m)
+        curved(lines, counts, law)
+        now, shown = strayed(w, (load(lines, _WAY), load(lines, _VARIANCE)), cell, rules, index)
+    sums = add(_none(), (n, m), load(lines, _SEEN), rules)
     save(lines, _W, now)
     save(lines, _SEEN, shown)
-    save_words(few.counts, _I(0), n + m)
+    save_words(counts, _I(0), n + m)
     for k in range(_I(filled)):
-        at = _I(few.index[k])
-        total = few.counts[k]
-        wear[at] += np.int32(total)
+        at, total = _I(few.index[k]), counts[k]
+        poke_word(ground.wear, at, _U(peek_word(ground.wear, at) + total))
         if total > _U(0) and lines[_UP + k] != _F(0.0):
-            hidden[at] = lines[_W + k]
-            seen[at] = lines[_SEEN + k]
+            save_one(ground.hidden, at, lines[_W + k])
+            save_one(ground.seen, at, lines[_SEEN + k])
     return _whole(sums)
 
 
+@njit(inline="always")
+def _in_place(ground: _Ground, ledge: Ledge, place: Any, sums: Any) -> Any:
+    """Move the groups of a column that have pulses; ``place``: its first cell, and groups."""
+    first, groups = place
+    for group in range(groups):
+        if peek_short(ledge.any, group) != 0:
+            both = counts_of(ledge, _I(0), group), counts_of(ledge, _I(1), group)
+            sums = _group(ground, first + group * _I(WIDTH), both, sums)
+    return sums
+
+
+@njit(inline="always")
+def _collect(ledge: Ledge, few: _Few, filled: Any, place: tuple[Any, Any]) -> Any:
+    """Bring cells of a group together until sixteen are full; gives their number, and bits left.
+
+    ``place``: the group's first cell, its number, and the rows to look at.
+    """
+    first, group, bits = place
+    while bits != _U(0) and filled < _I(WIDTH):
+        k = lowest(bits)
+        bits = _U(bits & _U(bits - _U(1)))
+        few.index[filled] = first + k
+        few.counts[filled] = count_of(ledge, _I(0), group, k)
+        few.counts[_I(WIDTH) + filled] = count_of(ledge, _I(1), group, k)
+        filled += _I(1)
+    return filled, bits
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
-def _sweep(job: _Job, masks: Masks, columns: NDArray[np.uint32]) -> tuple[int, int, int]:
-    """Count the coincidences of a column after the other, and move its cells."""
-    counts, rows, words = new_counts(masks), _I(job.fence.shape[1]), _I(masks.words)
-    groups, few, filled, sums = rows // _I(WIDTH), _room(), _I(0), _none()
-    linear = job.law[pulses.KIND] == pulses.LINEAR
+def _sweep(
+    job: _Job, masks: Masks, columns: NDArray[np.uint32], counts: Counts, few: _Few
+) -> tuple[int, int, int]:
+    """Count the coincidences of one column after the other, and move its cells.
+
+    Whoever calls keeps the arrays: here there are only addresses of them.
+    """
+    rows, filled, law = _I(job.fence.shape[1]), _I(0), job.law
+    ledge, ground, sums = ledge_of(masks, counts, columns), _ground(job), _none()
     pulsed, energy, longest = _whole(sums)
+    linear, cells = law[pulses.KIND] == pulses.LINEAR, _I(columns.shape[0]) * rows
+    all_groups = (rows + _I(WIDTH - 1)) // _I(WIDTH)
     for c in range(_I(columns.shape[0])):
-        touched, busy = count_column(columns, c, masks, counts)
+        touched, groups = count_column(ledge, c), _I(0)
         if touched == _I(0):
             continue
-        first = _I(0)
-        if linear and touched >= _I(_DENSE) * busy:
-            first = groups
-            for group in range(groups):
-                if counts.any[group] != 0:
-                    n = counts_of(counts, 0, group, words)
-                    m = counts_of(counts, 1, group, words)
-                    sums = _group(job, c * rows + group * _I(WIDTH), (n, m), sums)
-        for group in range(first, words):
-            bits = _U(counts.any[group])
+        if linear and touched >= _I(_DENSE) * all_groups:
+            # The last group may reach into the next column, whose cells get no pulses by it.
+            beyond = c * rows + all_groups * _I(WIDTH) > cells
+            groups = rows // _I(WIDTH) if beyond else all_groups
+            sums = _in_place(ground, ledge, (c * rows, groups), sums)
+        for group in range(groups, all_groups):
+            bits = _U(peek_short(ledge.any, group))
             while bits != _U(0):
-                k = lowest(bits)
-                bits = _U(bits & _U(bits - _U(1)))
-                few.index[filled] = c * rows + group * _I(WIDTH) + k
-                few.counts[filled] = count_of(counts, 0, group, (k, words))
-                few.counts[_I(WIDTH) + filled] = count_of(counts, 1, group, (k, words))
-                filled += _I(1)
+                place = c * rows + group * _I(WIDTH), group, bits
+                filled, bits = _collect(ledge, few, filled, place)
                 if filled == _I(WIDTH):
-                    more, filled = _together(job, few, filled), _I(0)
+                    more, filled = _together(ground, law, few, filled), _I(0)
                     pulsed, energy = pulsed + more[0], energy + more[1]
                     longest = max(longest, more[2])
     if filled > _I(0):
-        more = _together(job, few, filled)
+        more = _together(ground, law, few, filled)
         pulsed, energy, longest = pulsed + more[0], energy + more[1], max(longest, more[2])
     more = _whole(sums)
     return pulsed + more[0], energy + more[1], max(longest, more[2])
@@ -265,7 +334,8 @@ def pulse_batch(
     """
     fence, fenced, first = trains.fence, trains.fenced, trains.first
     job = _Job(fence, fenced, first, cells, law, table, draw_key)
-    return _sweep(job, turn(trains.rows), across(trains.columns))
+    masks = turn(trains.rows)
+    return _sweep(job, masks, across(trains.columns), new_counts(masks), _room())
 
 
 @njit(nogil=True, cache=True)
@@ -286,7 +356,7 @@ def pulse_products(
     scales, keys, length = products.scales, products.keys, products.length
     columns, wanted = encode_columns(products.columns, scales[1], length, keys[2:])
     masks = encode_rows(products.rows, scales[0], keys[:2], wanted)
-    return _sweep(job, masks, columns)
+    return _sweep(job, masks, columns, new_counts(masks), _room())
 
 
 @njit(nogil=True, cache=True)
@@ -301,22 +371,38 @@ def runs_of(lines: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _runs(job: _Job, lines: Lines, run: NDArray[np.bool_]) -> Any:
-    """Move cells whose rows follow each other, sixteen in their place."""
-    sums, none, train = _none(), every(_F(0.0)), lines.train
+def _runs(job: _Job, lines: Lines, run: NDArray[np.bool_], few: _Few) -> Any:
+    """Move cells of rows, sixteen in their place where those follow each other."""
+    sums, none, train, ground = _none(), every(_F(0.0)), lines.train, _ground(job)
+    pulsed, energy, longest = _whole(sums)
+    filled, count, rows = _I(0), _I(train.shape[1]), _I(lines.fence.shape[1])
+    dues, places = address(train), address(lines.lines)
     for c in range(_I(train.shape[0])):
         k = _I(0)
-        while k < _I(train.shape[1]):
-            if not run[k]:
-                k += _I(1)
+        while k < count:
+            if run[k]:
+                due = load(dues, c * count + k)
+                if any_of(magnitude(due) > none):
+                    both = whole(greater(due, none)), whole(greater(none - due, none))
+                    sums = _group(ground, c * rows + peek_long(places, k), both, sums)
+                k += _I(WIDTH)
                 continue
-            due = load(train, c * _I(train.shape[1]) + k)
-            if any_of(magnitude(due) > none):
-                both = whole(greater(due, none)), whole(greater(none - due, none))
-                at = c * _I(lines.fence.shape[1]) + _I(lines.lines[k])
-                sums = _group(job, at, both, sums)
-            k += _I(WIDTH)
-    return _whole(sums)
+            one = load_one(dues, c * count + k)
+            if one != _F(0.0):
+                few.index[filled] = c * rows + peek_long(places, k)
+                few.counts[filled] = _U(max(one, _F(0.0)))
+                few.counts[_I(WIDTH) + filled] = _U(max(-one, _F(0.0)))
+                filled += _I(1)
+            k += _I(1)
+            if filled == _I(WIDTH):
+                more, filled = _together(ground, job.law, few, filled), _I(0)
+                pulsed, energy = pulsed + more[0], energy + more[1]
+                longest = max(longest, more[2])
+    if filled > _I(0):
+        more = _together(ground, job.law, few, filled)
+        pulsed, energy, longest = pulsed + more[0], energy + more[1], max(longest, more[2])
+    more = _whole(sums)
+    return pulsed + more[0], energy + more[1], max(longest, more[2])
 
 
 @njit(nogil=True, cache=True)
@@ -329,27 +415,4 @@ def pulse_lines(
 ) -> tuple[int, int, int]:
     """Pulse cells of some rows, for laws of linear steps; the rest is as in :func:`pulse_batch`."""
     job = _Job(lines.fence, lines.fenced, lines.first, cells, law, table, draw_key)
-    run = runs_of(lines.lines)
-    pulsed, energy, longest = _runs(job, lines, run)
-    few, filled, train = _room(), 0, lines.train
-    for c in range(_I(train.shape[0])):
-        k = _I(0)
-        while k < _I(train.shape[1]):
-            if run[k]:
-                k += _I(WIDTH)
-                continue
-            due = train[c, k]
-            if due != _F(0.0):
-                few.index[filled] = c * _I(lines.fence.shape[1]) + _I(lines.lines[k])
-                few.counts[filled] = _U(max(due, _F(0.0)))
-                few.counts[_I(WIDTH) + _I(filled)] = _U(max(-due, _F(0.0)))
-                filled += 1
-            k += _I(1)
-            if filled == WIDTH:
-                more, filled = _together(job, few, filled), 0
-                pulsed, energy = pulsed + more[0], energy + more[1]
-                longest = max(longest, more[2])
-    if filled > 0:
-        more = _together(job, few, filled)
-        pulsed, energy, longest = pulsed + more[0], energy + more[1], max(longest, more[2])
-    return pulsed, energy, longest
+    return _runs(job, lines, runs_of(lines.lines), _room())

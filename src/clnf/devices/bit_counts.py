@@ -20,17 +20,26 @@ from clnf.devices.sixteen import (
     WIDTH,
     Marks,
     Words,
+    address,
     count_bits,
     every_word,
     load_words,
     negative,
+    peek_byte,
+    peek_long,
+    peek_short,
+    peek_word,
+    poke_byte,
+    poke_long,
+    poke_short,
     save_words,
     where_words,
 )
 
 __all__ = [
-    "BATCH", "Counts", "Masks", "across", "any_bit", "close", "count_column", "count_of",
-    "counts_of", "fill", "lowest", "new_counts", "room", "start", "turn",
+    "BATCH", "Counts", "Ledge", "Masks", "across", "any_bit", "close", "count_column", "count_of",
+    "counts_of", "fill", "ledge_of", "lowest", "new_counts", "room", "sheet_of", "start",
+    "turn",
 ]  # fmt: skip
 
 _U = np.uint32
@@ -144,64 +153,81 @@ def room(vectors: Any, wide: Any) -> Masks:
     return Masks(bits, some, np.zeros(vectors, np.uint8), words)
 
 
+class Sheet(NamedTuple):
+    """Addresses of masks being made, words of one, and how many come before those of negatives."""
+
+    bits: Any
+    some: Any
+    below: Any
+    words: Any
+    half: Any
+
+
 @njit(inline="always")
-def start(masks: Masks, first: Any, wanted: Any) -> None:
+def sheet_of(masks: Masks) -> Sheet:
+    """Where masks are made."""
+    half = _I(masks.below.shape[0]) * _BITS
+    places = address(masks.bits), address(masks.some), address(masks.below)
+    return Sheet(*places, _I(masks.words), half)
+
+
+@njit(inline="always")
+def start(sheet: Sheet, first: Any, wanted: Any) -> None:
     """Empty the masks of some bits of a vector, whose masks begin with ``first``."""
-    words, left = _I(masks.words), wanted
+    left = wanted
     while left != _U(0):
-        mask = first + lowest(left)
-        for line in range(_I(0), words, _LINE):
-            save_words(masks.bits, mask * words + line, every_word(_U(0)))
+        mask = sheet.bits + _I(2) * (first + lowest(left)) * sheet.words
+        for line in range(_I(0), sheet.words, _LINE):
+            save_words(mask + _I(2) * line, _I(0), every_word(_U(0)))
         left = _U(left & _U(left - _U(1)))
 
 
 @njit(inline="always")
-def close(masks: Masks, vector: Any, wanted: Any) -> None:
+def close(sheet: Sheet, vector: Any, wanted: Any) -> None:
     """Note which masks of a vector have any row."""
-    words, left = _I(masks.words), wanted
-    half = _I(masks.below.shape[0]) * _BITS
+    left, low = wanted, peek_byte(sheet.below, vector) != 0
     while left != _U(0):
         mask = vector * _BITS + lowest(left)
-        masks.some[mask] = _has(masks.bits, mask * words, words)
-        low = masks.below[vector] != 0
-        masks.some[half + mask] = _has(masks.bits, (half + mask) * words, words) if low else 0
+        poke_byte(sheet.some, mask, _has(sheet, mask))
+        if low:
+            poke_byte(sheet.some, sheet.half + mask, _has(sheet, sheet.half + mask))
         left = _U(left & _U(left - _U(1)))
 
 
 @njit(inline="always")
-def _has(bits: NDArray[np.uint16], at: Any, words: Any) -> Any:
+def _has(sheet: Sheet, mask: Any) -> Any:
     both = every_word(_U(0))
-    for line in range(_I(0), words, _LINE):
-        both = both | load_words(bits, at + line)
+    for line in range(_I(0), sheet.words, _LINE):
+        both = both | load_words(sheet.bits + _I(2) * (mask * sheet.words + line), _I(0))
     return np.uint8(any_bit(both))
 
 
 @njit(inline="always")
-def _spread(words: Any, bits: NDArray[np.uint16], first: Any, at: Any) -> None:
+def _spread(sheet: Sheet, words: Any, first: Any, group: Any) -> None:
     """Write the bits of sixteen rows to the masks of one vector, which begin with ``first``."""
-    wide, word = at
     left = _either(words)
     while left != _U(0):
         bit = lowest(left)
         one = every_word(_U(_U(1) << _U(bit)))
-        bits[(first + bit) * wide + word] = _bits_of_marks((words & one) > every_word(_U(0)))
+        marks = _bits_of_marks((words & one) > every_word(_U(0)))
+        poke_short(sheet.bits, (first + bit) * sheet.words + group, marks)
         left = _U(left & _U(left - _U(1)))
 
 
 @njit(inline="always")
-def fill(masks: Masks, trains: Any, place: Any, wanted: Any) -> None:
+def fill(sheet: Sheet, trains: Any, place: Any, wanted: Any) -> None:
     """Write trains of sixteen rows, their sign in bit 31; ``place`` is vector and group."""
-    (vector, group), words, none = place, _I(masks.words), every_word(_U(0))
+    (vector, group), none = place, every_word(_U(0))
     below, train = negative(trains), trains & every_word(_TRAIN)
     first = vector * _BITS
-    _spread(where_words(below, none, train), masks.bits, first, (words, group))
+    _spread(sheet, where_words(below, none, train), first, group)
     minus = where_words(below, train, none)
     if any_bit(minus):
-        first += _I(masks.below.shape[0]) * _BITS
-        if masks.below[vector] == 0:
-            masks.below[vector] = 1
-            start(masks, first, wanted)
-        _spread(minus, masks.bits, first, (words, group))
+        first += sheet.half
+        if peek_byte(sheet.below, vector) == 0:
+            poke_byte(sheet.below, vector, np.uint8(1))
+            start(sheet, first, wanted)
+        _spread(sheet, minus, first, group)
 
 
 @njit(nogil=True, cache=True)
@@ -209,8 +235,9 @@ def turn(rows: NDArray[np.uint32]) -> Masks:
     """The masks of trains of rows, uint32 [N, R]."""
     vectors, wide = _I(rows.shape[0]), _I(rows.shape[1])
     masks, tail = room(vectors, wide), np.zeros(WIDTH, _U)
+    sheet = sheet_of(masks)
     for v in range(vectors):
-        start(masks, v * _BITS, _TRAIN)
+        start(sheet, v * _BITS, _TRAIN)
         for at in range(_I(0), wide, _I(WIDTH)):
             if at + _I(WIDTH) > wide:
                 for k in range(_I(WIDTH)):
@@ -218,8 +245,8 @@ def turn(rows: NDArray[np.uint32]) -> Masks:
                 word = load_words(tail, _I(0))
             else:
                 word = load_words(rows, v * wide + at)
-            fill(masks, word, (v, at // _I(WIDTH)), _TRAIN)
-        close(masks, v, _TRAIN)
+            fill(sheet, word, (v, at // _I(WIDTH)), _TRAIN)
+        close(sheet, v, _TRAIN)
     return masks
 
 
@@ -235,6 +262,23 @@ def across(columns: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return out
 
 
+class Ledge(NamedTuple):
+    """Addresses of masks, of what is counted, and of columns; and the sizes of all of them."""
+
+    bits: Any
+    some: Any
+    below: Any
+    planes: Any
+    any: Any
+    list: Any
+    columns: Any
+    words: Any
+    half: Any
+    room: Any
+    long: Any
+    state: Any
+
+
 @njit(inline="always")
 def new_counts(masks: Masks) -> Counts:
     """Room for what a column counts."""
@@ -245,6 +289,17 @@ def new_counts(masks: Masks) -> Counts:
 
 
 @njit(inline="always")
+def ledge_of(masks: Masks, counts: Counts, columns: NDArray[np.uint32]) -> Ledge:
+    """What counting needs; ``columns`` are trains column by column, see :func:`across`."""
+    half, room = _I(masks.below.shape[0]) * _BITS, _I(counts.list.shape[0]) // _I(2)
+    return Ledge(
+        address(masks.bits), address(masks.some), address(masks.below), address(counts.planes),
+        address(counts.any), address(counts.list), address(columns), _I(masks.words), half, room,
+        _I(columns.shape[1]), (address(counts.ends), address(counts.depth)),
+    )  # fmt: skip
+
+
+@njit(inline="always")
 def _adder(a: Any, b: Any, c: Any) -> Any:
     """Sum and carry of three bits."""
     half = a ^ b
@@ -252,31 +307,34 @@ def _adder(a: Any, b: Any, c: Any) -> Any:
 
 
 @njit(inline="always")
-def _carry(planes: NDArray[np.uint16], at: Any, step: Any, more: Any) -> None:
+def _carry(planes: Any, step: Any, more: Any) -> None:
     """Add bits to a plane and what overflows to those above it."""
+    at = planes
     while any_bit(more):
-        old = load_words(planes, at)
-        save_words(planes, at, old ^ more)
+        old = load_words(at, _I(0))
+        save_words(at, _I(0), old ^ more)
         more = old & more
         at += step
 
 
 @njit(inline="always")
-def _eight(masks: Masks, offsets: NDArray[np.int64], low: Any, at: Any) -> Any:
+def _mask(ledge: Ledge, place: Any, line: Any) -> Any:
+    """A mask that is listed."""
+    mask = peek_long(ledge.list, place)
+    return load_words(ledge.bits + _I(2) * (mask * ledge.words + line), _I(0))
+
+
+@njit(inline="always")
+def _eight(ledge: Ledge, low: Any, first: Any, line: Any) -> Any:
     """Add eight masks to the three lowest planes; also gives the eights that overflow."""
     ones, twos, fours = low
-    bits, words = masks.bits, _I(masks.words)
-    first, line = at
-    four = fours
-    carried = fours ^ fours
+    four, carried = fours, fours ^ fours
     for half in range(_I(2)):
         k = first + half * _I(4)
-        a = load_words(bits, _I(offsets[k]) * words + line)
-        b = load_words(bits, _I(offsets[k + _I(1)]) * words + line)
-        ones, two = _adder(ones, a, b)
-        a = load_words(bits, _I(offsets[k + _I(2)]) * words + line)
-        b = load_words(bits, _I(offsets[k + _I(3)]) * words + line)
-        ones, other = _adder(ones, a, b)
+        ones, two = _adder(ones, _mask(ledge, k, line), _mask(ledge, k + _I(1), line))
+        ones, other = _adder(
+            ones, _mask(ledge, k + _I(2), line), _mask(ledge, k + _I(3), line)
+        )
         twos, more = _adder(twos, two, other)
         carried = carried | (four & more)
         four = four ^ more
@@ -284,119 +342,116 @@ def _eight(masks: Masks, offsets: NDArray[np.int64], low: Any, at: Any) -> Any:
 
 
 @njit(inline="always")
-def _add(masks: Masks, counts: Counts, way: Any) -> None:
+def _add(ledge: Ledge, way: Any, count: Any, depth: Any) -> None:
     """Add up the masks listed for ups (``way`` 0) or downs."""
-    words, bits, planes, listed = _I(masks.words), masks.bits, counts.planes, counts.list
-    none, one = every_word(_U(0)), _I(way) * (_I(listed.shape[0]) // _I(2))
-    last = one + _I(counts.ends[way])
-    whole = last - _I(counts.ends[way]) % _I(8)
-    for line in range(_I(0), words, _LINE):
+    none, first = every_word(_U(0)), way * ledge.room
+    last = first + count
+    whole, step = last - count % _I(8), _I(2) * ledge.words
+    for line in range(_I(0), ledge.words, _LINE):
         low = none, none, none
-        first = _I(way) * _PLANES * words + line
-        upper = first + _I(3) * words
-        for k in range(_I(3), _I(counts.depth[way])):
-            save_words(planes, first + k * words, none)
-        for k in range(one, whole, _I(8)):
-            ones, twos, fours, more = _eight(masks, listed, low, (k, line))
+        planes = ledge.planes + _I(2) * (way * _PLANES * ledge.words + line)
+        for k in range(_I(3), depth):
+            save_words(planes + k * step, _I(0), none)
+        for k in range(first, whole, _I(8)):
+            ones, twos, fours, more = _eight(ledge, low, k, line)
             low = ones, twos, fours
-            _carry(planes, upper, words, more)
+            _carry(planes + _I(3) * step, step, more)
         for k in range(whole, last):
-            mask = load_words(bits, _I(listed[k]) * words + line)
-            two = low[0] & mask
-            four = low[1] & two
-            _carry(planes, upper, words, low[2] & four)
-            low = low[0] ^ mask, low[1] ^ two, low[2] ^ four
-        for k in range(_I(3)):
-            save_words(planes, first + k * words, low[k])
+            ones, twos, fours = low
+            mask = _mask(ledge, k, line)
+            two = ones & mask
+            four = twos & two
+            _carry(planes + _I(3) * step, step, fours & four)
+            low = ones ^ mask, twos ^ two, fours ^ four
+        ones, twos, fours = low
+        save_words(planes, _I(0), ones)
+        save_words(planes + step, _I(0), twos)
+        save_words(planes + _I(2) * step, _I(0), fours)
 
 
 @njit(inline="always")
-def _note(masks: Masks, counts: Counts, train: Any, first: Any, way: Any) -> None:
+def _note(ledge: Ledge, train: Any, first: Any, way: Any) -> None:
     """Note masks of a train, the first of which is given, for ups (``way`` 0) or downs."""
-    end, listed, left = _I(counts.ends[way]), counts.list, train
-    place = _I(way) * (_I(listed.shape[0]) // _I(2)) + end
+    ends, left = ledge.state[0], train
+    place = way * ledge.room + peek_long(ends, way)
     while left != _U(0):
         mask = first + lowest(left)
-        listed[place] = mask
-        place += _I(masks.some[mask])
+        poke_long(ledge.list, place, mask)
+        place += _I(peek_byte(ledge.some, mask))
         left = _U(left & _U(left - _U(1)))
-    counts.ends[way] = place - _I(way) * (_I(listed.shape[0]) // _I(2))
+    poke_long(ends, way, place - way * ledge.room)
 
 
 @njit(inline="always")
-def _list(columns: NDArray[np.uint32], column: Any, masks: Masks, counts: Counts) -> None:
+def _list(ledge: Ledge, column: Any) -> None:
     """Note the masks that a column's trains add to ups and to downs."""
-    long, half = _I(columns.shape[1]), _I(masks.below.shape[0]) * _BITS
-    counts.ends[0] = counts.ends[1] = 0
-    for at in range(_I(0), long, _I(WIDTH)):
-        here = load_words(columns, _I(column) * long + at) & every_word(_TRAIN)
+    for at in range(_I(0), ledge.long, _I(WIDTH)):
+        here = load_words(ledge.columns, column * ledge.long + at) & every_word(_TRAIN)
         busy = _U(_bits_of_marks(here > every_word(_U(0))))
         while busy != _U(0):
             v = at + lowest(busy)
-            word = columns[_I(column), v]
+            word = peek_word(ledge.columns, column * ledge.long + v)
             train, falling = _U(word & _TRAIN), _I(_U(word >> _U(31)))
             # A row and a column of one sign move the weight down.
-            _note(masks, counts, train, v * _BITS, _I(1) - falling)
-            if masks.below[v] != 0:
-                _note(masks, counts, train, half + v * _BITS, falling)
+            _note(ledge, train, v * _BITS, _I(1) - falling)
+            if peek_byte(ledge.below, v) != 0:
+                _note(ledge, train, ledge.half + v * _BITS, falling)
             busy = _U(busy & _U(busy - _U(1)))
 
 
 @njit(inline="always")
-def count_column(columns: NDArray[np.uint32], column: Any, masks: Masks, counts: Counts) -> Any:
-    """Count all coincidences at a column; returns cells with some, and groups that have such.
-
-    ``columns`` are trains column by column, as :func:`across` gives them.
-    """
-    _list(columns, column, masks, counts)
-    cells = groups = _I(0)
-    if counts.ends[0] + counts.ends[1] > 0:
+def count_column(ledge: Ledge, column: Any) -> Any:
+    """Count all coincidences at a column; returns cells with some."""
+    ends, depths = ledge.state
+    poke_long(ends, _I(0), _I(0))
+    poke_long(ends, _I(1), _I(0))
+    _list(ledge, column)
+    cells = _I(0)
+    if peek_long(ends, _I(0)) + peek_long(ends, _I(1)) > _I(0):
         for way in range(_I(2)):
-            depth, left = np.int64(0), counts.ends[way]
-            while left > 0:
-                depth, left = depth + 1, left >> 1
-            counts.depth[way] = depth
-            if depth > 0:
-                _add(masks, counts, way)
-        cells, groups = _touched(counts, _I(masks.words))
-    return cells, groups
+            depth, left = _I(0), peek_long(ends, way)
+            while left > _I(0):
+                depth, left = depth + _I(1), left >> _I(1)
+            poke_long(depths, way, depth)
+            if depth > _I(0):
+                _add(ledge, way, peek_long(ends, way), depth)
+        cells = _touched(ledge)
+    return cells
 
 
 @njit(inline="always")
-def _touched(counts: Counts, words: Any) -> Any:
-    """Mark rows with pulses; how many, and in how many groups of sixteen."""
-    cells, groups, planes = _I(0), _I(0), counts.planes
-    none, one, low = every_word(_U(0)), every_word(_U(1)), every_word(_U(0xFFFF))
-    half = every_word(_U(16))
-    for line in range(_I(0), words, _LINE):
-        some = none
+def _touched(ledge: Ledge) -> Any:
+    """Mark rows with pulses, and how many."""
+    cells, step = _I(0), _I(2) * ledge.words
+    for line in range(_I(0), ledge.words, _LINE):
+        some = every_word(_U(0))
         for way in range(_I(2)):
-            for k in range(_I(counts.depth[way])):
-                some = some | load_words(planes, (way * _PLANES + k) * words + line)
-        save_words(counts.any, line, some)
+            planes = ledge.planes + _I(2) * (way * _PLANES * ledge.words + line)
+            for k in range(peek_long(ledge.state[1], way)):
+                some = some | load_words(planes + k * step, _I(0))
+        save_words(ledge.any + _I(2) * line, _I(0), some)
         cells += _I(_sum(count_bits(some)))
-        halves = where_words((some & low) > none, one, none)
-        groups += _I(_sum(halves + where_words((some >> half) > none, one, none)))
-    return cells, groups
+    return cells
 
 
 @njit(inline="always")
-def counts_of(counts: Counts, way: int, group: Any, words: Any) -> Any:
+def counts_of(ledge: Ledge, way: Any, group: Any) -> Any:
     """Ups (``way`` 0) or downs (1) of a group of sixteen rows."""
     total, one = every_word(_U(0)), every_word(_U(1))
-    depth = _I(counts.depth[way])
-    for up in range(depth):
-        plane = counts.planes[(_I(way) * _PLANES + depth - up - _I(1)) * words + group]
+    depth = peek_long(ledge.state[1], way)
+    at = (way * _PLANES + depth) * ledge.words + group
+    for _ in range(depth):
+        at -= ledge.words
         total = total + total
-        total = where_words(_where_set_bits(plane), total + one, total)
+        total = where_words(_where_set_bits(peek_short(ledge.planes, at)), total + one, total)
     return total
 
 
 @njit(inline="always")
-def count_of(counts: Counts, way: int, group: Any, place: Any) -> Any:
-    """The same of one row of a group; ``place`` is which one, and the words of a mask."""
-    total = _U(0)
-    for k in range(_I(counts.depth[way])):
-        plane = _U(counts.planes[(_I(way) * _PLANES + k) * _I(place[1]) + group])
-        total = _U(total | _U(_U(_U(plane >> _U(place[0])) & _U(1)) << _U(k)))
+def count_of(ledge: Ledge, way: Any, group: Any, row: Any) -> Any:
+    """The same of one row of a group."""
+    total, first = _U(0), way * _PLANES * ledge.words + group
+    for k in range(peek_long(ledge.state[1], way)):
+        plane = _U(peek_short(ledge.planes, first + k * ledge.words))
+        total = _U(total | _U(_U(_U(plane >> _U(row)) & _U(1)) << _U(k)))
     return total

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from clnf.devices.bit_counts import Masks, any_bit, close, fill, room, start
+from clnf.devices.bit_counts import Masks, any_bit, close, fill, room, sheet_of, start
 from clnf.devices.sixteen import (
     WIDTH,
     any_of,
@@ -146,12 +146,13 @@ def encode_rows(
     """The trains of :func:`encode_random` as masks, of the bits ``wanted`` [N] of each vector."""
     vectors, wide = _I(value.shape[0]), _I(value.shape[1])
     masks, tail = room(vectors, wide), np.zeros(WIDTH, _F)
+    sheet = sheet_of(masks)
     keys, factor, lanes = (key[0], key[1]), every(_F(scale)), load_words(_LANES, _I(0))
     for v in range(vectors):
         if wanted[v] == _U(0):
             continue
         some = every_word(wanted[v])
-        start(masks, v * _I(31), wanted[v])
+        start(sheet, v * _I(31), wanted[v])
         for at in range(_I(0), wide, _I(WIDTH)):
             first = v * wide + at
             if at + _I(WIDTH) > wide:
@@ -161,8 +162,8 @@ def encode_rows(
             else:
                 own = load(value, first) * factor
             train = _train(own, lanes + every_word(_U(first)), some, keys)
-            fill(masks, train | _sign(own), (v, at // _I(WIDTH)), wanted[v])
-        close(masks, v, wanted[v])
+            fill(sheet, train | _sign(own), (v, at // _I(WIDTH)), wanted[v])
+        close(sheet, v, wanted[v])
     return masks
 
 
