@@ -161,7 +161,10 @@ def shut(n: Any, m: Any, share: Any, index: Any, key: tuple[int, ...]) -> Any:
 
 @njit(nogil=True, cache=True)
 def curved(
-    lines: NDArray[np.float32], counts: NDArray[np.uint32], law: NDArray[np.float32]
+    lines: NDArray[np.float32],
+    counts: NDArray[np.uint32],
+    places: tuple[Any, Any],
+    law: NDArray[np.float32],
 ) -> None:
     """Mean moves and variances over c^2 of sixteen cells by any other law, one after the other.
 
@@ -170,14 +173,16 @@ def curved(
     Args:
         lines: seven times sixteen: steps up and down, bounds, weights; out: moves and variances.
         counts: ups and downs.
+        places: where each begins.
         law: see :meth:`clnf.devices.response.Response.law`.
     """
-    wide = _I(WIDTH)
+    wide, (up_at, down_at) = _I(WIDTH), places
     for k in range(wide):
         cell = lines[k], lines[wide + k], lines[_I(2) * wide + k], lines[_I(3) * wide + k]
         start = lines[_I(4) * wide + k]
         at, variance = start, _F(0.0)
-        ups, both = np.int64(counts[k]), np.int64(counts[k]) + np.int64(counts[wide + k])
+        ups, both = np.int64(counts[up_at + k]), np.int64(counts[up_at + k])
+        both += np.int64(counts[down_at + k])
         # The i-th pulse raises where i n / (n + m), rounded, grows by one.
         share = both
         for _ in range(both if cell[0] > _F(0.0) else 0):

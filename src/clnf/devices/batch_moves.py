@@ -48,6 +48,7 @@ from clnf.devices.sixteen import (
     save,
     save_one,
     save_words,
+    soon,
     sum_of_doubles,
     where,
     whole,
@@ -62,6 +63,9 @@ _I = np.uintp
 _LANES = np.arange(WIDTH, dtype=np.uint32)
 # Cells with pulses for each group of a column from which on groups move in their place.
 _DENSE = 2
+# Cells that wait at most, and where their numbers are.
+_WAITING = 64
+_NUMBER = _I(2 * _WAITING)
 # Lines of the room where cells are brought together, the first seven as ``curved`` wants them.
 _UP, _DOWN, _HIGH, _LOW, _W, _WAY, _VARIANCE, _SEEN, _SHARE = (
     _I(line * WIDTH) for line in range(9)
@@ -103,8 +107,9 @@ class Products(NamedTuple):
 class _Few(NamedTuple):
     """Room for sixteen cells brought together.
 
-    Shapes: ``index`` int64 [16]; ``counts`` uint32 [48], ups, downs and numbers of cells; ``lines``
-    float32 [144].
+    Up to 64 wait, so that what they need has come from memory when they move. Shapes: ``index``
+    int64 [64]; ``counts`` uint32 [64 + 64 + 16], ups, downs and numbers of cells; ``lines`` float32
+    [144].
     """
 
     index: Any
@@ -192,18 +197,19 @@ def _group(ground: _Ground, at: Any, both: Any, sums: Any) -> Any:
 
 @njit(inline="always")
 def _room() -> _Few:
-    return _Few(np.zeros(WIDTH, np.int64), np.zeros(3 * WIDTH, _U), np.zeros(9 * WIDTH, _F))
+    wide = 2 * _WAITING + WIDTH
+    return _Few(np.zeros(_WAITING, np.int64), np.zeros(wide, _U), np.zeros(9 * WIDTH, _F))
 
 
 @njit(inline="always")
-def _bring(ground: _Ground, few: _Few, filled: Any) -> None:
-    """Fetch what cells brought together need; the rest of the sixteen has no pulses."""
+def _bring(ground: _Ground, few: _Few, first: Any, filled: Any) -> None:
+    """Fetch what sixteen cells need; those not filled have no pulses."""
     lines, index, counts = few.lines, few.index, few.counts
-    for k in range(_I(filled), _I(WIDTH)):
-        counts[k], counts[_I(WIDTH) + k], index[k] = _U(0), _U(0), index[0]
+    for k in range(filled, first + _I(WIDTH)):
+        counts[k], counts[_I(_WAITING) + k], index[k] = _U(0), _U(0), index[first]
     for k in range(_I(WIDTH)):
-        at = _I(index[k])
-        counts[_I(2 * WIDTH) + k] = _U(ground.first + _U(at))
+        at = _I(index[first + k])
+        counts[_NUMBER + k] = _U(ground.first + _U(at))
         own = _I(0) if ground.alike else at
         for row in range(_I(4)):
             lines[row * _I(WIDTH) + k] = load_one(ground.table, row * ground.line + own)
@@ -214,11 +220,21 @@ def _bring(ground: _Ground, few: _Few, filled: Any) -> None:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _together(ground: _Ground, law: NDArray[np.float32], few: _Few, filled: Any) -> Any:
-    """Move cells that were brought together, and take them back."""
-    _bring(ground, few, filled)
+    """Move all cells that wait."""
+    sums = _none()
+    for first in range(_I(0), filled, _I(WIDTH)):
+        sums = _some(ground, law, few, (first, filled), sums)
+    return _whole(sums)
+
+
+@njit(inline="always")
+def _some(ground: _Ground, law: NDArray[np.float32], few: _Few, span: Any, sums: Any) -> Any:
+    """Move sixteen cells that were brought together, and take them back."""
+    first, filled = span
+    _bring(ground, few, first, filled)
     lines, counts, rules = few.lines, few.counts, ground.rules
-    n, m = load_words(counts, _I(0)), load_words(counts, _I(WIDTH))
-    index = load_words(counts, _I(2 * WIDTH))
+    n, m = load_words(counts, first), load_words(counts, _I(_WAITING) + first)
+    index = load_words(counts, _NUMBER)
     if ground.fenced:
         n, m = shut(n, m, load(lines, _SHARE), index, rules.key)
     cell = load(lines, _UP), load(lines, _DOWN), load(lines, _HIGH), load(lines, _LOW)
@@ -226,21 +242,21 @@ def _together(ground: _Ground, law: NDArray[np.float32], few: _Few, filled: Any)
     if law[pulses.KIND] == pulses.LINEAR:
         now, shown = moved(w, (n, m), cell, rules, index)
     else:
-        save_words(counts, _I(0), n)
-        save_words(counts, _I(WIDTH), m)
-        curved(lines, counts, law)
+        save_words(counts, first, n)
+        save_words(counts, _I(_WAITING) + first, m)
+        curved(lines, counts, (first, _I(_WAITING) + first), law)
         now, shown = strayed(w, (load(lines, _WAY), load(lines, _VARIANCE)), cell, rules, index)
-    sums = add(_none(), (n, m), load(lines, _SEEN), rules)
+    sums = add(sums, (n, m), load(lines, _SEEN), rules)
     save(lines, _W, now)
     save(lines, _SEEN, shown)
-    save_words(counts, _I(0), n + m)
-    for k in range(_I(filled)):
-        at, total = _I(few.index[k]), counts[k]
+    save_words(counts, _NUMBER, n + m)
+    for k in range(min(_I(WIDTH), filled - first)):
+        at, total = _I(few.index[first + k]), counts[_NUMBER + k]
         poke_word(ground.wear, at, _U(peek_word(ground.wear, at) + total))
         if total > _U(0) and lines[_UP + k] != _F(0.0):
             save_one(ground.hidden, at, lines[_W + k])
             save_one(ground.seen, at, lines[_SEEN + k])
-    return _whole(sums)
+    return sums
 
 
 @njit(inline="always")
@@ -255,18 +271,31 @@ def _in_place(ground: _Ground, ledge: Ledge, place: Any, sums: Any) -> Any:
 
 
 @njit(inline="always")
-def _collect(ledge: Ledge, few: _Few, filled: Any, place: tuple[Any, Any]) -> Any:
-    """Bring cells of a group together until sixteen are full; gives their number, and bits left.
+def _expect(ground: _Ground, at: Any) -> None:
+    """Have what a cell needs come from memory."""
+    soon(ground.hidden, at)
+    soon(ground.wear, at)
+    if not ground.shared:
+        soon(ground.seen, at)
+    if not ground.alike:
+        for row in range(_I(4)):
+            soon(ground.table, row * ground.line + at)
+
+
+@njit(inline="always")
+def _collect(ground: _Ground, ledge: Ledge, few: _Few, filled: Any, place: Any) -> Any:
+    """Bring cells of a group together while there is room; gives their number, and bits left.
 
     ``place``: the group's first cell, its number, and the rows to look at.
     """
     first, group, bits = place
-    while bits != _U(0) and filled < _I(WIDTH):
+    _expect(ground, first + lowest(bits))
+    while bits != _U(0) and filled < _I(_WAITING):
         k = lowest(bits)
         bits = _U(bits & _U(bits - _U(1)))
         few.index[filled] = first + k
         few.counts[filled] = count_of(ledge, _I(0), group, k)
-        few.counts[_I(WIDTH) + filled] = count_of(ledge, _I(1), group, k)
+        few.counts[_I(_WAITING) + filled] = count_of(ledge, _I(1), group, k)
         filled += _I(1)
     return filled, bits
 
@@ -297,8 +326,8 @@ def _sweep(
             bits = _U(peek_short(ledge.any, group))
             while bits != _U(0):
                 place = c * rows + group * _I(WIDTH), group, bits
-                filled, bits = _collect(ledge, few, filled, place)
-                if filled == _I(WIDTH):
+                filled, bits = _collect(ground, ledge, few, filled, place)
+                if filled == _I(_WAITING):
                     more, filled = _together(ground, law, few, filled), _I(0)
                     pulsed, energy = pulsed + more[0], energy + more[1]
                     longest = max(longest, more[2])
@@ -391,10 +420,10 @@ def _runs(job: _Job, lines: Lines, run: NDArray[np.bool_], few: _Few) -> Any:
             if one != _F(0.0):
                 few.index[filled] = c * rows + peek_long(places, k)
                 few.counts[filled] = _U(max(one, _F(0.0)))
-                few.counts[_I(WIDTH) + filled] = _U(max(-one, _F(0.0)))
+                few.counts[_I(_WAITING) + filled] = _U(max(-one, _F(0.0)))
                 filled += _I(1)
             k += _I(1)
-            if filled == _I(WIDTH):
+            if filled == _I(_WAITING):
                 more, filled = _together(ground, job.law, few, filled), _I(0)
                 pulsed, energy = pulsed + more[0], energy + more[1]
                 longest = max(longest, more[2])

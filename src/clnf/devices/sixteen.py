@@ -22,7 +22,7 @@ __all__ = [
     "every", "every_word", "floats", "floor", "greater", "largest", "lesser", "load", "load_one", "load_words",
     "magnitude", "nearest", "negative", "peek_byte", "peek_long", "peek_short",
     "peek_word", "poke_byte", "poke_long", "poke_short", "poke_word",
-    "root", "save", "save_one", "save_words", "sum_of_doubles", "where",
+    "root", "save", "save_one", "save_words", "soon", "sum_of_doubles", "where",
     "where_words", "whole", "words_of",
 ]  # fmt: skip
 
@@ -311,11 +311,28 @@ def _sum_of_doubles(_: Any, x: Any) -> Any:
     return _made(_whole_sum, types.int64, Doubles)
 
 
+def _soon(_: Any, address: Any, at: Any) -> Any:
+    """Fetch the numbers around a place of an array of 32-bit numbers into the cache meanwhile."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = builder.inttoptr(args[0], _INT.as_pointer())
+        place = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
+        shape = ir.FunctionType(ir.VoidType(), [place.type, _INT, _INT, _INT])
+        function = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+            builder.module, shape, "llvm.prefetch.p0i8"
+        )
+        builder.call(function, [place, _INT(0), _INT(3), _INT(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.uintp, types.uintp), code
+
+
 # Numba gives these their types where they are called. Loads and saves count along the array as it
 # lies in memory, from ``at`` on, and check no bounds. They take an address too, a plain number: an
 # array has its references counted wherever it is handed on, which in an inner loop costs more than
 # the work. Whoever takes an address keeps the array.
 address: Any = intrinsic(_address)
+soon: Any = intrinsic(_soon)
 load_one: Any = intrinsic(_peek(types.float32))
 peek_byte: Any = intrinsic(_peek(types.uint8))
 peek_short: Any = intrinsic(_peek(types.uint16))
