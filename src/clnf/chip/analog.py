@@ -143,8 +143,10 @@ class AbstractAnalog(nn.Module, ABC):
     def plain(self) -> AbstractContextManager[Any]:
         """A context without autocast: the tile decides its own number format."""
         kind = self.weight.device.type
-        asked = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-        return torch.autocast(kind, enabled=False) if asked else nullcontext()
+        if kind == "cpu" and not torch.is_autocast_enabled(kind):
+            return nullcontext()
+        known = torch.amp.is_autocast_available(kind)
+        return torch.autocast(kind, enabled=False) if known else nullcontext()
 
     @torch.no_grad()
     def refresh(self) -> None:

@@ -58,7 +58,8 @@ class Crossbar(AbstractCells):
         self.fast: Crossbar | None = None
         self.gamma = 0.0
         self.waiting: dict[str, Any] = {}
-        # Tables of traits and what was worked out of them: for speed alone.
+        # Views of planes, and what was worked out of tables of traits: for speed alone.
+        self._views: dict[int, tuple[tuple[Tensor, ...], Cells]] = {}
         self._paces: dict[int, tuple[Tensor, Tensor]] = {}
 
     def move(self, device: torch.device) -> torch.device:
@@ -212,7 +213,7 @@ class Crossbar(AbstractCells):
         now_s: float,
     ) -> tuple[int, int, int]:
         """Pulse one plane. A pulsed cell goes on from where it has drifted to, and drifts anew."""
-        cells = Cells(self.hidden[plane], self.seen[plane], self.wear[plane])
+        cells = self._cells(plane)
         args = (job, cells, self.law, self._table(plane, kernel), key)
         if isinstance(self.cell.drift, Unknown):
             moved: tuple[int, int, int] = run(kernel, plain, args, compiled=self.make.kernels)
@@ -231,6 +232,13 @@ class Crossbar(AbstractCells):
             self.born_s[plane] = torch.where(idle, self.born_s[plane], now_s)
         self._wear_out(plane, moved[2])
         return moved
+
+    def _cells(self, plane: int) -> Cells:
+        """The state of a plane; views, made anew where the tensors are others."""
+        known, mine = self._views.get(plane), (self.hidden, self.seen, self.wear)
+        if known is None or any(a is not b for a, b in zip(known[0], mine, strict=True)):
+            known = self._views[plane] = mine, Cells(*(tensor[plane] for tensor in mine))
+        return known[1]
 
     def _table(self, plane: int, kernel: Callable[..., Any]) -> Tensor:
         """What a kernel takes of a plane's cells: their traits, or of a batch its paces."""
