@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from clnf.chip.crossbar.lines import LINES
-from clnf.devices import batch_moves, bit_counts, coincidence_reference
+from clnf.devices import batch_moves, bit_counts, coincidence_reference, train_masks
 from clnf.devices.batch_maths import paces
 from clnf.devices.batch_moves import Lines
 from clnf.devices.dispatch import run
@@ -114,9 +114,9 @@ def test_a_bit_more_would_be_seen() -> None:
 @njit
 def counted(rows: Any, columns: Any) -> Any:
     """Cells with coincidences at the first column, and what it counted."""
-    masks = bit_counts.turn(rows)
+    masks = train_masks.turn(rows)
     counts = bit_counts.new_counts(masks)
-    across = bit_counts.across(columns)
+    across = train_masks.across(columns)
     cells = bit_counts.count_column(bit_counts.ledge_of(masks, counts, across), np.uintp(0))
     return cells, counts
 

@@ -143,10 +143,9 @@ class AbstractAnalog(nn.Module, ABC):
     def plain(self) -> AbstractContextManager[Any]:
         """A context without autocast: the tile decides its own number format."""
         kind = self.weight.device.type
-        if kind == "cpu" and not torch.is_autocast_enabled(kind):
-            return nullcontext()
-        known = torch.amp.is_autocast_available(kind)
-        return torch.autocast(kind, enabled=False) if known else nullcontext()
+        known = kind == "cpu" or torch.amp.is_autocast_available(kind)
+        asked = known and torch.is_autocast_enabled(kind)
+        return torch.autocast(kind, enabled=False) if asked else nullcontext()
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -166,10 +165,10 @@ class AbstractAnalog(nn.Module, ABC):
     def _read_at_once(self) -> None:
         if not self._parts:
             self._read_by_tile()
-        bias = self.column_bias
-        if bias is not None and self._parts[0][0].columns.bias.data_ptr() != bias.data_ptr():
-            held = [one._replace(columns=one.columns._replace(bias=bias.detach())) for (one,) in self._parts]
-            self._parts = [[one] for one in held]
+        bias, held = self.column_bias, [part for (part,) in self._parts]
+        if bias is not None and held[0].columns.bias.data_ptr() != bias.data_ptr():
+            own = [one.columns._replace(bias=bias.detach()) for one in held]
+            self._parts = [[a._replace(columns=b)] for a, b in zip(held, own, strict=True)]
         self.reader.read(self.weight.data, self._parts)
 
     def _read_by_tile(self) -> None:

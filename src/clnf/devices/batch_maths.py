@@ -34,7 +34,6 @@ from clnf.devices.sixteen import (
     any_of,
     doubles,
     every,
-    every_word,
     floats,
     floor,
     greater,
@@ -70,11 +69,12 @@ def paces(table: Tensor, law: Tensor) -> Tensor:
         table: what :func:`clnf.devices.pulses.traits` gave, [4, M].
         law: see :meth:`clnf.devices.response.Response.law`.
     """
-    slopes = law[[pulses.SHAPE_UP, pulses.SHAPE_DOWN]]
-    if float(law[pulses.KIND]) != 0.0 or not bool((slopes != 0.0).all()):
+    slopes = float(law[pulses.SHAPE_UP]), float(law[pulses.SHAPE_DOWN])
+    if float(law[pulses.KIND]) != 0.0 or 0.0 in slopes:
         return table
     wide = table.double()
-    part = wide[:2] * slopes.double()[:, None] / wide[2:].abs().clamp_(min=1e-30)
+    way = wide[2:].abs().clamp_(min=1e-30)
+    part = torch.stack([wide[k] * slopes[k] / way[k] for k in range(2)])
     pace = torch.log1p(part.clamp_(max=1.0 - _LEAST).neg_()).neg_()
     return torch.cat([pace.float(), table[2:]]).contiguous()
 

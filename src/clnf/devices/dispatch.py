@@ -52,7 +52,7 @@ def _arrays(values: tuple[Any, ...]) -> list[Any] | None:
             inside = _arrays(value)
             if inside is None:
                 return None
-            out.append(type(value)(*inside) if hasattr(value, "_fields") else tuple(inside))
+            out.append(type(value)(*inside))
         else:
             out.append(value)
     return out

@@ -12,10 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from clnf.devices.bit_counts import Masks, any_bit, close, fill, room, sheet_of, start
 from clnf.devices.sixteen import (
     WIDTH,
-    any_of,
     every,
     every_word,
     greater,
@@ -30,6 +28,7 @@ from clnf.devices.sixteen import (
     whole,
 )
 from clnf.devices.sixteen_maths import word
+from clnf.devices.train_masks import BITS, Masks, any_bit, close, fill, room, sheet_of, start
 
 __all__ = ["encode_columns", "encode_random", "encode_rows", "peaks_of"]
 
@@ -152,7 +151,7 @@ def encode_rows(
         if wanted[v] == _U(0):
             continue
         some = every_word(wanted[v])
-        start(sheet, v * _I(31), wanted[v])
+        start(sheet, v * BITS, wanted[v])
         for at in range(_I(0), wide, _I(WIDTH)):
             first = v * wide + at
             if at + _I(WIDTH) > wide:
@@ -168,9 +167,7 @@ def encode_rows(
 
 
 @njit(nogil=True, cache=True)
-def peaks_of(
-    one: NDArray[np.float32], other: NDArray[np.float32]
-) -> tuple[float, float]:
+def peaks_of(one: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[float, float]:
     """Largest magnitudes of two arrays [N, M]; what is not a number does not count."""
     return _peak(one), _peak(other)
 

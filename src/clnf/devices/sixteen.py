@@ -18,12 +18,12 @@ from numba.core.typing.templates import ConcreteTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 __all__ = [
-    "WIDTH", "Doubles", "Floats", "Marks", "Words", "address", "any_of", "bits_of", "count_bits", "doubles",
-    "every", "every_word", "floats", "floor", "greater", "largest", "lesser", "load", "load_one", "load_words",
-    "magnitude", "nearest", "negative", "peek_byte", "peek_long", "peek_short",
-    "peek_word", "poke_byte", "poke_long", "poke_short", "poke_word",
-    "root", "save", "save_one", "save_words", "soon", "sum_of_doubles", "where",
-    "where_words", "whole", "words_of",
+    "WIDTH", "Doubles", "Floats", "Marks", "Words", "address", "any_of", "bits_of", "count_bits",
+    "doubles", "every", "every_word", "floats", "floor", "greater", "largest", "lesser", "load",
+    "load_one", "load_words", "magnitude", "nearest", "negative", "peek_byte", "peek_long",
+    "peek_short", "peek_word", "poke_byte", "poke_long", "poke_short", "poke_word", "root",
+    "save", "save_one", "save_words", "soon", "sum_of_doubles", "where", "where_words", "whole",
+    "words_of",
 ]  # fmt: skip
 
 WIDTH = 16
