@@ -150,5 +150,5 @@ def pulse_products(products: Products, *rest: Any) -> tuple[int, int, int]:
         key = products.keys[2 * role : 2 * role + 2]
         encode_random(value, float(products.scales[role]), products.length, key, words)
         made.append(words)
-    trains = Trains(*made, products.fence, products.fenced, products.first)
+    trains = Trains(made[0], made[1], products.fence, products.fenced, products.first)
     return pulse_batch(trains, *rest)

@@ -191,17 +191,18 @@ class Crossbar(AbstractCells):
         plane, self.operations = self._next_plane(), self.operations + 1
         scales = scales[0], (-scales[1] if plane % 2 else scales[1])
         keys = hash_words(self.seed, "outer", self.operations, words=10)
-        fence = self.fence.view(self.shape), self.fenced, plane * self.size
+        fence, first = self.fence.view(self.shape), plane * self.size
         job: Products | Trains
         if how.together and not how.even:
             both = np.array(scales, dtype=np.float32)
-            job = Products(*lines, both, keys[6:], TRAIN_BITS, *fence)
+            job = Products(*lines, both, keys[6:], TRAIN_BITS, fence, self.fenced, first)
             return self._apply(*PRODUCTS, job, plane, keys[:6], now_s)
         compiled, seeds = self.make.kernels, (keys[6:8], keys[8:10])
         if how.even:  # such trains keep their phases from operation to operation
             seeds = hash_key(self.seed, "even", "x"), hash_key(self.seed, "even", "d")
         words = encoded(lines, scales, how, seeds, self.operations, compiled=compiled)
-        return self._apply(*pulsing(how), Trains(*words, *fence), plane, keys[:6], now_s)
+        job = Trains(*words, fence, self.fenced, first)
+        return self._apply(*pulsing(how), job, plane, keys[:6], now_s)
 
     def _apply(
         self,
