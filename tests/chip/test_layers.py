@@ -189,3 +189,31 @@ def test_wrong_use_is_refused_in_one_sentence() -> None:
     host(module, assign=lambda n, m: "core", seed=1, spec=ChipSpec())
     with pytest.raises(DeviceLimitError, match="program_core"):
         module(torch.zeros(1, 3))
+
+
+def test_a_simple_linear_layer_is_read_to_the_bits_of_any_layer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two runs of rows, ranges still widening; the control reads once more."""
+    found: list[list[Tensor]] = []
+    for simple in (True, False, True):
+        torch.manual_seed(1)
+        net = nn.Sequential(nn.Linear(600, 20), nn.ReLU(), nn.Linear(20, 5, bias=False))
+        chip = host(net, assign=lambda name, leaf: "plastic", seed=1, spec=ChipSpec())
+        layers: list[Any] = list(chip.layers.values())
+        if not simple:
+            for layer in layers:
+                monkeypatch.setattr(layer, "_simple", False)
+        if len(found) == 2:
+            net(torch.randn(2, 3, 600))
+        seen = []
+        for step in range(4):
+            x = (torch.randn(2, 3, 600) * (1 + step)).requires_grad_()
+            y = net(x)
+            y.sum().backward()
+            assert x.grad is not None
+            seen += [y.detach(), x.grad]
+            assert bool(layers[0]._at_hand()) == simple
+        found.append(seen)
+    assert all(torch.equal(a, b) for a, b in zip(found[0], found[1], strict=True))
+    assert not torch.equal(found[0][0], found[2][0])

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from clnf.chip import Chip, ChipSpec, host
 from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.crossbar.outer import How
 from clnf.chip.levelling import level, replace_dead
 from clnf.core.errors import ConfigError
 from clnf.devices.materials import Material, material
@@ -168,3 +169,23 @@ def test_bad_input_gets_a_sentence() -> None:
     with pytest.raises(ConfigError, match="0 to 4096"):
         ChipSpec(spare_columns=-1)
     assert level(chip(0)[0]) == []
+
+
+def test_pulses_of_a_batch_know_the_cells_that_came() -> None:
+    """What a kernel works out of steps and bounds beforehand must not outlive an exchange."""
+    both = []
+    for warm in (True, False):
+        _one, tile = chip()
+        rng = torch.Generator().manual_seed(1)
+        x, d = torch.randn(8, ROWS, generator=rng), torch.randn(8, COLUMNS, generator=rng)
+        if warm:
+            tile.pulse_outer(x, d, 1e-9, how=How(together=True))
+        else:
+            tile.operations += 1
+        assert tile.spares is not None
+        tile.spares.exchange(tile, 0, 7)
+        tile.spares.bring(tile, 3, 1)
+        for _ in range(4):
+            tile.pulse_outer(x, d, 0.5, how=How(together=True))
+        both.append(tile.hidden.clone())
+    assert torch.equal(*both)

@@ -38,7 +38,7 @@ def test_every_constant_has_a_source_and_its_unit_in_its_name(name: str) -> None
     costs = technology(name, 4)
     assert costs.sources
     assert all(len(text) > 15 for text in costs.sources.values())
-    assert all(key.endswith(("_j", "_s", "_m2", "_per_adc")) for key in costs.sources)
+    assert all(key.endswith(("_j", "_s", "_m2", "_per_adc", "_bits")) for key in costs.sources)
 
 
 def test_the_default_technology_is_whole_but_for_leakage() -> None:

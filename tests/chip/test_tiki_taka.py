@@ -37,11 +37,13 @@ def lopsided_cells() -> Material:
     )
 
 
-def one_layer(row: Material, mode: str, lr: float, **rule: Any) -> tuple[nn.Sequential, Chip, Any]:
+def one_layer(
+    row: Material, mode: str, lr: float, seed: int = 2, **rule: Any
+) -> tuple[nn.Sequential, Chip, Any]:
     torch.manual_seed(1)
     net = nn.Sequential(nn.Linear(16, 8, bias=False))
     spec = replace(ideal_chip(), plastic=row, pairs=1, spreads=True)
-    chip = host(net, assign=lambda n, m: "plastic", seed=2, spec=spec)
+    chip = host(net, assign=lambda n, m: "plastic", seed=seed, spec=spec)
     chosen = PulseRule(mode=mode, precondition="none", **rule)  # type: ignore[arg-type]
     return net, chip, chip.optimizer(net.parameters(), lr=lr, rule=chosen)
 
@@ -59,19 +61,21 @@ def teach(net: nn.Sequential, optimizer: PulseOptimizer, x: Tensor, d: Tensor) -
 
 @pytest.mark.parametrize("mode", ["stochastic", "deterministic"])
 def test_outer_products_descend_like_sgd_on_linear_cells(mode: str) -> None:
-    net, _, optimizer = one_layer(linear_cells(), mode, 0.004)
-    start, wanted = net[0].weight.detach().clone(), torch.zeros(8, 16)
-    for step in range(40):
-        torch.manual_seed(step)
-        x, d = torch.randn(8, 16), torch.randn(8, 8) * 0.1
-        teach(net, optimizer, x, d)
-        wanted -= 0.004 * d.T @ x
-    moved = net[0].weight.detach() - start
-    slope = float((moved * wanted).sum() / wanted.square().sum())
-    error = float((moved - wanted).square().mean() / wanted.square().mean())
-    assert slope == pytest.approx(1.0, abs=0.05)
+    slopes, errors = [], []
+    for seed in range(9):  # random trains alone scatter the slope of one chip by a twentieth
+        net, _, optimizer = one_layer(linear_cells(), mode, 0.004, seed)
+        start, wanted = net[0].weight.detach().clone(), torch.zeros(8, 16)
+        for step in range(40):
+            torch.manual_seed(step)
+            x, d = torch.randn(8, 16), torch.randn(8, 8) * 0.1
+            teach(net, optimizer, x, d)
+            wanted -= 0.004 * d.T @ x
+        moved = net[0].weight.detach() - start
+        slopes.append(float((moved * wanted).sum() / wanted.square().sum()))
+        errors.append(float((moved - wanted).square().mean() / wanted.square().mean()))
+    assert sum(slopes) / 9 == pytest.approx(1.0, abs=0.05)
     # What is left is the chance of trains, which evenly spread ones have far less of.
-    assert error < (0.4 if mode == "stochastic" else 0.1)
+    assert sum(errors) / 9 < (0.4 if mode == "stochastic" else 0.1)
 
 
 def test_even_trains_are_nearer_to_sgd_than_random_ones() -> None:
@@ -92,15 +96,17 @@ def test_even_trains_are_nearer_to_sgd_than_random_ones() -> None:
 def test_what_was_gathered_is_handed_on_with_slope_one(mode: str) -> None:
     """One batch on linear cells, all rows transferred once: C and what H owes moved by -lr d x."""
     transfer = Transfer(every=1, fast_lr=0.01, chop=0.0, shift_cycles=0)
-    net, chip, optimizer = one_layer(linear_cells(), mode, 0.002, transfer=transfer)
-    start = net[0].weight.detach().clone()
-    torch.manual_seed(3)
-    x, d = torch.randn(16, 16), torch.randn(16, 8) * 0.1
-    teach(net, optimizer, x, d)
-    owed = optimizer.state[net[0].weight]["hidden"]
-    moved, wanted = net[0].weight.detach() - start + owed, -0.002 * d.T @ x
-    slope = float((moved * wanted).sum() / wanted.square().sum())
-    assert slope == pytest.approx(1.0, abs=0.12)
+    slopes = []
+    for seed in range(9):
+        net, chip, optimizer = one_layer(linear_cells(), mode, 0.002, seed, transfer=transfer)
+        start = net[0].weight.detach().clone()
+        torch.manual_seed(3)
+        x, d = torch.randn(16, 16), torch.randn(16, 8) * 0.1
+        teach(net, optimizer, x, d)
+        owed = optimizer.state[net[0].weight]["hidden"]
+        moved, wanted = net[0].weight.detach() - start + owed, -0.002 * d.T @ x
+        slopes.append(float((moved * wanted).sum() / wanted.square().sum()))
+    assert sum(slopes) / 9 == pytest.approx(1.0, abs=0.12)
     assert float(owed.abs().max()) < tile_of(chip).weight_step or mode == "tiki_taka"
     # Half the rows only, with a transfer every other vector.
     net, chip, optimizer = one_layer(
@@ -113,8 +119,12 @@ def test_what_was_gathered_is_handed_on_with_slope_one(mode: str) -> None:
 
 
 def error_of(row: Material, mode: str, lr: float, **rule: Any) -> float:
-    """Relative squared weight error of a noisy linear regression, late in training."""
-    net, _, optimizer = one_layer(row, mode, lr, **rule)
+    """Relative squared weight error of a noisy linear regression, late; the mean of three chips."""
+    return sum(_error_of(row, mode, lr, seed, **rule) for seed in (2, 3, 4)) / 3
+
+
+def _error_of(row: Material, mode: str, lr: float, seed: int, **rule: Any) -> float:
+    net, _, optimizer = one_layer(row, mode, lr, seed, **rule)
     torch.manual_seed(7)
     target, rng = torch.randn(8, 16) * 0.12, torch.Generator().manual_seed(5)
     errors = []

@@ -10,6 +10,7 @@ from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.hosting import Chip, host
 from clnf.chip.spec import ChipSpec
 from clnf.chip.updates import PulseRule
+from clnf.chip.updates.mixed import direction, step_digital
 from clnf.core.errors import ConfigError
 
 
@@ -118,3 +119,21 @@ def test_wrong_rules_are_refused() -> None:
         chip.optimizer(net.parameters(), lr=0.0)
     with pytest.raises(ConfigError, match="threshold"):
         PulseRule(threshold=0.0)
+
+
+def test_digital_parameters_step_together_as_each_alone() -> None:
+    rule = PulseRule()
+    torch.manual_seed(1)
+    start = [torch.randn(shape) for shape in ((3,), (4, 5), (40,))]
+    mine, theirs = ([nn.Parameter(one.clone()) for one in start] for _ in range(2))
+    states: list[list[dict[str, Any]]] = [[{} for _ in start] for _ in range(2)]
+    for _ in range(4):
+        for one, other in zip(mine, theirs, strict=True):
+            one.grad = torch.randn(one.shape)
+            other.grad = one.grad.clone()
+        with torch.no_grad():
+            step_digital(mine, rule, states[0], 0.01)
+            for other, state in zip(theirs, states[1], strict=True):
+                other.add_(direction(other, rule, state, "adam"), alpha=-0.01)
+    assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(mine, start, strict=True))

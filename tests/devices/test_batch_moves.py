@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 
 from clnf.chip.crossbar.lines import LINES
-from clnf.devices import batch_moves, bit_counts, coincidence_reference
+from clnf.devices import batch_moves, bit_counts, coincidence_reference, train_masks
+from clnf.devices.batch_maths import paces
 from clnf.devices.batch_moves import Lines
 from clnf.devices.dispatch import run
 from clnf.devices.draws import hash_key
@@ -34,7 +37,8 @@ def moved(job: Any, pair: Any, response: Response, *, compiled: bool, alike: boo
     count = job.fence.numel()
     whole = cell_traits(response, 1 if alike else count, 1)
     cells = fresh_cells(response, whole.expand(-1, count).contiguous(), 1)
-    law, table = response.law(500.0, 30.0, 1.3), whole.contiguous()
+    law = response.law(500.0, 30.0, 1.3)
+    table = paces(whole, law).contiguous()
     key = hash_key(1, "op", words=6)
     # Twins know nothing of one line of traits for all.
     table = table if compiled else table.expand(-1, count).contiguous()
@@ -87,7 +91,8 @@ def test_one_line_of_traits_moves_cells_as_a_line_for_each(law: str, density: fl
     found = []
     for table in (one.expand(-1, 150).contiguous(), one, one * 1.01):
         cells = fresh_cells(response, one.expand(-1, 150).contiguous(), 1)
-        bill = run(*BATCHES, (job, cells, response.law(500.0, 30.0, 1.3), table, key))
+        law = response.law(500.0, 30.0, 1.3)
+        bill = run(*BATCHES, (job, cells, law, paces(table, law), key))
         found.append((bill, *(tensor.tolist() for tensor in cells)))
     assert found[0][0][0] > 0
     assert found[0] == found[1]
@@ -106,15 +111,23 @@ def test_a_bit_more_would_be_seen() -> None:
     assert not torch.equal(mine.hidden, theirs.hidden)
 
 
+@njit
+def counted(rows: Any, columns: Any) -> Any:
+    """Cells with coincidences at the first column, and what it counted."""
+    masks = train_masks.turn(rows)
+    counts = bit_counts.new_counts(masks)
+    across = train_masks.across(columns)
+    cells = bit_counts.count_column(bit_counts.ledge_of(masks, counts, across), np.uintp(0))
+    return cells, counts
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 260), st.integers(1, 70), st.floats(0.0, 1.0), st.integers(0, 9))
 def test_counts_are_those_of_all_bits(vectors: int, wide: int, density: float, seed: int) -> None:
     rows, columns = words(vectors, wide, density, seed), words(vectors, 1, density, seed + 1)
     job = Trains(rows, columns, torch.ones(1, wide), False, 0)
     ups, downs = coincidence_reference._tally(job)
-    masks = bit_counts.turn(rows.numpy())
-    counts = bit_counts.new_counts(masks)
-    cells, _ = bit_counts.count_column(columns.numpy(), 0, masks, counts)
+    cells, counts = counted(rows.numpy(), columns.numpy())
     assert cells == int(((ups + downs) > 0).sum())
     planes = counts.planes.reshape(2, 13, -1)
     for way, asked in enumerate((ups, downs)):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from clnf.devices import batch_moves, coincidence_reference, pulse_reference, trains
+from clnf.devices.batch_maths import paces
 from clnf.devices.dispatch import run
 from clnf.devices.draws import hash_key
 from clnf.devices.encoders import BURST, SPREAD, encode_even
@@ -48,9 +49,9 @@ def pulsed(response: Response, job: Trains, *, compiled: bool, one_by_one: bool 
     batch = batch_moves.pulse_batch, coincidence_reference.pulse_batch
     single = trains.pulse_outer, pulse_reference.pulse_outer
     kernel, plain = single if one_by_one else batch
-    bill = run(
-        kernel, plain, (job, cells, law, table, hash_key(1, "op", words=6)), compiled=compiled
-    )
+    table = table if one_by_one else paces(table, law)
+    args = job, cells, law, table, hash_key(1, "op", words=6)
+    bill = run(kernel, plain, args, compiled=compiled)
     return bill, cells
 
 
@@ -160,7 +161,8 @@ def test_mixed_pulses_move_as_the_mean_over_all_orders() -> None:
     rows = torch.tensor([[7], [3 - 2**31]], dtype=torch.int32).view(torch.uint32)
     columns = torch.tensor([[-1], [-1]], dtype=torch.int32).view(torch.uint32)
     job = Trains(rows.repeat(1, 4).contiguous(), columns, torch.ones(1, 4), False, 0)
-    args = job, cells, response.law(), cell_traits(response, 4, 1), hash_key(1, "op", words=6)
+    table = paces(cell_traits(response, 4, 1), response.law())
+    args = job, cells, response.law(), table, hash_key(1, "op", words=6)
     run(batch_moves.pulse_batch, coincidence_reference.pulse_batch, args)
 
     def walk(signs: tuple[int, ...]) -> float:

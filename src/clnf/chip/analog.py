@@ -28,14 +28,14 @@ from clnf.chip.converters import Converter, column_flaws
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.crossbar.partition import partition
 from clnf.chip.kernels import Columns, FlawedColumns
-from clnf.chip.readback import is_plain, read_layer
+from clnf.chip.readback import LayerReader
 from clnf.chip.through import Through
 from clnf.chip.wiring import Spot, Wiring
 from clnf.core.errors import DeviceLimitError
 from clnf.core.rng import fold
 from clnf.devices.draws import hash_key
 
-__all__ = ["AbstractAnalog"]
+__all__ = ["AbstractAnalog", "Part"]
 
 
 _SENSE: dict[bool, tuple[Callable[..., int], Callable[..., int]]] = {
@@ -44,7 +44,7 @@ _SENSE: dict[bool, tuple[Callable[..., int], Callable[..., int]]] = {
 }
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """What reading one run of rows needs: packed weights and the factors around them."""
 
     weight: Tensor
@@ -100,7 +100,8 @@ class AbstractAnalog(nn.Module, ABC):
         self.capture: list[tuple[list[Tensor], Tensor]] | None = None
         self.seed = fold(circuit.seed, "layer", name)
         self.charges = ReadCharges(self.tiles, self.spots, wiring, circuit)
-        self._parts: list[list[_Part]] = []
+        self._parts: list[list[Part]] = []
+        self.reader = LayerReader(self.tiles, self.spots)
         for tile in self.tiles:
             tile.move(weight.device)
         if plastic:
@@ -142,8 +143,9 @@ class AbstractAnalog(nn.Module, ABC):
     def plain(self) -> AbstractContextManager[Any]:
         """A context without autocast: the tile decides its own number format."""
         kind = self.weight.device.type
-        known = torch.amp.is_autocast_available(kind)
-        return torch.autocast(kind, enabled=False) if known else nullcontext()
+        known = kind == "cpu" or torch.amp.is_autocast_available(kind)
+        asked = known and torch.is_autocast_enabled(kind)
+        return torch.autocast(kind, enabled=False) if asked else nullcontext()
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -158,18 +160,16 @@ class AbstractAnalog(nn.Module, ABC):
         spec, weight = self.circuit.spec, self.weight
         held = weight.is_contiguous() and (self.column_bias is None or weight.is_cpu)
         simple = self.flat and self.plastic and spec.read_noise != "exact" and held
-        return simple and spec.kernels and weight.is_cpu and all(map(is_plain, self.tiles))
+        return simple and spec.kernels and weight.is_cpu and self.reader.is_plain
 
     def _read_at_once(self) -> None:
         if not self._parts:
             self._read_by_tile()
-        bias = self.column_bias
-        if bias is not None:
-            for slices in self._parts:
-                held = slices[0].columns._replace(bias=bias.detach())
-                slices[0] = slices[0]._replace(columns=held)
-        parts = [(one.weight, one.power_GC, one.columns) for (one,) in self._parts]
-        read_layer(self.weight.data, parts, self.tiles, self.spots)
+        bias, held = self.column_bias, [part for (part,) in self._parts]
+        if bias is not None and held[0].columns.bias.data_ptr() != bias.data_ptr():
+            own = [one.columns._replace(bias=bias.detach()) for one in held]
+            self._parts = [[a._replace(columns=b)] for a, b in zip(held, own, strict=True)]
+        self.reader.read(self.weight.data, self._parts)
 
     def _read_by_tile(self) -> None:
         shape = self.slices, *self.weight.shape
@@ -188,7 +188,7 @@ class AbstractAnalog(nn.Module, ABC):
             for p in range(len(self.channels))
         ]
 
-    def _part(self, p: int, weights: Tensor, variance: Tensor, scale_O: Tensor) -> "_Part":
+    def _part(self, p: int, weights: Tensor, variance: Tensor, scale_O: Tensor) -> "Part":
         channels, unit = self.channels[p], self.wiring.unit
         powers, sigmas = [], []
         for group_OR in self.wiring.wired(variance):
@@ -205,7 +205,7 @@ class AbstractAnalog(nn.Module, ABC):
         if self.circuit.spec.compute == "bfloat16" and not self.plastic:
             weight = weight.bfloat16()
         grouped = self.wiring.groups > 1 and not exact
-        return _Part(
+        return Part(
             weight=self.packed(weight),
             power_GC=power_GC,
             columns=self.ordered(self._columns(p, Columns(sigma, scale_O, bias))),
@@ -286,7 +286,7 @@ class AbstractAnalog(nn.Module, ABC):
         return apart[:, :, self.channels[p]].flatten(1), 0
 
     def _planes(
-        self, part: _Part, volts: Tensor, energy: Tensor, dac: NDArray[np.float32]
+        self, part: Part, volts: Tensor, energy: Tensor, dac: NDArray[np.float32]
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """What is driven one after the other, and each one's noise energy per vector."""
         if self.circuit.planes == 1 or dac[2] == 0:
@@ -302,7 +302,7 @@ class AbstractAnalog(nn.Module, ABC):
             self.circuit.run(kernels.digits, reference.digits, args)
             yield plane, energy_P
 
-    def _noise_energy(self, part: _Part, image: Tensor, energy_P: Tensor, x: Tensor) -> Tensor:
+    def _noise_energy(self, part: Part, image: Tensor, energy_P: Tensor, x: Tensor) -> Tensor:
         """Noise variance over the columns' own, [P, 1] or [P, O]."""
         if part.variance is not None:
             return self.vectors(self.product(image.square(), part.variance))

@@ -3,19 +3,32 @@
 Legend: B batch, P vectors, C channels, R rows, O outputs (columns).
 """
 
-from typing import final
+from typing import Any, NamedTuple, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clnf.chip.analog import AbstractAnalog
+from clnf.chip import kernels
+from clnf.chip.analog import AbstractAnalog, Part
 from clnf.chip.circuit import Circuit
 from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.kernels import Columns
 from clnf.chip.wiring import Wiring
 from clnf.core.errors import ShapeError
+from clnf.devices.draws import hash_key
 
 __all__ = ["AnalogLinear"]
+
+
+class _Hand(NamedTuple):
+    """A run of rows as its kernels take it: weights, factors of rows and of columns."""
+
+    weight: Tensor
+    power: NDArray[np.float32]
+    columns: Any
 
 
 @final
@@ -28,6 +41,55 @@ class AnalogLinear(AbstractAnalog):
         wiring = Wiring(1, leaf.in_features, 1, leaf.out_features)
         super().__init__(name, leaf, circuit, wiring, plastic=plastic)
         self.in_features, self.out_features = leaf.in_features, leaf.out_features
+        spec = circuit.spec
+        self._simple = spec.kernels and spec.read_noise != "exact" and not spec.converters.flawed
+        self._simple &= self.slices == 1 and circuit.planes == 1
+        self._hand: tuple[list[list[Part]], list[_Hand]] | None = None  # of the parts, for speed
+
+    def _read(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """As any layer is read; what is simple goes straight to the kernels, to the same bits."""
+        parts, circuit = self._at_hand(), self.circuit
+        if not parts or x.device.type != "cpu":
+            return super()._read(x)
+        rows, ledger = x.view(-1, self.in_features), circuit.ledger
+        count, data, driven = len(rows), rows.numpy(), []
+        dac, asked, out = np.array(self.dac.factors(on=True), dtype=np.float32), 0, rows
+        for index, part in enumerate(parts):
+            channels, adc, later = self.channels[index], self.adcs[index], index > 0
+            volts = torch.empty(count, channels.stop - channels.start)
+            energy = np.empty((count, 1), dtype=np.float32)
+            own = data, part.power, dac, volts.numpy(), energy[:, 0], channels.start
+            asked = max(asked, kernels.drive(*own))
+            driven.append(volts.view(*x.shape[:-1], -1))
+            y = F.linear(volts, part.weight)
+            out = out if later else y
+            last = self.bias is not None and index == len(parts) - 1
+            switches = circuit.noisy, last, later, adc.tracking
+            control = np.array((*adc.factors(on=True), *switches), dtype=np.float32)
+            key = hash_key(self.seed, "read", self.reads, index)
+            done = y.numpy(), energy, part.columns, control, key, out.numpy()
+            adc.track(kernels.sense(*done))
+        self.dac.track(asked)
+        self.reads += 1
+        self.charges.forward(count, count, ledger)
+        return out.view(*x.shape[:-1], -1), driven
+
+    def _at_hand(self) -> list[_Hand]:
+        """Arrays of all parts where converters hold ranges and nothing special is asked for."""
+        circuit, parts = self.circuit, self._parts
+        held = all(one.range > 0.0 for one in (self.dac, *self.adcs))
+        if not (self._simple and held and circuit.converting and not circuit.calibrating):
+            return []
+        if self._hand is None or self._hand[0] is not parts:
+            hands = []
+            for (part,) in parts:
+                power, columns = part.power_GC.view(-1), part.columns[:3]
+                if part.weight.dtype != torch.float32 or not part.weight.is_cpu:
+                    return []
+                views = Columns(*(one.numpy() for one in columns))
+                hands.append(_Hand(part.weight, power.numpy(), views))
+            self._hand = parts, hands
+        return self._hand[1]
 
     def prepared(self, x: Tensor) -> Tensor:
         if x.shape[-1] != self.in_features:

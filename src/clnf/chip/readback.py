@@ -7,7 +7,7 @@ Legend: C columns of a tile, R its rows, M = C R, O columns of a layer.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numba import njit
@@ -34,7 +34,7 @@ from clnf.devices.sixteen import (
     save,
 )
 
-__all__ = ["is_plain", "numbers_of", "read_layer", "sense_lines"]
+__all__ = ["LayerReader", "is_plain", "numbers_of", "sense_lines"]
 
 _F = np.float32
 _I = np.uintp
@@ -100,6 +100,18 @@ def _sixteen(seen: NDArray[np.float32], at: Any, numbers: NDArray[np.float32]) -
     return total, square
 
 
+@njit(inline="always")
+def _finish(sums: _Sums) -> None:
+    """Take means: variance(row, column) ~ power(row) sigma(column)^2."""
+    columns, mean = _F(sums.sigma.shape[0]), 0.0
+    for r in range(sums.power.shape[0]):
+        sums.power[r] /= columns
+        mean += np.float64(sums.power[r])
+    level = max(_F(mean / sums.power.shape[0]), _F(1e-30))
+    for c in range(sums.sigma.shape[0]):
+        sums.sigma[c] = np.sqrt(sums.sigma[c] / level)
+
+
 @njit(nogil=True, cache=True)
 def _read_cells(
     seen: NDArray[np.float32],
@@ -107,7 +119,7 @@ def _read_cells(
     numbers: NDArray[np.float32],
     out: tuple[NDArray[np.float32], NDArray[np.float32]],
     sums: _Sums,
-    place: tuple[int, int, int],
+    place: tuple[int, int, int, bool, bool],
 ) -> None:
     """Read one tile.
 
@@ -117,9 +129,13 @@ def _read_cells(
         numbers: see :func:`numbers_of`.
         out: weights of the layer [O, all rows] and of the run of rows [O, rows of the run].
         sums: ``power`` and ``sigma`` are added to and set, ``scale`` is set.
-        place: first column in ``out`` and ``sums``, first row in the layer, rows R.
+        place: first column in ``out`` and ``sums``, first row in the layer, rows R, and whether
+            this tile is the first and the last of its run of rows.
     """
-    first, row, wide = place
+    first, row, wide, begins, ends = place
+    if begins:
+        for r in range(sums.power.shape[0]):
+            sums.power[r] = _F(0.0)
     columns, rows = full[0].shape[0], _I(wide)
     whole = rows - rows % _I(WIDTH)
     scale, square_of = every(numbers[0]), numbers[0] * numbers[0]
@@ -147,47 +163,76 @@ def _read_cells(
             lanes[r - whole] += two
         sums.sigma[first + c] = _lanes_sum(lanes) / _F(wide)
         sums.scale[first + c] = max(top, _F(1e-12))
+    if ends:
+        _finish(sums)
 
 
-@njit(nogil=True, cache=True)
-def _finish(sums: _Sums) -> None:
-    """Take means: variance(row, column) ~ power(row) sigma(column)^2."""
-    columns, mean = _F(sums.sigma.shape[0]), 0.0
-    for r in range(sums.power.shape[0]):
-        sums.power[r] /= columns
-        mean += np.float64(sums.power[r])
-    level = max(_F(mean / sums.power.shape[0]), _F(1e-30))
-    for c in range(sums.sigma.shape[0]):
-        sums.sigma[c] = np.sqrt(sums.sigma[c] / level)
+class _Tile(NamedTuple):
+    """One tile as the kernel takes it, and the tensors of which that holds."""
+
+    seen: Tensor
+    scale: Tensor
+    compensation: Tensor
+    heat: float
+    arrays: tuple[Any, ...]
 
 
-def read_layer(
-    weight: Tensor,
-    parts: Sequence[tuple[Tensor, Tensor, Any]],
-    tiles: Sequence[Crossbar],
-    spots: Sequence[Spot],
-) -> None:
-    """Read a layer's tiles, of which :func:`is_plain` holds.
+@final
+class LayerReader:
+    """Reads a layer's tiles again and again; it keeps views of what is there, for speed.
 
     Args:
-        weight: what the cells read, set, [O, all rows].
-        parts: of each run of rows its weights [O, R], the variance by row, and the factors by
-            column (see :class:`clnf.chip.kernels.Columns`), all set in place.
         tiles: what is read.
         spots: where they stand.
     """
-    kept = []
-    for packed, power, columns in parts:
-        held = power.view(-1).zero_(), columns.sigma, columns.scale
-        kept.append((packed.numpy(), _Sums(*(tensor.numpy() for tensor in held))))
-    whole = weight.numpy()
-    for tile, spot in zip(tiles, spots, strict=True):
-        part, sums = kept[spot.part]
-        full, wide = (tile.scale.numpy(), tile.compensation.numpy()), tile.shape[1]
-        place = spot.columns.start, tile.rows.start, wide
-        _read_cells(tile.seen.numpy(), full, numbers_of(tile), (whole, part), sums, place)
-    for _, sums in kept:
-        _finish(sums)
+
+    def __init__(self, tiles: Sequence[Crossbar], spots: Sequence[Spot]) -> None:
+        self._tiles, self._spots = tiles, spots
+        self._law = all(map(is_plain, tiles))
+        parts = [spot.part for spot in spots]
+        self._ends = [
+            (parts.index(part) == k, k == len(parts) - 1 - parts[::-1].index(part))
+            for k, part in enumerate(parts)
+        ]
+        self._held: list[_Tile | None] = [None] * len(tiles)
+        self._parts: Sequence[Any] = ()
+        self._out: list[tuple[NDArray[np.float32], _Sums]] = []
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether one pass reads all tiles."""
+        return self._law and not any(tile.fast and tile.gamma for tile in self._tiles)
+
+    def read(self, weight: Tensor, parts: Sequence[Sequence[Any]]) -> None:
+        """Read all tiles.
+
+        Args:
+            weight: what the cells read, set, [O, all rows].
+            parts: of each run of rows, in a list of one: its ``weight`` [O, R], ``power_GC``, the
+                variance by row, and ``columns`` (see :class:`clnf.chip.kernels.Columns`), all set
+                in place.
+        """
+        if parts is not self._parts:
+            self._parts, self._out = parts, []
+            for (part,) in parts:
+                held = part.power_GC.view(-1), part.columns.sigma, part.columns.scale
+                sums = _Sums(*(tensor.numpy() for tensor in held))
+                self._out.append((part.weight.numpy(), sums))
+        whole = weight.numpy()
+        for k, spot in enumerate(self._spots):
+            (seen, full, numbers, place), (part, sums) = self._arrays(k), self._out[spot.part]
+            _read_cells(seen, full, numbers, (whole, part), sums, place)
+
+    def _arrays(self, k: int) -> tuple[Any, ...]:
+        tile, held = self._tiles[k], self._held[k]
+        same = held is not None and held.seen is tile.seen and held.scale is tile.scale
+        if same and held.compensation is tile.compensation and held.heat == tile.heat:  # type: ignore[union-attr]
+            return held.arrays  # type: ignore[union-attr]
+        full = tile.scale.numpy(), tile.compensation.numpy()
+        place = self._spots[k].columns.start, tile.rows.start, tile.shape[1], *self._ends[k]
+        arrays = tile.seen.numpy(), full, numbers_of(tile), place
+        self._held[k] = _Tile(tile.seen, tile.scale, tile.compensation, tile.heat, arrays)
+        return arrays
 
 
 @njit(nogil=True, cache=True)

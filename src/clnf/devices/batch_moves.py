@@ -2,8 +2,7 @@
 
 :mod:`clnf.devices.bit_counts` counts and :mod:`clnf.devices.batch_maths` has the law of the moves;
 the twin is :func:`clnf.devices.coincidence_reference.pulse_batch`. Cells go sixteen at a time:
-where most of a column have pulses, groups of neighbours move; where few have, and always where
-steps are not linear, those with pulses are brought together first.
+groups of neighbours where steps are linear; else those with pulses are brought together first.
 """
 
 from typing import Any, NamedTuple
@@ -13,49 +12,53 @@ from numba import njit
 from numpy.typing import NDArray
 
 from clnf.devices import pulses
-from clnf.devices.batch_maths import add, curved, moved, shut, strayed
 from clnf.devices.bit_counts import (
     Counts,
+    Ledge,
     count_column,
     count_of,
     counts_of,
-    lowest,
+    ledge_of,
     new_counts,
-    turn,
 )
-from clnf.devices.block_passes import neighbours
+from clnf.devices.cell_groups import (
+    WAITING,
+    Few,
+    Ground,
+    Job,
+    expect,
+    few_room,
+    ground_of,
+    move_few,
+    move_group,
+    none_yet,
+    whole_sums,
+)
 from clnf.devices.pulses import Cells
+from clnf.devices.random_trains import encode_columns, encode_rows
 from clnf.devices.sixteen import (
     WIDTH,
+    address,
     any_of,
-    doubles,
     every,
-    every_word,
     greater,
-    largest,
     load,
-    load_words,
+    load_one,
     magnitude,
-    save,
-    save_words,
-    sum_of_doubles,
-    where,
+    peek_long,
+    peek_short,
     whole,
 )
+from clnf.devices.train_masks import Masks, across, lowest, turn
 from clnf.devices.trains import Trains
 
-__all__ = ["Lines", "pulse_batch", "pulse_lines", "runs_of"]
+__all__ = ["Lines", "Products", "pulse_batch", "pulse_lines", "pulse_products", "runs_of"]
 
 _F = np.float32
 _U = np.uint32
 _I = np.uintp
-_LANES = np.arange(WIDTH, dtype=np.uint32)
-# Cells with pulses in a group from which on its sixteen move in their place.
-_DENSE = 6
-# Lines of the room where cells are brought together, the first seven as ``curved`` wants them.
-_UP, _DOWN, _HIGH, _LOW, _W, _WAY, _VARIANCE, _SEEN, _SHARE = (
-    _I(line * WIDTH) for line in range(9)
-)
+# Cells with pulses for each group of a column from which on groups move in their place.
+_DENSE = 2
 
 
 class Lines(NamedTuple):
@@ -72,153 +75,89 @@ class Lines(NamedTuple):
     first: int
 
 
-class _Few(NamedTuple):
-    """Room for sixteen cells brought together.
+class Products(NamedTuple):
+    """Vectors whose outer products become random trains, and the same of the fence.
 
-    Shapes: ``index`` int64 [16]; ``counts`` uint32 [48], ups, downs and numbers of cells; ``lines``
-    float32 [144].
+    Shapes: ``rows`` float32 [N, R], ``columns`` float32 [N, C], at most
+    :data:`clnf.devices.bit_counts.BATCH` vectors; ``scales`` float32 [2], what makes probabilities
+    with signs of both; ``keys`` uint32 [4], two words for each; trains have ``length`` bits.
     """
 
-    index: Any
-    counts: Any
-    lines: Any
-
-
-class _Job(NamedTuple):
-    """What every group of cells needs."""
-
+    rows: Any
+    columns: Any
+    scales: Any
+    keys: Any
+    length: int
     fence: Any
     fenced: bool
     first: int
-    cells: Cells
-    law: Any
-    table: Any
-    key: Any
 
 
 @njit(inline="always")
-def _none() -> Any:
-    return doubles(every(_F(0.0))), doubles(every(_F(0.0))), every_word(_U(0))
-
-
-@njit(inline="always")
-def _whole(sums: Any) -> Any:
-    return sum_of_doubles(sums[0]), sum_of_doubles(sums[1]), largest(sums[2])
-
-
-@njit(inline="always")
-def _group(job: _Job, at: Any, both: Any, sums: Any) -> Any:
-    """Move sixteen neighbours, and add up what that took."""
-    fence, fenced, first, (hidden, seen, wear), law, table, key = job
-    none, (n, m) = every_word(_U(0)), both
-    index = load_words(_LANES, _I(0)) + every_word(_U(_U(first) + _U(at)))
-    if fenced:
-        n, m = shut(n, m, load(fence, at), index, key)
-    cell, w, before = neighbours(table, at), load(hidden, at), load(seen, at)
-    now, shown = moved(w, (n, m), cell, law, index, key)
-    total = n + m
-    hit = (total > none) & (cell[0] > every(_F(0.0)))
-    save(hidden, at, where(hit, now, w))
-    if hidden.ctypes.data != seen.ctypes.data:
-        save(seen, at, where(hit, shown, before))
-    save_words(wear, at, load_words(wear, at) + total)
-    return add(sums, (n, m), before, law)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _in_place(job: _Job, counts: Counts, column: Any, size: Any) -> Any:
-    """Move the groups of a column that have pulses; ``size`` is groups and words of a mask."""
-    groups, words, sums = _I(size[0]), _I(size[1]), _none()
+def _in_place(ground: Ground, ledge: Ledge, place: Any, sums: Any) -> Any:
+    """Move the groups of a column that have pulses; ``place``: its first cell, and groups."""
+    first, groups = place
     for group in range(groups):
-        if counts.any[group] == 0:
-            continue
-        at = _I(column) * _I(job.fence.shape[1]) + group * _I(WIDTH)
-        both = counts_of(counts, 0, group, words), counts_of(counts, 1, group, words)
-        sums = _group(job, at, both, sums)
-    return _whole(sums)
+        if peek_short(ledge.any, group) != 0:
+            both = counts_of(ledge, _I(0), group), counts_of(ledge, _I(1), group)
+            sums = move_group(ground, first + group * _I(WIDTH), both, sums)
+    return sums
 
 
 @njit(inline="always")
-def _room() -> _Few:
-    return _Few(np.zeros(WIDTH, np.int64), np.zeros(3 * WIDTH, _U), np.zeros(9 * WIDTH, _F))
+def _collect(ground: Ground, ledge: Ledge, few: Few, filled: Any, place: Any) -> Any:
+    """Bring cells of a group together while there is room; gives their number, and bits left.
 
-
-@njit(nogil=True, cache=True)
-def _bring(job: _Job, few: _Few, filled: Any) -> None:
-    """Fetch what cells brought together need; the rest of the sixteen has no pulses."""
-    lines, table, fence = few.lines, job.table, job.fence.ravel()
-    for k in range(_I(filled), _I(WIDTH)):
-        few.counts[k], few.counts[_I(WIDTH) + k], few.index[k] = _U(0), _U(0), few.index[0]
-    for k in range(_I(WIDTH)):
-        at = _I(few.index[k])
-        few.counts[_I(2 * WIDTH) + k] = _U(_U(job.first) + _U(at))
-        own = at if table.shape[1] > 1 else _I(0)
-        for row in range(_I(4)):
-            lines[row * _I(WIDTH) + k] = table[row, own]
-        lines[_W + k], lines[_SEEN + k] = job.cells.hidden[at], job.cells.seen[at]
-        if job.fenced:
-            lines[_SHARE + k] = fence[at]
+    ``place``: the group's first cell, its number, and the rows to look at.
+    """
+    first, group, bits = place
+    expect(ground, first + lowest(bits))
+    while bits != _U(0) and filled < _I(WAITING):
+        k = lowest(bits)
+        bits = _U(bits & _U(bits - _U(1)))
+        few.index[filled] = first + k
+        few.counts[filled] = count_of(ledge, _I(0), group, k)
+        few.counts[_I(WAITING) + filled] = count_of(ledge, _I(1), group, k)
+        filled += _I(1)
+    return filled, bits
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _together(job: _Job, few: _Few, filled: Any) -> Any:
-    """Move cells that were brought together, and take them back."""
-    _bring(job, few, filled)
-    hidden, seen, wear = job.cells
-    lines, law, key = few.lines, job.law, job.key
-    n, m = load_words(few.counts, _I(0)), load_words(few.counts, _I(WIDTH))
-    index = load_words(few.counts, _I(2 * WIDTH))
-    if job.fenced:
-        n, m = shut(n, m, load(lines, _SHARE), index, key)
-    cell = load(lines, _UP), load(lines, _DOWN), load(lines, _HIGH), load(lines, _LOW)
-    w = load(lines, _W)
-    if law[pulses.KIND] == pulses.LINEAR:
-        now, shown = moved(w, (n, m), cell, law, index, key)
-    else:
-        save_words(few.counts, _I(0), n)
-        save_words(few.counts, _I(WIDTH), m)
-        curved(lines, few.counts, law)
-        way = load(lines, _WAY), load(lines, _VARIANCE)
-        now, shown = strayed(w, way, cell, law, index, key)
-    sums = add(_none(), (n, m), load(lines, _SEEN), law)
-    save(lines, _W, now)
-    save(lines, _SEEN, shown)
-    save_words(few.counts, _I(0), n + m)
-    for k in range(_I(filled)):
-        at = _I(few.index[k])
-        total = few.counts[k]
-        wear[at] += np.int32(total)
-        if total > _U(0) and lines[_UP + k] > _F(0.0):
-            hidden[at] = lines[_W + k]
-            seen[at] = lines[_SEEN + k]
-    return _whole(sums)
+def _sweep(
+    job: Job, masks: Masks, columns: NDArray[np.uint32], counts: Counts, few: Few
+) -> tuple[int, int, int]:
+    """Count the coincidences of one column after the other, and move its cells.
 
-
-@njit(nogil=True, cache=True)
-def _collect(job: _Job, counts: Counts, few: _Few, filled: Any, place: Any) -> Any:
-    """Bring cells of a column together, and move each sixteen of them.
-
-    ``place`` is the column, the first group to look at, and the words of a mask.
+    Whoever calls keeps the arrays: here there are only addresses of them.
     """
-    column, start, words = place
-    pulsed, energy, longest = np.int64(0), np.int64(0), np.int32(0)
-    for group in range(_I(start), _I(words)):
-        bits = _U(counts.any[group])
-        if bits == _U(0):
+    rows, filled, law = _I(job.fence.shape[1]), _I(0), job.law
+    ledge, ground, sums = ledge_of(masks, counts, columns), ground_of(job), none_yet()
+    pulsed, energy, longest = whole_sums(sums)
+    linear, cells = law[pulses.KIND] == pulses.LINEAR, _I(columns.shape[0]) * rows
+    all_groups = (rows + _I(WIDTH - 1)) // _I(WIDTH)
+    for c in range(_I(columns.shape[0])):
+        touched, groups = count_column(ledge, c), _I(0)
+        if touched == _I(0):
             continue
-        at = _I(column) * _I(job.fence.shape[1]) + group * _I(WIDTH)
-        while bits != _U(0):
-            k = lowest(bits)
-            bits = _U(bits & _U(bits - _U(1)))
-            few.index[filled] = at + k
-            few.counts[filled] = count_of(counts, 0, group, (k, words))
-            few.counts[_I(WIDTH) + _I(filled)] = count_of(counts, 1, group, (k, words))
-            filled += 1
-            if filled == WIDTH:
-                more = _together(job, few, filled)
-                pulsed, energy = pulsed + more[0], energy + more[1]
-                longest, filled = max(longest, more[2]), 0
-    return pulsed, energy, longest, filled
+        if linear and touched >= _I(_DENSE) * all_groups:
+            # The last group may reach into the next column, whose cells get no pulses by it.
+            beyond = c * rows + all_groups * _I(WIDTH) > cells
+            groups = rows // _I(WIDTH) if beyond else all_groups
+            sums = _in_place(ground, ledge, (c * rows, groups), sums)
+        for group in range(groups, all_groups):
+            bits = _U(peek_short(ledge.any, group))
+            while bits != _U(0):
+                place = c * rows + group * _I(WIDTH), group, bits
+                filled, bits = _collect(ground, ledge, few, filled, place)
+                if filled == _I(WAITING):
+                    more, filled = move_few(ground, law, few, filled), _I(0)
+                    pulsed, energy = pulsed + more[0], energy + more[1]
+                    longest = max(longest, more[2])
+    if filled > _I(0):
+        more = move_few(ground, law, few, filled)
+        pulsed, energy, longest = pulsed + more[0], energy + more[1], max(longest, more[2])
+    more = whole_sums(sums)
+    return pulsed + more[0], energy + more[1], max(longest, more[2])
 
 
 @njit(nogil=True, cache=True)
@@ -238,35 +177,37 @@ def pulse_batch(
         trains: trains of at most :data:`clnf.devices.bit_counts.BATCH` vectors, fence.
         cells: state [C * R], changed in place; without write noise both weights may be one array.
         law: see :meth:`clnf.devices.response.Response.law`.
-        table: what :func:`clnf.devices.pulses.traits` gave, [4, 1] where all cells are alike.
+        table: what :func:`clnf.devices.batch_maths.paces` gave, [4, 1] where all cells are alike.
         draw_key: six words for cycle, write-noise and fence draws.
 
     Returns:
         Pulses applied, energy in aJ, longest sum of coincidences at one cell.
     """
+    fence, fenced, first = trains.fence, trains.fenced, trains.first
+    job = Job(fence, fenced, first, cells, law, table, draw_key)
     masks = turn(trains.rows)
-    counts, groups = new_counts(masks), trains.fence.shape[1] // WIDTH
-    few = _room()
-    fence, fenced, start = trains.fence, trains.fenced, trains.first
-    job, filled = _Job(fence, fenced, start, cells, law, table, draw_key), 0
-    pulsed, energy, longest = _whole(_none())
-    linear = law[pulses.KIND] == pulses.LINEAR
-    for c in range(trains.fence.shape[0]):
-        touched, busy = count_column(trains.columns, c, masks, counts)
-        if touched == 0:
-            continue
-        first = 0
-        if linear and touched >= _DENSE * busy:
-            first = groups
-            more = _in_place(job, counts, c, (groups, masks.words))
-            pulsed, energy = pulsed + more[0], energy + more[1]
-            longest = max(longest, more[2])
-        pushed, spent, top, filled = _collect(job, counts, few, filled, (c, first, masks.words))
-        pulsed, energy, longest = pulsed + pushed, energy + spent, max(longest, top)
-    if filled > 0:
-        more = _together(job, few, filled)
-        pulsed, energy, longest = pulsed + more[0], energy + more[1], max(longest, more[2])
-    return pulsed, energy, longest
+    return _sweep(job, masks, across(trains.columns), new_counts(masks), few_room())
+
+
+@njit(nogil=True, cache=True)
+def pulse_products(
+    products: Products,
+    cells: Cells,
+    law: NDArray[np.float32],
+    table: NDArray[np.float32],
+    draw_key: NDArray[np.uint32],
+) -> tuple[int, int, int]:
+    """Draw random trains of a batch and apply their coincidences, as :func:`pulse_batch` does.
+
+    Trains are those of :func:`clnf.devices.random_trains.encode_random`; of rows only the bits
+    that a column has are drawn. The rest is as there.
+    """
+    fence, fenced, first = products.fence, products.fenced, products.first
+    job = Job(fence, fenced, first, cells, law, table, draw_key)
+    scales, keys, length = products.scales, products.keys, products.length
+    columns, wanted = encode_columns(products.columns, scales[1], length, keys[2:])
+    masks = encode_rows(products.rows, scales[0], keys[:2], wanted)
+    return _sweep(job, masks, columns, new_counts(masks), few_room())
 
 
 @njit(nogil=True, cache=True)
@@ -281,22 +222,38 @@ def runs_of(lines: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _runs(job: _Job, lines: Lines, run: NDArray[np.bool_]) -> Any:
-    """Move cells whose rows follow each other, sixteen in their place."""
-    sums, none, train = _none(), every(_F(0.0)), lines.train
+def _runs(job: Job, lines: Lines, run: NDArray[np.bool_], few: Few) -> Any:
+    """Move cells of rows, sixteen in their place where those follow each other."""
+    sums, none, train, ground = none_yet(), every(_F(0.0)), lines.train, ground_of(job)
+    pulsed, energy, longest = whole_sums(sums)
+    filled, count, rows = _I(0), _I(train.shape[1]), _I(lines.fence.shape[1])
+    dues, places = address(train), address(lines.lines)
     for c in range(_I(train.shape[0])):
         k = _I(0)
-        while k < _I(train.shape[1]):
-            if not run[k]:
-                k += _I(1)
+        while k < count:
+            if run[k]:
+                due = load(dues, c * count + k)
+                if any_of(magnitude(due) > none):
+                    both = whole(greater(due, none)), whole(greater(none - due, none))
+                    sums = move_group(ground, c * rows + peek_long(places, k), both, sums)
+                k += _I(WIDTH)
                 continue
-            due = load(train, c * _I(train.shape[1]) + k)
-            if any_of(magnitude(due) > none):
-                both = whole(greater(due, none)), whole(greater(none - due, none))
-                at = c * _I(lines.fence.shape[1]) + _I(lines.lines[k])
-                sums = _group(job, at, both, sums)
-            k += _I(WIDTH)
-    return _whole(sums)
+            one = load_one(dues, c * count + k)
+            if one != _F(0.0):
+                few.index[filled] = c * rows + peek_long(places, k)
+                few.counts[filled] = _U(max(one, _F(0.0)))
+                few.counts[_I(WAITING) + filled] = _U(max(-one, _F(0.0)))
+                filled += _I(1)
+            k += _I(1)
+            if filled == _I(WAITING):
+                more, filled = move_few(ground, job.law, few, filled), _I(0)
+                pulsed, energy = pulsed + more[0], energy + more[1]
+                longest = max(longest, more[2])
+    if filled > _I(0):
+        more = move_few(ground, job.law, few, filled)
+        pulsed, energy, longest = pulsed + more[0], energy + more[1], max(longest, more[2])
+    more = whole_sums(sums)
+    return pulsed + more[0], energy + more[1], max(longest, more[2])
 
 
 @njit(nogil=True, cache=True)
@@ -308,28 +265,5 @@ def pulse_lines(
     draw_key: NDArray[np.uint32],
 ) -> tuple[int, int, int]:
     """Pulse cells of some rows, for laws of linear steps; the rest is as in :func:`pulse_batch`."""
-    job = _Job(lines.fence, lines.fenced, lines.first, cells, law, table, draw_key)
-    run = runs_of(lines.lines)
-    pulsed, energy, longest = _runs(job, lines, run)
-    few, filled, train = _room(), 0, lines.train
-    for c in range(_I(train.shape[0])):
-        k = _I(0)
-        while k < _I(train.shape[1]):
-            if run[k]:
-                k += _I(WIDTH)
-                continue
-            due = train[c, k]
-            if due != _F(0.0):
-                few.index[filled] = c * _I(lines.fence.shape[1]) + _I(lines.lines[k])
-                few.counts[filled] = _U(max(due, _F(0.0)))
-                few.counts[_I(WIDTH) + _I(filled)] = _U(max(-due, _F(0.0)))
-                filled += 1
-            k += _I(1)
-            if filled == WIDTH:
-                more, filled = _together(job, few, filled), 0
-                pulsed, energy = pulsed + more[0], energy + more[1]
-                longest = max(longest, more[2])
-    if filled > 0:
-        more = _together(job, few, filled)
-        pulsed, energy, longest = pulsed + more[0], energy + more[1], max(longest, more[2])
-    return pulsed, energy, longest
+    job = Job(lines.fence, lines.fenced, lines.first, cells, law, table, draw_key)
+    return _runs(job, lines, runs_of(lines.lines), few_room())

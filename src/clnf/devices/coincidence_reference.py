@@ -1,15 +1,19 @@
 """Plain torch versions of the batch kernels: same signatures, same draws."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from clnf.devices import pulse_reference, pulses
+from clnf.devices.batch_maths import FAR, SMALL
+from clnf.devices.batch_moves import Products
 from clnf.devices.encoders import BURST, PHASES
 from clnf.devices.pulses import Cells
-from clnf.devices.reference import gauss8, root, uniform, word
+from clnf.devices.reference import exponential, gauss8, root, uniform, word
 from clnf.devices.trains import Trains
 
-__all__ = ["encode_even", "encode_random", "pulse_batch"]
+__all__ = ["encode_even", "encode_random", "pulse_batch", "pulse_products"]
 
 _MASK = 0xFFFFFFFF
 
@@ -19,16 +23,18 @@ def encode_random(value: Tensor, scale: float, length: int, key: Tensor, words: 
     value = value * scale
     index = torch.arange(value.numel(), device=value.device).view_as(value)
     x = word(index, int(key[0]), int(key[1]))
-    limit = (value.abs().clamp(max=1.0) * 65536.0 + (x >> 8).float() * 2.0**-24).long()
-    train = (value < 0).long() << 31
-    for b in range(min(length, 16)):
+    limit = (value.abs().clamp(max=1.0) * 2.0**24).long()
+    some = (1 << length) - 1
+    train = torch.where(limit == 2**24, some, 0)
+    left = some - train
+    for place in range(23, -1, -1):
         x = (x ^ (x << 13)) & _MASK
         x = x ^ (x >> 17)
         x = (x ^ (x << 5)) & _MASK
-        train |= ((x & 0xFFFF) < limit).long() << b
-        if b + 16 < length:
-            train |= ((x >> 16) < limit).long() << (b + 16)
-    words.copy_(train)
+        ask = torch.where((limit >> place & 1) > 0, _MASK, 0)
+        train |= left & ask & ~x
+        left &= ~(x ^ ask)
+    words.copy_(train | (value < 0).long() << 31)
 
 
 def encode_even(
@@ -51,40 +57,26 @@ def encode_even(
     words.copy_(train | ((value < 0).long() << 31))
 
 
-def _gone(a: Tensor, n: Tensor) -> Tensor:
-    """1 - (1 - a)^n without cancellation."""
-    g, bit = torch.zeros_like(a), 1
-    while bit <= int(n.max()):
-        g = torch.where((n & bit) > 0, g + (a - g * a), g)
-        a = a * (2.0 - a)
-        bit *= 2
-    return g
-
-
-def _rate(a: Tensor) -> Tensor:
-    """-log(1 - a), as the kernel takes it."""
-    z = a / (2.0 - a)
-    y = z * z
-    return z * (2.0 + y * (2.0 / 3.0 + y * 0.4))
+def _lost(x: Tensor) -> Tensor:
+    """(1 - exp(-x)) / x."""
+    p = 1.0 / 24.0 - x * (1.0 / 120.0)
+    for part in (1.0 / 6.0, 0.5, 1.0):
+        p = part - x * p
+    return torch.where(x.abs() > SMALL, (1.0 - exponential(0.0 - x)) / x, p)
 
 
 def _linear(w: Tensor, n: Tensor, m: Tensor, table: Tensor, law: Tensor) -> tuple[Tensor, Tensor]:
     """Mean move and variance over c^2 of linear steps."""
-    slope_up, slope_down = law[pulses.SHAPE_UP], law[pulses.SHAPE_DOWN]
-    step_up, step_down, high, low = table
-    up = (step_up * slope_up / high.abs().clamp(min=1e-30)).clamp(max=1.0)
-    down = (step_down * slope_down / low.abs().clamp(min=1e-30)).clamp(max=1.0)
-    one, other = _gone(up, (n - 1).clamp(min=0)), _gone(down, (m - 1).clamp(min=0))
-    none = torch.zeros_like(w)
-    g = torch.where(n > 0, one + (up - one * up), none)
-    h = torch.where(m > 0, other + (down - other * down), none)
-    to_up, to_down = high / slope_up - w, low / slope_down - w
-    ups, downs = n.float() * _rate(up), m.float() * _rate(down)
-    share = ups / (ups + downs).clamp(min=1e-30)
-    moved = (g + (h - g * h)) * (share * to_up + (1.0 - share) * to_down)
-    one_up, one_down = up * to_up * (1.0 - one), down * to_down * (1.0 - other)
-    variance = n.float() * (one_up * one_up) * (1.0 - h)
-    return moved, variance + m.float() * (one_down * one_down) * (1.0 - g)
+    up, down, high, low = table
+    to_up = high * (1.0 / law[pulses.SHAPE_UP]) - w
+    to_down = low * (1.0 / law[pulses.SHAPE_DOWN]) - w
+    ups, downs = n.float(), m.float()
+    raising, lowering = (ups * up).clamp(max=FAR), (downs * down).clamp(max=FAR)
+    moved = _lost((raising + lowering).clamp(max=FAR)) * (raising * to_up + lowering * to_down)
+    kept_up, kept_down = 1.0 - raising * _lost(raising), 1.0 - lowering * _lost(lowering)
+    up, down = up * _lost(0.0 - up) * to_up, down * _lost(0.0 - down) * to_down
+    variance = ups * kept_up * (up * up) + downs * kept_down * (down * down)
+    return moved, (kept_up * kept_down) * variance
 
 
 def _curved(w: Tensor, n: Tensor, m: Tensor, table: Tensor, law: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,7 +88,7 @@ def _curved(w: Tensor, n: Tensor, m: Tensor, table: Tensor, law: Tensor) -> tupl
         step = pulse_reference.step_at(at, up, cell, law)
         moved = torch.where(up, at + step, at - step)
         moved = torch.minimum(torch.maximum(moved, table[3]), table[2])
-        more = (both > i) & (table[0] > 0)
+        more = (both > i) & (table[0] != 0)
         at = torch.where(more, moved, at)
         variance = torch.where(more, variance + step * step, variance)
     return at - w, variance
@@ -142,9 +134,21 @@ def pulse_batch(
     each = (law[pulses.ENERGY] + law[pulses.ENERGY_SLOPE] * (cells.seen + 1.0)).clamp(min=0.0)
     down = (each * law[pulses.ENERGY_DOWN]).round().long()
     energy = int((n * each.round().long() + m * down).sum())
-    moves = (n + m > 0) & (table[0] > 0)
+    moves = (n + m > 0) & (table[0] != 0)
     noise = law[pulses.WRITE_NOISE] * gauss8(cell, key[2], key[3])
     cells.wear.add_((n + m).to(cells.wear.dtype))
     cells.hidden[moves] = w[moves]
     cells.seen[moves] = (w + noise)[moves]
     return int((n + m).sum()), energy, int((n + m).max())
+
+
+def pulse_products(products: Products, *rest: Any) -> tuple[int, int, int]:
+    """Random trains and their coincidences; see :func:`clnf.devices.batch_moves.pulse_products`."""
+    made = []
+    for role, value in enumerate((products.rows, products.columns)):
+        words = torch.empty_like(value, dtype=torch.int64)
+        key = products.keys[2 * role : 2 * role + 2]
+        encode_random(value, float(products.scales[role]), products.length, key, words)
+        made.append(words)
+    trains = Trains(made[0], made[1], products.fence, products.fenced, products.first)
+    return pulse_batch(trains, *rest)

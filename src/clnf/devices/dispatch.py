@@ -1,6 +1,6 @@
 """The one place that chooses between a compiled kernel and its plain torch twin."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,25 +33,29 @@ def run(
     Returns:
         What the chosen one returns.
     """
-    if compiled and all(tensor.is_cpu for tensor in _tensors(args)):
-        return kernel(*map(_array, args))
+    if compiled:
+        arrays = _arrays(args)
+        if arrays is not None:
+            return kernel(*arrays)
     return plain(*map(_tensor, args))
 
 
-def _tensors(values: tuple[Any, ...]) -> Iterator[Tensor]:
+def _arrays(values: tuple[Any, ...]) -> list[Any] | None:
+    """NumPy views of tensors, or None where one of them lives elsewhere."""
+    out: list[Any] = []
     for value in values:
         if isinstance(value, Tensor):
-            yield value
+            if not value.is_cpu:
+                return None
+            out.append(value.numpy())
         elif isinstance(value, tuple):
-            yield from _tensors(value)
-
-
-def _array(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.numpy()
-    if isinstance(value, tuple):
-        return type(value)(*map(_array, value))
-    return value
+            inside = _arrays(value)
+            if inside is None:
+                return None
+            out.append(type(value)(*inside))
+        else:
+            out.append(value)
+    return out
 
 
 def _tensor(value: Any) -> Any:

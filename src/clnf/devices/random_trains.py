@@ -1,6 +1,9 @@
 """Random trains of bits, sixteen side by side; the twin is in ``coincidence_reference``.
 
-Evenly spread ones are in :mod:`clnf.devices.encoders`.
+A bit is set where a random number is below a probability. Both are compared place by place from
+the highest on, in all bits of a train at once: after k places 2^-k of them are undecided, and about
+ten words of random bits decide whole trains to 24 places. Evenly spread trains are in
+:mod:`clnf.devices.encoders`.
 """
 
 from typing import Any
@@ -11,51 +14,71 @@ from numpy.typing import NDArray
 
 from clnf.devices.sixteen import (
     WIDTH,
-    any_of,
     every,
     every_word,
-    floats,
     greater,
     lesser,
     load,
     load_words,
     magnitude,
+    negative,
     save,
     save_words,
     where_words,
     whole,
 )
 from clnf.devices.sixteen_maths import word
+from clnf.devices.train_masks import BITS, Masks, any_bit, close, fill, room, sheet_of, start
 
-__all__ = ["encode_random", "largest_of"]
+__all__ = ["encode_columns", "encode_random", "encode_rows", "peaks_of"]
 
 _F = np.float32
 _U = np.uint32
 _I = np.uintp
 _LANES = np.arange(WIDTH, dtype=np.uint32)
-_SIGNED, _LOW = _U(0x80000000), _U(0xFFFF)
+_SIGNED, _ALL = _U(0x80000000), _U(0xFFFFFFFF)
+# Places of a probability, and how many are compared before it is asked whether that was enough.
+_PLACES, _FEW = 24, 7
 
 
 @njit(inline="always")
-def _sixteen(value: Any, index: Any, length: int, key: tuple[int, int]) -> Any:
-    """Trains of sixteen values."""
-    none, thirteen, five = every_word(_U(0)), every_word(_U(13)), every_word(_U(5))
-    half, low = every_word(_U(16)), every_word(_LOW)
-    x = word(index, key[0], key[1])
-    more = floats(x >> every_word(_U(8))) * every(_F(2.0**-24))
-    limit = whole(lesser(magnitude(value), every(_F(1.0))) * every(_F(65536.0)) + more)
-    train = where_words(value < every(_F(0.0)), every_word(_SIGNED), none)
-    if not any_of(limit > none):
-        return train
-    for b in range(min(length, 16)):
-        bit = _U(_U(1) << _U(b))
-        other = _U(bit << _U(16)) if b + 16 < length else _U(0)
-        x = x ^ (x << thirteen)
-        x = x ^ (x >> every_word(_U(17)))
-        x = x ^ (x << five)
-        train = train | where_words((x & low) < limit, every_word(bit), none)
-        train = train | where_words((x >> half) < limit, every_word(other), none)
-    return train
+def _place(state: Any, limit: Any, less: Any, left: Any) -> Any:
+    """Compare one place: random bits, probability, bits known to be set, and bits undecided."""
+    state = state ^ (state << every_word(_U(13)))
+    state = state ^ (state >> every_word(_U(17)))
+    state = state ^ (state << every_word(_U(5)))
+    ask = where_words(negative(limit), every_word(_ALL), every_word(_U(0)))
+    differ = state ^ ask
+    return (
+        state,
+        limit << every_word(_U(1)),
+        less | (left & ask & differ),
+        left & (differ ^ every_word(_ALL)),
+    )
+
+
+@njit(inline="always")
+def _train(value: Any, index: Any, wanted: Any, key: tuple[int, int]) -> Any:
+    """Trains of sixteen values, no sign, of the bits ``wanted``."""
+    none = every_word(_U(0))
+    limit = whole(lesser(magnitude(value), every(_F(1.0))) * every(_F(2.0**_PLACES)))
+    less = where_words(limit > every_word(_U(2**_PLACES - 1)), wanted, none)
+    left = where_words(limit > none, wanted ^ less, none)
+    if not any_bit(left):
+        return less
+    state, limit = word(index, key[0], key[1]), limit << every_word(_U(32 - _PLACES))
+    for _ in range(_FEW):
+        state, limit, less, left = _place(state, limit, less, left)
+    for _ in range(_PLACES - _FEW):
+        if not any_bit(left):
+            break
+        state, limit, less, left = _place(state, limit, less, left)
+    return less
+
+
+@njit(inline="always")
+def _sign(value: Any) -> Any:
+    return where_words(value < every(_F(0.0)), every_word(_SIGNED), every_word(_U(0)))
 
 
 @njit(nogil=True, cache=True)
@@ -68,29 +91,89 @@ def encode_random(
 ) -> None:
     """Random trains [N, M] of ``length`` <= 31 bits, set with the probability ``|scale value|``.
 
-    A hash starts each train's own xorshift (Marsaglia, J. Stat. Softw. 2003), and each of its
-    numbers serves two bits by its halves. A probability becomes a multiple of 2^-16 by chance, anew
-    for each train, which keeps its mean.
+    A hash of its place starts each train's own xorshift (Marsaglia, J. Stat. Softw. 2003).
     """
     count, keys, factor = _I(value.shape[0]) * _I(value.shape[1]), (key[0], key[1]), _F(scale)
-    lanes, left = load_words(_LANES, _I(0)), count - count % _I(WIDTH)
-    for at in range(_I(0), left, _I(WIDTH)):
-        index = lanes + every_word(_U(at))
-        save_words(words, at, _sixteen(load(value, at) * every(factor), index, length, keys))
-    if left < count:
-        few, out = np.zeros(WIDTH, _F), np.empty(WIDTH, _U)
-        flat, trains = value.ravel(), words.ravel()
-        for k in range(count - left):
-            few[k] = flat[left + k] * factor
-        index = lanes + every_word(_U(left))
-        save_words(out, _I(0), _sixteen(load(few, _I(0)), index, length, keys))
-        for k in range(count - left):
-            trains[left + k] = out[k]
+    lanes, some = load_words(_LANES, _I(0)), every_word(_U(_U(_U(1) << _U(length)) - _U(1)))
+    few, out = np.zeros(WIDTH, _F), np.empty(WIDTH, _U)
+    flat, trains = value.ravel(), words.ravel()
+    for at in range(_I(0), count, _I(WIDTH)):
+        here = at + _I(WIDTH) <= count
+        if not here:
+            for k in range(count - at):
+                few[k] = flat[at + k]
+        own = (load(value, at) if here else load(few, _I(0))) * every(factor)
+        train = _train(own, lanes + every_word(_U(at)), some, keys) | _sign(own)
+        if here:
+            save_words(words, at, train)
+            continue
+        save_words(out, _I(0), train)
+        for k in range(count - at):
+            trains[at + k] = out[k]
 
 
 @njit(nogil=True, cache=True)
-def largest_of(value: NDArray[np.float32]) -> float:
-    """Largest magnitude of [N, M]; what is not a number does not count."""
+def encode_columns(
+    value: NDArray[np.float32], scale: float, length: int, key: NDArray[np.uint32]
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """The trains of :func:`encode_random` column by column, and the bits each vector has in any.
+
+    Returns:
+        Trains [M, N] and bits [N], N filled up to whole sixteens.
+    """
+    vectors, wide = _I(value.shape[0]), _I(value.shape[1])
+    long = (vectors + _I(WIDTH - 1)) // _I(WIDTH) * _I(WIDTH)
+    words, used, own = np.empty((wide, long), _U), np.zeros(long, _U), np.zeros(long, _F)
+    keys, factor, some = (key[0], key[1]), every(_F(scale)), _U(_U(_U(1) << _U(length)) - _U(1))
+    places = load_words(_LANES, _I(0)) * every_word(_U(wide))
+    for m in range(wide):
+        for n in range(vectors):
+            own[n] = value[n, m]
+        for n in range(_I(0), long, _I(WIDTH)):
+            one = load(own, n) * factor
+            index = places + every_word(_U(_U(n * wide) + _U(m)))
+            train = _train(one, index, every_word(some), keys)
+            save_words(words, m * long + n, train | _sign(one))
+            save_words(used, n, load_words(used, n) | train)
+    return words, used
+
+
+@njit(nogil=True, cache=True)
+def encode_rows(
+    value: NDArray[np.float32], scale: float, key: NDArray[np.uint32], wanted: NDArray[np.uint32]
+) -> Masks:
+    """The trains of :func:`encode_random` as masks, of the bits ``wanted`` [N] of each vector."""
+    vectors, wide = _I(value.shape[0]), _I(value.shape[1])
+    masks, tail = room(vectors, wide), np.zeros(WIDTH, _F)
+    sheet = sheet_of(masks)
+    keys, factor, lanes = (key[0], key[1]), every(_F(scale)), load_words(_LANES, _I(0))
+    for v in range(vectors):
+        if wanted[v] == _U(0):
+            continue
+        some = every_word(wanted[v])
+        start(sheet, v * BITS, wanted[v])
+        for at in range(_I(0), wide, _I(WIDTH)):
+            first = v * wide + at
+            if at + _I(WIDTH) > wide:
+                for k in range(WIDTH):
+                    tail[k] = value[v, at + _I(k)] if at + _I(k) < wide else _F(0.0)
+                own = load(tail, _I(0)) * factor
+            else:
+                own = load(value, first) * factor
+            train = _train(own, lanes + every_word(_U(first)), some, keys)
+            fill(sheet, train | _sign(own), (v, at // _I(WIDTH)), wanted[v])
+        close(sheet, v, wanted[v])
+    return masks
+
+
+@njit(nogil=True, cache=True)
+def peaks_of(one: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[float, float]:
+    """Largest magnitudes of two arrays [N, M]; what is not a number does not count."""
+    return _peak(one), _peak(other)
+
+
+@njit(inline="always")
+def _peak(value: NDArray[np.float32]) -> float:
     count, most = _I(value.shape[0]) * _I(value.shape[1]), every(_F(0.0))
     left, few, flat = count - count % _I(WIDTH), np.zeros(WIDTH, _F), value.ravel()
     for at in range(_I(0), left, _I(WIDTH)):

@@ -18,10 +18,12 @@ from numba.core.typing.templates import ConcreteTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 __all__ = [
-    "WIDTH", "Doubles", "Floats", "Marks", "Words", "any_of", "bits_of", "count_bits", "doubles",
-    "every", "every_word", "floats", "floor", "greater", "largest", "lesser", "load", "load_words",
-    "magnitude", "nearest", "negative", "root", "save", "save_words", "sum_of_doubles", "where",
-    "where_words", "whole", "words_of",
+    "WIDTH", "Doubles", "Floats", "Marks", "Words", "address", "any_of", "bits_of", "count_bits",
+    "doubles", "every", "every_word", "floats", "floor", "greater", "largest", "lesser", "load",
+    "load_one", "load_words", "magnitude", "nearest", "negative", "peek_byte", "peek_long",
+    "peek_short", "peek_word", "poke_byte", "poke_long", "poke_short", "poke_word", "root",
+    "save", "save_one", "save_words", "soon", "sum_of_doubles", "where", "where_words", "whole",
+    "words_of",
 ]  # fmt: skip
 
 WIDTH = 16
@@ -168,8 +170,45 @@ def _save(kind: Any) -> Callable[..., Any]:
 
 
 def _place(context: Any, builder: Any, array: Any, value: Any, at: Any, kind: Any) -> Any:
-    data = context.make_array(array)(context, builder, value).data
+    if isinstance(array, types.Integer):
+        data = builder.inttoptr(value, kind.inside.element.as_pointer())
+    else:
+        data = context.make_array(array)(context, builder, value).data
     return builder.bitcast(builder.gep(data, [at]), kind.inside.as_pointer())
+
+
+def _peek(kind: Any) -> Any:
+    def typer(_: Any, address: Any, at: Any) -> Any:
+        def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            inside = context.get_data_type(kind)
+            data = builder.inttoptr(args[0], inside.as_pointer())
+            return builder.load(builder.gep(data, [args[1]]))
+
+        return kind(types.uintp, types.uintp), code
+
+    return typer
+
+
+def _poke(kind: Any) -> Any:
+    def typer(_: Any, address: Any, at: Any, value: Any) -> Any:
+        def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            data = builder.inttoptr(args[0], context.get_data_type(kind).as_pointer())
+            builder.store(args[2], builder.gep(data, [args[1]]))
+            return context.get_dummy_value()
+
+        return types.void(types.uintp, types.uintp, kind), code
+
+    return typer
+
+
+def _address(_: Any, array: Any) -> Any:
+    """Where an array's numbers begin."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        return builder.ptrtoint(data, ir.IntType(64))
+
+    return types.uintp(array), code
 
 
 def _every(_: Any, x: Any) -> Any:
@@ -272,8 +311,38 @@ def _sum_of_doubles(_: Any, x: Any) -> Any:
     return _made(_whole_sum, types.int64, Doubles)
 
 
+def _soon(_: Any, address: Any, at: Any) -> Any:
+    """Fetch the numbers around a place of an array of 32-bit numbers into the cache meanwhile."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = builder.inttoptr(args[0], _INT.as_pointer())
+        place = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
+        shape = ir.FunctionType(ir.VoidType(), [place.type, _INT, _INT, _INT])
+        function = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+            builder.module, shape, "llvm.prefetch.p0i8"
+        )
+        builder.call(function, [place, _INT(0), _INT(3), _INT(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.uintp, types.uintp), code
+
+
 # Numba gives these their types where they are called. Loads and saves count along the array as it
-# lies in memory, from ``at`` on, and check no bounds.
+# lies in memory, from ``at`` on, and check no bounds. They take an address too, a plain number: an
+# array has its references counted wherever it is handed on, which in an inner loop costs more than
+# the work. Whoever takes an address keeps the array.
+address: Any = intrinsic(_address)
+soon: Any = intrinsic(_soon)
+load_one: Any = intrinsic(_peek(types.float32))
+peek_byte: Any = intrinsic(_peek(types.uint8))
+peek_short: Any = intrinsic(_peek(types.uint16))
+peek_word: Any = intrinsic(_peek(types.uint32))
+peek_long: Any = intrinsic(_peek(types.uintp))
+save_one: Any = intrinsic(_poke(types.float32))
+poke_word: Any = intrinsic(_poke(types.uint32))
+poke_byte: Any = intrinsic(_poke(types.uint8))
+poke_short: Any = intrinsic(_poke(types.uint16))
+poke_long: Any = intrinsic(_poke(types.uintp))
 load: Any = intrinsic(_load(Floats))
 load_words: Any = intrinsic(_load(Words))
 save: Any = intrinsic(_save(Floats))

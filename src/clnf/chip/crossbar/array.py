@@ -14,16 +14,25 @@ from torch import Tensor
 
 from clnf.chip.crossbar.cells import AbstractCells
 from clnf.chip.crossbar.disturb import disturb
-from clnf.chip.crossbar.lines import LINES, largest
+from clnf.chip.crossbar.lines import LINES, peaks
 from clnf.chip.crossbar.make import Make
-from clnf.chip.crossbar.outer import ONE_BY_ONE, TRAIN_BITS, How, encoded, pulsing
+from clnf.chip.crossbar.outer import (
+    BATCHED,
+    ONE_BY_ONE,
+    PRODUCTS,
+    TRAIN_BITS,
+    How,
+    encoded,
+    pulsing,
+)
 from clnf.core.errors import ConfigError
 from clnf.devices import pulse_reference, pulses
-from clnf.devices.batch_moves import Lines
+from clnf.devices.batch_maths import paces
+from clnf.devices.batch_moves import Lines, Products
 from clnf.devices.bit_counts import BATCH
 from clnf.devices.cell import Unknown
 from clnf.devices.dispatch import run
-from clnf.devices.draws import hash_key
+from clnf.devices.draws import hash_key, hash_words
 from clnf.devices.pulses import Cells, PulseJob
 from clnf.devices.trains import Trains
 
@@ -50,6 +59,9 @@ class Crossbar(AbstractCells):
         self.fast: Crossbar | None = None
         self.gamma = 0.0
         self.waiting: dict[str, Any] = {}
+        # Views of planes, and what was worked out of tables of traits: for speed alone.
+        self._views: dict[int, tuple[tuple[Tensor, ...], Cells]] = {}
+        self._paces: dict[int, tuple[Tensor, Tensor]] = {}
 
     def move(self, device: torch.device) -> torch.device:
         """Let the cells' state live on a device, and say where it lived; nothing else changes."""
@@ -160,7 +172,7 @@ class Crossbar(AbstractCells):
             Pulses applied, energy in aJ, longest sum of coincidences at one cell.
         """
         lines = rows_NR.contiguous(), columns_NC.contiguous()
-        peak_x, peak_d = (largest(line, compiled=self.make.kernels) for line in lines)
+        peak_x, peak_d = peaks(*lines, compiled=self.make.kernels)
         if peak_x == 0.0 or peak_d == 0.0:
             return 0, 0, 0
         both = rate / (self.weight_step * TRAIN_BITS)
@@ -178,27 +190,33 @@ class Crossbar(AbstractCells):
     ) -> tuple[int, int, int]:
         """One operation of trains on the plane whose turn it is; lines are rows and columns."""
         plane, self.operations = self._next_plane(), self.operations + 1
-        scales = (-scales[0] if plane % 2 else scales[0]), scales[1]
-        keys = hash_key(self.seed, "outer", self.operations, words=10)
+        scales = scales[0], (-scales[1] if plane % 2 else scales[1])
+        keys = hash_words(self.seed, "outer", self.operations, words=10)
+        fence, first = self.fence.view(self.shape), plane * self.size
+        job: Products | Trains
+        if how.together and not how.even:
+            both = np.array(scales, dtype=np.float32)
+            job = Products(*lines, both, keys[6:], TRAIN_BITS, fence, self.fenced, first)
+            return self._apply(*PRODUCTS, job, plane, keys[:6], now_s)
         compiled, seeds = self.make.kernels, (keys[6:8], keys[8:10])
         if how.even:  # such trains keep their phases from operation to operation
             seeds = hash_key(self.seed, "even", "x"), hash_key(self.seed, "even", "d")
         words = encoded(lines, scales, how, seeds, self.operations, compiled=compiled)
-        job = Trains(*words, self.fence.view(self.shape), self.fenced, plane * self.size)
+        job = Trains(*words, fence, self.fenced, first)
         return self._apply(*pulsing(how), job, plane, keys[:6], now_s)
 
     def _apply(
         self,
         kernel: Callable[..., Any],
         plain: Callable[..., Any],
-        job: PulseJob | Trains | Lines,
+        job: PulseJob | Products | Trains | Lines,
         plane: int,
         key: NDArray[np.uint32],
         now_s: float,
     ) -> tuple[int, int, int]:
         """Pulse one plane. A pulsed cell goes on from where it has drifted to, and drifts anew."""
-        cells = Cells(self.hidden[plane], self.seen[plane], self.wear[plane])
-        args = (job, cells, self.law, self.tables[plane], key)
+        cells = self._cells(plane)
+        args = (job, cells, self.law, self._table(plane, kernel), key)
         share = self.make.half_select
         start = Cells(*(tensor.clone() for tensor in cells)) if share else cells
         if isinstance(self.cell.drift, Unknown):
@@ -223,6 +241,23 @@ class Crossbar(AbstractCells):
             moved = moved[0], moved[1] + round(halves * moved[1] / max(moved[0], 1) / 4), moved[2]
         self._wear_out(plane, moved[2])
         return moved
+
+    def _cells(self, plane: int) -> Cells:
+        """The state of a plane; views, made anew where the tensors are others."""
+        known, mine = self._views.get(plane), (self.hidden, self.seen, self.wear)
+        if known is None or any(a is not b for a, b in zip(known[0], mine, strict=True)):
+            known = self._views[plane] = mine, Cells(*(tensor[plane] for tensor in mine))
+        return known[1]
+
+    def _table(self, plane: int, kernel: Callable[..., Any]) -> Tensor:
+        """What a kernel takes of a plane's cells: their traits, or of a batch its paces."""
+        table = self.tables[plane]
+        if kernel not in BATCHED:
+            return table
+        known = self._paces.get(plane)
+        if known is None or known[0] is not table:
+            known = self._paces[plane] = (table, paces(table, self.law))
+        return known[1]
 
     def _wear_out(self, plane: int, longest: int) -> None:
         """Close the windows of worn cells, each time their life is a hundredth shorter."""

@@ -10,7 +10,7 @@ from clnf.devices import batch_moves, coincidence_reference, random_trains
 from clnf.devices.batch_moves import Lines
 from clnf.devices.trains import Trains
 
-__all__ = ["LINES", "largest"]
+__all__ = ["LINES", "peaks"]
 
 
 def _pulse_lines(job: Lines, *rest: Any) -> tuple[int, int, int]:
@@ -30,8 +30,9 @@ def _pulse_lines(job: Lines, *rest: Any) -> tuple[int, int, int]:
 LINES = batch_moves.pulse_lines, _pulse_lines
 
 
-def largest(line: Tensor, *, compiled: bool) -> float:
-    """Largest magnitude of a contiguous tensor [N, M]."""
-    if compiled and line.is_cpu:
-        return float(random_trains.largest_of(line.numpy()))
-    return float(line.abs().max())
+def peaks(one: Tensor, other: Tensor, *, compiled: bool) -> tuple[float, float]:
+    """Largest magnitudes of two contiguous tensors [N, M]."""
+    if compiled and one.is_cpu and other.is_cpu:
+        x, d = random_trains.peaks_of(one.numpy(), other.numpy())
+        return float(x), float(d)
+    return float(one.abs().max()), float(other.abs().max())

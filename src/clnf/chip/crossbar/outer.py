@@ -13,13 +13,12 @@ from clnf.devices import (
     coincidence_reference,
     encoders,
     pulse_reference,
-    random_trains,
     trains,
 )
 from clnf.devices.bit_counts import BATCH
 from clnf.devices.dispatch import run
 
-__all__ = ["ONE_BY_ONE", "TRAIN_BITS", "How", "encoded", "pulsing"]
+__all__ = ["BATCHED", "ONE_BY_ONE", "PRODUCTS", "TRAIN_BITS", "How", "encoded", "pulsing"]
 
 # Bits of a pulse train.
 TRAIN_BITS = 31
@@ -39,6 +38,10 @@ class How(NamedTuple):
 
 
 ONE_BY_ONE = How()
+# The kernel that draws random trains of a batch and applies them, and its twin.
+PRODUCTS = batch_moves.pulse_products, coincidence_reference.pulse_products
+# Kernels whose moves take paces, see :func:`clnf.devices.batch_maths.paces`.
+BATCHED = (batch_moves.pulse_products, batch_moves.pulse_batch, batch_moves.pulse_lines)
 
 
 def pulsing(how: How) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -57,7 +60,7 @@ def encoded(
     *,
     compiled: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Trains of the rows and columns of one operation.
+    """Trains of the rows and columns of one operation, but random ones of a batch.
 
     Args:
         lines: rows [N, R] and columns [N, C], contiguous.
@@ -78,9 +81,6 @@ def encoded(
         if how.even:
             args = line * scale, TRAIN_BITS, role, operation * BATCH % 2**32, key, words
             kernel, plain = encoders.encode_even, coincidence_reference.encode_even
-        elif how.together:
-            args = line, scale, TRAIN_BITS, key, words
-            kernel, plain = random_trains.encode_random, coincidence_reference.encode_random
         else:
             args = line * scale, TRAIN_BITS, key, words
             kernel, plain = trains.encode, pulse_reference.encode

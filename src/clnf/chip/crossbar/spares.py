@@ -132,6 +132,7 @@ class Spares:
 
     def exchange(self, tile: _Tile, line: int, other: int) -> None:
         """Give two lines each other's columns."""
+        tile.tables[:] = [table.clone() for table in tile.tables]  # others hold what comes of them
         for tensor in self._own(tile):
             view = tensor.view(-1, self.columns, self.rows)
             view[:, [line, other]] = view[:, [other, line]]
@@ -150,6 +151,7 @@ class Spares:
             kept[:, spare] = mine.cpu()
         place = int(self.place[line])
         self.place[line], self.bench[spare] = self.bench[spare], place
+        tile.tables[:] = [table.clone() for table in tile.tables]
         for plane, table in enumerate(tile.tables):
             if table.shape[1] > 1:
                 self.put(table, range(plane, plane + 1))

@@ -9,6 +9,7 @@ computed digitally and charged as such.
 Source: Nandakumar et al., Front. Neurosci. 2020.
 """
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -19,7 +20,7 @@ from clnf.chip.bill import Bill
 from clnf.chip.updates.rule import PulseRule
 from clnf.core.ledger import ATTOJOULES_PER_JOULE
 
-__all__ = ["charge_digital", "direction", "pay_out", "pulse_mixed", "work"]
+__all__ = ["charge_digital", "direction", "pay_out", "pulse_mixed", "step_digital", "work"]
 
 # Additions and multiplications per weight and step, for the digital bill.
 _WORK = {"none": (2, 2), "momentum": (3, 3), "adam": (6, 10)}
@@ -42,6 +43,31 @@ def direction(parameter: nn.Parameter, rule: PulseRule, state: dict[str, Any], m
     square = state["square"].mul_(rule.beta2).addcmul_(grad, grad, value=1 - rule.beta2)
     root = (square / (1 - rule.beta2 ** state["step"])).sqrt_().add_(rule.epsilon)
     return mean / (1 - rule.beta1 ** state["step"]) / root
+
+
+def step_digital(
+    parameters: Sequence[nn.Parameter], rule: PulseRule, states: Sequence[dict[str, Any]], lr: float
+) -> None:
+    """Adam's step of digital parameters that have a gradient, all at once.
+
+    Bit for bit what :func:`direction` gives each of them; small ones cost less together.
+    """
+    grads = [cast(Tensor, parameter.grad) for parameter in parameters]
+    for state, grad in zip(states, grads, strict=True):
+        if "step" not in state:
+            state |= {"step": 0, "mean": torch.zeros_like(grad), "square": torch.zeros_like(grad)}
+        state["step"] += 1
+    means, squares = ([state[name] for state in states] for name in ("mean", "square"))
+    torch._foreach_mul_(means, rule.beta1)
+    torch._foreach_add_(means, grads, alpha=1 - rule.beta1)
+    torch._foreach_mul_(squares, rule.beta2)
+    torch._foreach_addcmul_(squares, grads, grads, value=1 - rule.beta2)
+    roots = torch._foreach_div(squares, [1 - rule.beta2 ** state["step"] for state in states])
+    torch._foreach_sqrt_(roots)
+    torch._foreach_add_(roots, rule.epsilon)
+    moved = torch._foreach_div(means, [1 - rule.beta1 ** state["step"] for state in states])
+    torch._foreach_div_(moved, roots)
+    torch._foreach_add_(list(parameters), moved, alpha=-lr)
 
 
 def pay_out(owed: Tensor, eps: float, rule: PulseRule) -> Tensor:

@@ -8,7 +8,13 @@ from torch import nn
 
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.bill import Bill
-from clnf.chip.updates.mixed import charge_digital, direction, pulse_mixed, work
+from clnf.chip.updates.mixed import (
+    charge_digital,
+    direction,
+    pulse_mixed,
+    step_digital,
+    work,
+)
 from clnf.chip.updates.outer import pulse_products
 from clnf.chip.updates.rule import TRANSFERRING, PulseRule
 from clnf.chip.updates.tiki_taka import TikiTaka
@@ -67,25 +73,30 @@ class PulseOptimizer(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             lr = float(group["lr"])
+            if group["kind"] == "digital":
+                self._step_digital(group["params"], lr)
+                continue
             for parameter in group["params"]:
-                if group["kind"] == "digital":
-                    self._step_digital(parameter, lr)
-                else:
-                    self._step_plastic(self.layers[id(parameter)], lr)
+                self._step_plastic(self.layers[id(parameter)], lr)
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop gradients, and what backward passes left for outer products."""
-        super().zero_grad(set_to_none)
+        if not set_to_none:
+            super().zero_grad(set_to_none)
+        for group in self.param_groups if set_to_none else ():
+            for parameter in group["params"]:
+                parameter.grad = None
         for layer in self.layers.values():
             layer.capture = None if layer.capture is None else []
 
-    def _step_digital(self, parameter: nn.Parameter, lr: float) -> None:
-        if parameter.grad is None:
+    def _step_digital(self, parameters: Sequence[nn.Parameter], lr: float) -> None:
+        due = [parameter for parameter in parameters if parameter.grad is not None]
+        if not due:
             return
-        charge_digital(self.bill, "digital", parameter.numel(), *work("adam"))
-        moved = direction(parameter, self.rule, self.state[parameter], "adam")
-        parameter.add_(moved, alpha=-lr)
+        numbers = sum(parameter.numel() for parameter in due)
+        charge_digital(self.bill, "digital", numbers, *work("adam"))
+        step_digital(due, self.rule, [self.state[parameter] for parameter in due], lr)
 
     def _step_plastic(self, layer: AbstractAnalog, lr: float) -> None:
         rule, parameter = self.rule, layer.weight

@@ -40,7 +40,7 @@ from clnf.chip.analog import AbstractAnalog
 from clnf.chip.bill import Bill
 from clnf.chip.circuit import ReadCharges
 from clnf.chip.crossbar.array import Crossbar
-from clnf.chip.crossbar.lines import largest
+from clnf.chip.crossbar.lines import peaks
 from clnf.chip.crossbar.outer import TRAIN_BITS, How
 from clnf.chip.updates.fast import attach, read_lines, shift_cycles, zero_shift
 from clnf.chip.updates.mixed import charge_digital, pay_out
@@ -180,8 +180,8 @@ class TikiTaka:
         transfer = self.rule.transfer
         if transfer.fast_lr is not None:
             return transfer.fast_lr
-        for name, values in (("x", x), ("d", d)):
-            peak = largest(values.contiguous(), compiled=fast.make.kernels)
+        both_peaks = peaks(x.contiguous(), d.contiguous(), compiled=fast.make.kernels)
+        for name, peak in zip("xd", both_peaks, strict=True):
             keep = _PEAK_MEMORY if count[name] > 0.0 else 0.0
             count[name] = keep * count[name] + (1.0 - keep) * peak
         both: float = count["x"] * count["d"]
