@@ -201,7 +201,8 @@ class LayerReader:
     @property
     def is_plain(self) -> bool:
         """Whether one pass reads all tiles."""
-        return self._law and not any(tile.fast and tile.gamma for tile in self._tiles)
+        other = any((tile.fast and tile.gamma) or tile.uneven is not None for tile in self._tiles)
+        return self._law and not other
 
     def read(self, weight: Tensor, parts: Sequence[Sequence[Any]]) -> None:
         """Read all tiles.

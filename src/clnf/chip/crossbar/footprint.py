@@ -10,7 +10,8 @@ __all__ = ["state_bytes"]
 def state_bytes(tile: Crossbar) -> int:
     """Bytes of all tensors a crossbar keeps, each memory counted once.
 
-    What wires left of each cell at the last read is no state: it is solved again when needed.
+    What wires left of each cell at the last read is no state, nor is what kernels work out of steps
+    and bounds beforehand: both are made again when needed.
     """
     kept = [value for value in vars(tile).values() if isinstance(value, torch.Tensor)]
     memory = [tensor.untyped_storage() for tensor in (*kept, *tile.tables) if tensor.numel()]
