@@ -6,6 +6,8 @@ within         whether chance alone gives so few numbers inside at the stated ra
 law            how often the right law was chosen, and what was chosen else
 reference      the same coverage with intervals a quarter as wide: what dishonest ones would give
 seconds        of the fastest fit of a preset
+by number      coverage of each number over all presets, and whether chance alone gives so few
+               inside: a fault of one number drowns in the sum of a preset
 garbage        how often tables that no cell made are refused, by what they hold, and what is said
 
 Steps and spreads are the published ones of each preset; the conductance window (not published for
@@ -157,8 +159,27 @@ def inside(fit: Fit, cell: CellLaw, width: float = 1.0) -> dict[str, bool]:
     }
 
 
-def recover(name: str) -> None:
-    """Fits of one preset over seeds."""
+def plausible(good: list[bool]) -> bool:
+    """Whether chance gives so few numbers inside at the stated rate in 1 of 40 tries."""
+    return bool(binom.cdf(sum(good), len(good), 0.95) > 0.025)
+
+
+def by_number(pooled: dict[str, list[bool]]) -> None:
+    """Coverage of each number over all presets and seeds."""
+    for key, good in pooled.items():
+        row = {
+            "name": f"number {key}",
+            "inside": f"{sum(good)}/{len(good)}",
+            "coverage": round(sum(good) / len(good), 3),
+            "stated": 0.95,
+            "least_by_chance": int(binom.ppf(0.025, len(good), 0.95)),
+            "within": plausible(good),
+        }
+        print(json.dumps(row), flush=True)
+
+
+def recover(name: str) -> dict[str, list[bool]]:
+    """Fits of one preset over seeds; whether each number was inside, by its key."""
     cell, schedule = PRESETS[name]
     by_key: dict[str, list[bool]] = {}
     laws: Counter[str] = Counter()
@@ -181,7 +202,7 @@ def recover(name: str) -> None:
         "chosen": dict(laws),
         "coverage": round(sum(every) / len(every), 3) if every else None,
         "stated": 0.95,
-        "within": bool(binom.cdf(sum(every), len(every), 0.95) > 0.025) if every else None,
+        "within": plausible(every) if every else None,
         "numbers": len(every),
         "reference_quarter_width": round(sum(narrow) / len(narrow), 3) if narrow else None,
         "outside": {k: f"{v.count(False)}/{len(v)}" for k, v in by_key.items() if False in v},
@@ -189,6 +210,7 @@ def recover(name: str) -> None:
         "pulses": len(traces.pulses),
     }
     print(json.dumps(row), flush=True)
+    return by_key
 
 
 def garbage(kind: str, seed: int, schedule: Schedule) -> Traces:
@@ -226,7 +248,10 @@ def refuse() -> None:
 
 
 if __name__ == "__main__":
+    pooled: dict[str, list[bool]] = {}
     for preset in sys.argv[1:] or PRESETS:
-        recover(preset)
+        for key, good in recover(preset).items():
+            pooled.setdefault(key, []).extend(good)
+    by_number(pooled)
     if not sys.argv[1:]:
         refuse()

@@ -7,7 +7,8 @@ expectation-maximisation with the restricted correction, and at the end one step
 curvature of the devices' blocks, without which noises come out too small on short traces.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import NamedTuple, final
 
 import numpy as np
@@ -16,10 +17,11 @@ from numpy.typing import NDArray
 from clnf.devices.fitting.kernels import Found, Trains, filter_traces
 from clnf.devices.fitting.laws import Law
 from clnf.devices.fitting.problem import Problem
+from clnf.devices.fitting.solving import inverted, solved
 from clnf.devices.fitting.start import beginning
 from clnf.devices.fitting.steps import LINEAR, NAMES
 
-__all__ = ["Estimate", "marginals", "maximise", "predicted"]
+__all__ = ["Estimate", "gradients", "marginals", "maximise", "predicted"]
 
 Array = NDArray[np.float64]
 _OWN = 3  # numbers each device has for itself
@@ -58,22 +60,26 @@ class Estimate:
         shared: the numbers all devices share, ``steps.NAMES[3:]`` [11].
         own: log gain and bounds of each device, the bounds in units of y [N, 3].
         spread: variance of each over the population [3].
+        climbed: the shared numbers before the last step, where the search ended [11].
         covariance: of the shared numbers [11, 11], zero where one is not free.
         own_variance: of each device's own numbers, given the population [N, 3].
         marginal: log marginal likelihood of each device [N].
         seen: predictions of the filter [3, T].
         converged: whether the search ended by itself.
+        carriers: effective number of devices that tell the cycle spread, where it is known.
     """
 
     law: Law
     shared: Array
     own: Array
     spread: Array
+    climbed: Array
     covariance: Array
     own_variance: Array
     marginal: Array
     seen: Array
     converged: bool
+    carriers: float = math.inf
 
 
 def _run(problem: Problem, law: Law, point: _Point, floor: float) -> _Pass:
@@ -144,18 +150,6 @@ def _system(done: _Pass, point: _Point, free: NDArray[np.intp]) -> _System:
     return _System(inverse, cross, np.asarray((schur + schur.T) / 2), pull, own_pull)
 
 
-def _solve(matrix: Array, side: Array) -> Array:
-    scale = 1.0 / np.sqrt(np.maximum(np.diag(matrix), 1e-30))
-    answer = np.linalg.lstsq(matrix * scale[:, None] * scale, side * scale, rcond=1e-10)[0]
-    return np.asarray(answer * scale)
-
-
-def _inverted(matrix: Array) -> Array:
-    scale = 1.0 / np.sqrt(np.maximum(np.diag(matrix), 1e-30))
-    inner = np.linalg.pinv(matrix * scale[:, None] * scale, rcond=1e-10, hermitian=True)
-    return np.asarray(inner * scale[:, None] * scale)
-
-
 def _limits(law: Law) -> tuple[Array, Array]:
     return (_SLOPE_LOW, _SLOPE_HIGH) if law.kernel == LINEAR else (_LOW, _HIGH)
 
@@ -175,7 +169,7 @@ def _moved(
     step = np.zeros(len(free))
     loose = ~held
     matrix = system.schur[np.ix_(loose, loose)]
-    step[loose] = _solve(matrix + np.diag(damping * np.diag(matrix)), system.pull[loose])
+    step[loose] = solved(matrix + np.diag(damping * np.diag(matrix)), system.pull[loose])
     step = np.where(free < 8, np.clip(step, -1.0, 1.0), step)
     shared = point.shared.copy()
     shared[free] = np.clip(here + step, low[free], high[free])
@@ -198,7 +192,7 @@ def _bounded(own: Array, shared: Array) -> Array:
 
 def _full_variance(system: _System) -> Array:
     """Variance of each device's own numbers, the shared ones being uncertain too [N, 3]."""
-    inverse = _inverted(system.schur)
+    inverse = inverted(system.schur)
     tilt = np.einsum("nij,njf->nif", system.block_inverse, system.cross)
     extra = np.einsum("nif,fg,nig->ni", tilt, inverse, tilt)
     return np.asarray(np.einsum("nii->ni", system.block_inverse) + np.maximum(extra, 0.0))
@@ -236,8 +230,8 @@ def maximise(
         point = _Point(start.shared, first, start.spread)
         point, converged = _climb(problem, law, point, free, problem.floor)
         return _described(problem, law, point, free, converged)
-    point = _allow(problem, law, point, free)
-    return _described(problem, law, point, free, converged)
+    last = _described(problem, law, _allow(problem, law, point, free), free, converged)
+    return replace(last, climbed=point.shared)
 
 
 def _search(
@@ -352,12 +346,13 @@ def _described(
     done = _run(problem, law, point, problem.floor)
     system = _system(done, point, free)
     covariance = np.zeros((_SHARED, _SHARED))
-    covariance[np.ix_(free, free)] = _inverted(system.schur)
+    covariance[np.ix_(free, free)] = inverted(system.schur)
     return Estimate(
         law=law,
         shared=point.shared,
         own=point.own,
         spread=point.spread,
+        climbed=point.shared,
         covariance=covariance,
         own_variance=np.einsum("nii->ni", system.block_inverse),
         marginal=_laplace(done, point),
@@ -403,6 +398,21 @@ def _settle(problem: Problem, law: Law, point: _Point, steps: int = 25) -> tuple
         if np.abs(step).max() < 1e-3:
             break
     return point, done
+
+
+def gradients(problem: Problem, estimate: Estimate, free: NDArray[np.intp]) -> tuple[Array, Array]:
+    """Gradient by the free shared numbers of each device [N, F] and their information [F, F].
+
+    Each device's own numbers move to their peak first, the shared ones staying.
+    """
+    point = _Point(estimate.shared, estimate.own, estimate.spread)
+    point, done = _settle(problem, estimate.law, point, 8)
+    system = _system(done, point, free)
+    follow = (point.own - _middle(point.shared)) / point.spread @ _FOLLOW
+    direct = done.grads[:, free + _OWN]
+    direct[:, :2] += follow
+    tilt = np.einsum("nij,njf->nif", system.block_inverse, system.cross)
+    return direct - np.einsum("nif,ni->nf", tilt, system.own_pull), system.schur
 
 
 def predicted(problem: Problem, estimate: Estimate) -> Array:

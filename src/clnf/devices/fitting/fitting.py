@@ -10,6 +10,7 @@ from scipy import stats
 
 from clnf.core.errors import ConfigError
 from clnf.core.rng import numpy_rng
+from clnf.devices.fitting.calibrate import calibrated
 from clnf.devices.fitting.choose import Score, held_out, prefer
 from clnf.devices.fitting.estimate import Estimate, maximise
 from clnf.devices.fitting.intervals import Parameter, dead_share, parameters, read_parameter
@@ -84,6 +85,7 @@ def fit_traces(
     law, rows = prefer(scores, count)
     estimate = _whole(problem, law, tried)
     law, rows, estimate = _plain(problem, law, rows, estimate)
+    estimate = calibrated(problem, estimate, seed)
     numbers = parameters(problem, estimate, rate)
     if levels is not None:
         numbers |= _snapped(levels, problem, rate)

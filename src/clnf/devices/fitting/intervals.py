@@ -90,9 +90,18 @@ class _Reader:
             shift += gamma * math.log(2) * (1 - float(self.estimate.shared[_SHAPE + at]))
         return weights, shift
 
-    def root(self, place: int, scale: float = 1.0, other: float = 0.0) -> Parameter:
+    def cycle(self) -> Parameter:
+        """Cycle spread: Student's t with the number of devices that tell it."""
+        free = max(self.estimate.carriers - 1.0, 2.0)
+        widen = float(stats.t.ppf((1 + self.rate) / 2, free)) / self.z
+        return self.root(_CYCLE, widen=widen)
+
+    def root(
+        self, place: int, scale: float = 1.0, other: float = 0.0, widen: float = 1.0
+    ) -> Parameter:
         """Square root of a variance, times a scale of relative error ``other``."""
         value, error = self.plain({place: 1.0})
+        error *= widen
         if value > 3 * error:
             reach = math.exp(min(self.z * math.hypot(0.5 * error / value, other), 60.0))
             mid = math.sqrt(value) * scale
@@ -128,8 +137,8 @@ def parameters(problem: Problem, estimate: Estimate, rate: float = 0.95) -> dict
     """All numbers of a law in the keys of the catalogue.
 
     Intervals come from the Fisher information of the marginal likelihood (Student's t with the
-    number of devices for window and steps, chi-square for spreads), in the logarithm for what is
-    positive. Spreads are absent for a single device.
+    number of devices for window, steps and cycle spread, chi-square for spreads), in the
+    logarithm for what is positive. Spreads are absent for a single device.
 
     Args:
         problem: the traces.
@@ -145,7 +154,7 @@ def parameters(problem: Problem, estimate: Estimate, rate: float = 0.95) -> dict
     if len(estimate.own) > 1:
         for k, key in enumerate(("step_spread", "bound_max_spread", "bound_min_spread")):
             found[key] = reader.spread(k)
-    found["cycle_spread"] = reader.root(_CYCLE)
+    found["cycle_spread"] = reader.cycle()
     dw = (found["step_up"].value + found["step_down"].value) / 2
     mixed: dict[int, float] = {}
     for key, (weights, _) in zip(("step_up", "step_down"), steps, strict=True):
