@@ -1,5 +1,6 @@
 """A hosted module: interface kept, bill exact, snapshots complete, roll-back physical."""
 
+import copy
 import json
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from clnf.chip.crossbar.wiring import Wires
 from clnf.chip.hosting import Chip, host
 from clnf.chip.layers import AnalogLinear
 from clnf.chip.spec import ChipSpec
+from clnf.chip.updates import PulseRule
 from clnf.core.errors import ConfigError
 from clnf.core.rng import torch_rng
 from clnf.devices import material
@@ -354,3 +356,62 @@ def test_warm_plastic_cells_count_more_however_they_are_read_back(wires: Any) ->
     assert torch.allclose(net[0].weight, 1.2 * cold, rtol=1e-3)
     chip.set_temperature(None)
     assert torch.equal(net[0].weight, cold)
+
+
+@pytest.mark.parametrize("mode", ["stochastic", "mixed", "tiki_taka_2"])
+def test_a_copy_learns_by_itself_and_as_the_first_would(mode: str) -> None:
+    """What is kept for speed looks at tensors; a copy's must be its own."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 4))
+    chip = host(net, assign=lambda name, leaf: "plastic", seed=1, spec=ChipSpec(pairs=1))
+    x, y = torch.rand(32, 16), torch.randint(0, 4, (32,))
+    rule = PulseRule(mode=mode)  # type: ignore[arg-type]
+
+    def teach(net: nn.Module, chip: Chip) -> None:
+        optimizer = chip.optimizer(net.parameters(), lr=0.5, rule=rule)
+        for _ in range(3):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(x), y).backward()
+            optimizer.step()
+
+    teach(net, chip)
+    other, copied = copy.deepcopy((net, chip))
+    first, second = chip.layers["0"], copied.layers["0"]
+    before = first.weight.detach().clone()
+    teach(other, copied)
+    assert torch.equal(first.weight, before)
+    assert not torch.equal(second.weight, before)
+    assert torch.allclose(second.weight.detach(), second.tiles[0].view(0.0)[0], atol=1e-6)
+    teach(net, chip)
+    # A product may round otherwise in memory that lies otherwise, and a code flip by it.
+    assert float((first.weight - second.weight).detach().abs().mean()) < 0.1 * float(before.std())
+
+
+def test_a_state_that_does_not_fit_is_refused_whole() -> None:
+    net = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
+    chip = host(net, assign=lambda name, leaf: "plastic", seed=1, spec=ChipSpec(pairs=1))
+    state = chip.state_dict()
+    wear = next(key for key in state if key.endswith("/wear"))
+    hidden = wear.replace("/wear", "/hidden")
+    wrong: list[Any] = [
+        None,
+        {},
+        {key: value for key, value in state.items() if key != wear},
+        {**state, wear: state[wear][:, :3]},
+        {**state, hidden: torch.full_like(state[hidden], float("nan"))},
+        {**state, wear: 3},
+        {**state, "0/other": torch.ones(1)},
+    ]
+    for one in wrong:
+        broken = {**one, "clock_s": 77.0} if one else one
+        with pytest.raises(ConfigError):
+            chip.load_state_dict(broken)
+        assert chip.clock_s == 0.0
+    chip.load_state_dict(state)
+    spare = host(
+        nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2)),
+        assign=lambda name, leaf: "plastic", seed=1, spec=ChipSpec(pairs=1, spare_columns=2),
+    )  # fmt: skip
+    for mine, other in ((chip, spare), (spare, chip)):
+        with pytest.raises(ConfigError, match="state"):
+            mine.load_state_dict(other.state_dict())

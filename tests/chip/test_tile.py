@@ -329,7 +329,7 @@ def test_bad_input_is_one_sentence() -> None:
         tile.program(weights(6, 4).T)
     with pytest.raises(ShapeError, match="finite"):
         tile.program(weights(6, 4) * float("nan"))
-    with pytest.raises(DeviceLimitError, match="hold nothing yet"):
+    with pytest.raises(DeviceLimitError, match="holds nothing yet"):
         tile.mvm(torch.ones(1, 6))
     with pytest.raises(DeviceLimitError, match="supply"):
         tile.pulse(torch.ones(6, 4))

@@ -16,6 +16,7 @@ from clnf.chip.crossbar.together import solve_together
 from clnf.chip.layers import AnalogLinear
 from clnf.chip.program import write_all, write_by_pulses
 from clnf.chip.spec import ChipSpec
+from clnf.chip.stored import check_state
 from clnf.chip.updates import PulseOptimizer, PulseRule
 from clnf.core.errors import ConfigError
 from clnf.core.ledger import Ledger
@@ -327,7 +328,12 @@ class Chip:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave; weights are refreshed from the cells."""
+        """Restore what :meth:`state_dict` gave; weights are refreshed from the cells.
+
+        Raises:
+            ConfigError: the state is incomplete, damaged or another chip's; nothing is changed.
+        """
+        check_state(self.state_dict(), state)
         self.circuit.now_s = float(state["clock_s"])
         self.ledger.load_state(state["ledger"])
         self.ledger.lesson = state["lesson"]
@@ -374,6 +380,8 @@ def host(
     for name, leaf in list(module.named_modules()):
         analog = next((made for kind, made in _KINDS.items() if isinstance(leaf, kind)), None)
         role = assign(name, leaf) if analog else None
+        if role not in ("core", "plastic", None):
+            raise ConfigError(f'assign says "core", "plastic" or None, got {role!r} for {name}')
         if analog is None or role is None:
             continue
         _refuse(name, leaf)

@@ -46,6 +46,10 @@ class AnalogLinear(AbstractAnalog):
         self._simple &= self.slices == 1 and circuit.planes == 1
         self._hand: tuple[list[list[Part]], list[_Hand]] | None = None  # of the parts, for speed
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, or what is loaded, has tensors of its own and must look at them anew."""
+        return {**vars(self), "_hand": None}
+
     def _read(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """As any layer is read; what is simple goes straight to the kernels, to the same bits."""
         parts, circuit = self._at_hand(), self.circuit

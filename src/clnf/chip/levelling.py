@@ -92,6 +92,8 @@ def replace_dead(chip: Chip, *, dead_share: float = 0.25) -> list[Move]:
         chip: tiles with spare columns.
         dead_share: of a column's cells, above 0.
     """
+    if not 0 < dead_share <= 1:
+        raise ConfigError(f"dead_share must be above 0 to 1, got {dead_share}")
     moves: list[Move] = []
     for layer, tile in _levelled(chip):
         spares = tile.spares

@@ -126,6 +126,8 @@ def shut(importance: Masks, share: float) -> Masks:
     _check_share(share)
     masks = {}
     for name, found in importance.items():
+        if not bool(found.isfinite().all()):
+            raise ConfigError(f"importance of {name} is not finite; measure it on finite losses")
         mask = torch.ones_like(found)
         top = torch.sort(found.flatten(), descending=True, stable=True).indices
         mask.view(-1)[top[: round(share * found.numel())]] = 0.0
@@ -212,6 +214,8 @@ def protect(chip: Chip, masks: Masks, *, bits: int = 1) -> MaskCost:
     Raises:
         ConfigError: no tile of that name learns, or a mask has another shape or other values.
     """
+    if not 1 <= bits <= 16:
+        raise ConfigError(f"a mask is kept in 1 to 16 bits, got {bits}")
     tiles = {t.name: t for layer in chip.layers.values() if layer.plastic for t in layer.tiles}
     for name, mask in masks.items():
         if name not in tiles:

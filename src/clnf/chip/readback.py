@@ -198,6 +198,10 @@ class LayerReader:
         self._parts: Sequence[Any] = ()
         self._out: list[tuple[NDArray[np.float32], _Sums]] = []
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, or what is loaded, has tensors of its own and must look at them anew."""
+        return {**vars(self), "_held": [None] * len(self._tiles), "_parts": (), "_out": []}
+
     @property
     def is_plain(self) -> bool:
         """Whether one pass reads all tiles."""

@@ -1,6 +1,7 @@
 """What kind of chip: one frozen record, and presets that return it."""
 
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Literal, final
 
 from clnf.chip.converters import ConverterKind
@@ -127,7 +128,16 @@ class ChipSpec:
             raise ConfigError(f"half_select is a share of a step, 0 to 1, got {self.half_select}")
         if not 0 <= self.spare_columns <= 4096:
             raise ConfigError(f"spare_columns must be 0 to 4096, got {self.spare_columns}")
-        if min(self.plastic_range, self.range_sigma) <= 0:
+        choices = {"read_noise": ("separable", "exact", "off"), "compute": ("float32", "bfloat16")}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"{name} is one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
+        for name in ("tile_rows", "tile_columns", "pairs", "dac_bits", "adc_bits", "spare_columns"):
+            if not isinstance(getattr(self, name), int):
+                raise ConfigError(f"{name} is a whole number, got {getattr(self, name)!r}")
+        if not (0 < self.plastic_range < inf and 0 < self.range_sigma < inf):
             raise ConfigError(
                 "plastic_range and range_sigma must be positive, got "
                 f"{self.plastic_range}, {self.range_sigma}"

@@ -1,6 +1,7 @@
 """One tile by itself: a material, its converters and its bill, without a network around it."""
 
 from dataclasses import replace
+from numbers import Integral
 from typing import Any, final
 
 import torch
@@ -12,7 +13,7 @@ from clnf.chip.crossbar.spice import netlist
 from clnf.chip.hosting import Chip, host
 from clnf.chip.program import Verify, write_by_pulses, write_once
 from clnf.chip.spec import ChipSpec
-from clnf.core.errors import ConfigError, ShapeError
+from clnf.core.errors import ConfigError, DeviceLimitError, ShapeError
 from clnf.core.ledger import Ledger
 from clnf.devices.cell import Unknown
 from clnf.devices.families import cell
@@ -54,8 +55,12 @@ class Tile:
         spec: ChipSpec | None = None,
         ledger: Ledger | None = None,
     ) -> None:
-        if min(rows, cols) < 1:
-            raise ConfigError(f"a tile needs at least one row and column, got {rows} x {cols}")
+        whole = all(isinstance(size, Integral) for size in (rows, cols, seed))
+        if not whole or min(rows, cols) < 1:
+            raise ConfigError(
+                "a tile needs at least one row and column and a seed, all whole numbers, got "
+                f"{rows} x {cols} and {seed!r}"
+            )
         self.rows, self.cols = rows, cols
         plastic = not isinstance(cell(material).response, Unknown)
         own = replace(
@@ -149,8 +154,20 @@ class Tile:
 
         Returns:
             [batch, cols].
+
+        Raises:
+            ShapeError: another shape, or values that are not finite.
+            DeviceLimitError: the tile was not programmed.
         """
-        return self._analog(torch.as_tensor(x, dtype=torch.float32))
+        x = torch.as_tensor(x, dtype=torch.float32)
+        if x.dim() != 2 or x.shape[1] != self.rows or not bool(x.isfinite().all()):
+            raise ShapeError(
+                f"inputs of this tile are finite and [batch, {self.rows}], got {tuple(x.shape)}"
+                f"{'' if x.isfinite().all() else ' with values that are not finite'}"
+            )
+        if not self.cells.is_programmed:
+            raise DeviceLimitError("the tile holds nothing yet; call program() first")
+        return self._analog(x) if len(x) else x.new_zeros(0, self.cols)
 
     def pulse(self, pulses: Tensor) -> int:
         """Give signed pulses to weights; positive ones raise them.
@@ -168,7 +185,8 @@ class Tile:
         self._must_step()
         given = torch.as_tensor(pulses)
         whole = bool((given == given.round()).all()) if given.is_floating_point() else True
-        if given.shape != (self.rows, self.cols) or not whole or int(given.abs().max()) > 32767:
+        in_range = bool(((given >= -32767) & (given <= 32767)).all())
+        if given.shape != (self.rows, self.cols) or not whole or not in_range:
             raise ShapeError(
                 f"pulses of this tile are whole numbers of at most 32767, [{self.rows}, "
                 f"{self.cols}], got {given.dtype} {tuple(given.shape)} up to {given.abs().max()}"

@@ -1,6 +1,7 @@
 """Which way gradients become pulses, and its numbers."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal, final
 
 from clnf.core.errors import ConfigError
@@ -47,16 +48,20 @@ class Transfer:
 
     def __post_init__(self) -> None:
         if (
-            self.every < 1
-            or self.fast_pulses <= 0
-            or not (self.fast_lr is None or self.fast_lr > 0)
+            not (isinstance(self.every, int) and self.every >= 1)
+            or not 0 < self.fast_pulses < inf
+            or not (self.fast_lr is None or 0 < self.fast_lr < inf)
         ):
             raise ConfigError(
                 "a transfer needs every >= 1, fast_pulses and fast_lr above 0, got "
                 f"{self.every}, {self.fast_pulses}, {self.fast_lr}"
             )
         shares = self.chop, self.chop_columns, self.memory
-        if not all(0 <= share <= 1 for share in shares) or self.memory == 0 or self.gamma < 0:
+        if (
+            not all(0 <= share <= 1 for share in shares)
+            or self.memory == 0
+            or not 0 <= self.gamma < inf
+        ):
             raise ConfigError(
                 "chop, chop_columns and memory must be in [0, 1], memory above 0 and gamma at "
                 f"least 0, got {shares} and {self.gamma}"
@@ -109,5 +114,15 @@ class PulseRule:
                 "betas must be in [0, 1) and the threshold at least 1, got "
                 f"{self.beta1}, {self.beta2}, {self.threshold}"
             )
+        if self.precondition not in ("none", "momentum", "adam"):
+            raise ConfigError(f"precondition is none, momentum or adam, got {self.precondition!r}")
+        rate = self.digital_lr
+        if not (0 <= self.epsilon < inf and self.threshold < inf and 1 <= self.longest <= 32767):
+            raise ConfigError(
+                "epsilon is at least 0, the threshold finite and longest 1 to 32767, got "
+                f"{self.epsilon}, {self.threshold}, {self.longest}"
+            )
+        if rate is not None and not 0 < rate < inf:
+            raise ConfigError(f"the digital learning rate must be positive, got {rate}")
         if self.mode not in ("mixed", "stochastic", "deterministic", *TRANSFERRING):
             raise ConfigError(f"no such mode of pulses: {self.mode!r}; see PulseRule")

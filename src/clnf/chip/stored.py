@@ -1,0 +1,48 @@
+"""Whether a stored state fits a chip; asked before anything of it is taken over."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from clnf.core.errors import ConfigError
+
+__all__ = ["check_state"]
+
+# Shapes that follow from the past: vectors asked at programming, cells that gather, solved wires.
+_FREE = ("answers", "kept", "level", "uneven")
+
+
+def check_state(own: Mapping[str, Any], state: Any) -> None:
+    """Refuse a state that lacks something, fits another chip, or holds what no cell can hold.
+
+    Args:
+        own: what the chip itself would store now.
+        state: what is to be loaded.
+
+    Raises:
+        ConfigError: names the entry, and what was wrong with it.
+    """
+    if not isinstance(state, Mapping):
+        raise ConfigError(f"a chip's state is what state_dict() gave, got {type(state).__name__}")
+    for key, mine in own.items():
+        last = key.rpartition("/")[2]
+        if "/fast/" in key or last in _FREE:
+            continue
+        if key not in state:
+            raise ConfigError(f"the state lacks {key!r}; load one that a chip like this stored")
+        theirs = state[key]
+        if isinstance(mine, Tensor) != isinstance(theirs, Tensor):
+            kinds = type(mine).__name__, type(theirs).__name__
+            raise ConfigError(f"{key!r} should be {kinds[0]}, got {kinds[1]}; load another state")
+        if isinstance(mine, Tensor) and mine.shape != theirs.shape:
+            raise ConfigError(
+                f"{key!r} should have shape {tuple(mine.shape)}, got {tuple(theirs.shape)}; load a "
+                "state that a chip like this stored"
+            )
+    for key, theirs in state.items():
+        if key not in own and "/fast/" not in key and key.rpartition("/")[2] not in _FREE:
+            raise ConfigError(f"the state has {key!r}, which this chip has not; load its own")
+        cells = isinstance(theirs, Tensor) and theirs.is_floating_point()
+        if cells and not bool(theirs.isfinite().all()):
+            raise ConfigError(f"{key!r} holds values that are not finite; load another state")
