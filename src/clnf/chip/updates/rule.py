@@ -117,10 +117,10 @@ class PulseRule:
         if self.precondition not in ("none", "momentum", "adam"):
             raise ConfigError(f"precondition is none, momentum or adam, got {self.precondition!r}")
         rate = self.digital_lr
-        if not (0 <= self.epsilon < inf and self.threshold < inf and 1 <= self.longest <= 32767):
+        if not (0 <= self.epsilon < inf and 1 <= self.longest <= 32767):
             raise ConfigError(
-                "epsilon is at least 0, the threshold finite and longest 1 to 32767, got "
-                f"{self.epsilon}, {self.threshold}, {self.longest}"
+                "epsilon is at least 0 and finite and longest 1 to 32767, got "
+                f"{self.epsilon} and {self.longest}"
             )
         if rate is not None and not 0 < rate < inf:
             raise ConfigError(f"the digital learning rate must be positive, got {rate}")

@@ -14,6 +14,7 @@ from typing import NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
+from clnf.core.units import quantity
 from clnf.devices.fitting.kernels import Found, Trains, filter_traces
 from clnf.devices.fitting.laws import Law
 from clnf.devices.fitting.problem import Problem
@@ -79,7 +80,7 @@ class Estimate:
     marginal: Array
     seen: Array
     converged: bool
-    carriers: float = math.inf
+    carriers: float = quantity("1", math.inf)
 
 
 def _run(problem: Problem, law: Law, point: _Point, floor: float) -> _Pass:
