@@ -1,6 +1,7 @@
 """Noise that helps: below a converter's resolution, in faint pictures, and in training.
 
-    python benchmarks/helpful_noise.py
+    python benchmarks/helpful_noise.py                JSON lines
+    python benchmarks/helpful_noise.py draw FILE.png  faint pictures, seen and drawn
 
 ``threshold``: a template is looked for by 16 columns of a tile with 4-bit converters, at contrasts
 below and above half a step. Ours is the share of right answers on trials that did not choose the
@@ -26,6 +27,7 @@ import copy
 import json
 import math
 import statistics
+import sys
 import tempfile
 import time
 from contextlib import nullcontext
@@ -44,6 +46,7 @@ from clnf.devices.materials import Material
 from clnf.living.faint import Scene, look_at
 from clnf.living.generate import Wish, draw
 from clnf.living.model import LivingModel
+from clnf.living.pictures import grid, to_bytes
 from clnf.living.recipe import load_recipe
 from clnf.media.bundled import load_judge
 from clnf.streams.bundled import emoji32, family
@@ -144,6 +147,29 @@ def injection(kind: str, spread: float) -> None:
         show(part="injection", net=kind, injected=spread, cells=name, cell_error=error, **sums)
 
 
+def picture(path: str) -> None:
+    """Shown, then seen and drawn without noise, with the best and with six times as much."""
+    model, rows = generator(), []
+    for name in (*FAMILIES, "hearts"):
+        levels = emoji32().images[family(name)[3]]
+        rows.append(from_levels(levels[None])[0])
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "scene.png"
+            Image.fromarray(levels).save(file)
+            for sigma in (0.0, None, 6 * 0.3 * SENSOR.step):
+                seen = look_at(Scene(picture=file, contrast=0.06, sigma=sigma), 3)
+                wish = Wish(concept=name, n=1, seed=3)
+                rows += [seen.picture, draw(model, wish, like=seen.picture, keep=KEEP)[0]]
+    grid(to_bytes(torch.stack(rows)), 7, scale=3).quantize(128).save(path, optimize=True)
+
+
+def generator() -> LivingModel:
+    """The bundled model on its chip, before any lesson."""
+    model = LivingModel(load_recipe(Path(str(files("clnf.living") / "recipes" / "emoji.toml"))))
+    model.chip.program_core()
+    return model
+
+
 def main() -> None:
     start = time.perf_counter()
     torch.set_num_threads(1)
@@ -152,9 +178,7 @@ def main() -> None:
             one = row(study(material, share, trials=TRIALS, seed=SEEDS[0]))
             del one["curve"]
             show(part="threshold", material=material, **one)
-    recipe = Path(str(files("clnf.living") / "recipes" / "emoji.toml"))
-    model = LivingModel(load_recipe(recipe))
-    model.chip.program_core()
+    model = generator()
     for contrast in CONTRASTS:
         for sigma in noises(contrast):
             show(part="pictures", **scenes(model, contrast, sigma))
@@ -165,4 +189,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["draw"]:
+        picture(sys.argv[2])
+    else:
+        main()

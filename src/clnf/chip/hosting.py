@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast, final
 
+import torch
 from torch import Tensor, nn
 
 from clnf.chip.analog import AbstractAnalog
@@ -235,7 +236,8 @@ class Chip:
         """Roll plastic weights back physically to a snapshot of :meth:`state_dict`.
 
         Only weights whose cells were pulsed since are pulsed again, by write-verify; the
-        pulses are charged and wear the cells, and what error stays is the hardware's.
+        pulses are charged and wear the cells, and what error stays is the hardware's. Where
+        half-selected cells move, every weight is verified.
 
         Returns:
             Root-mean-square error left over the touched weights, in full scales.
@@ -260,6 +262,8 @@ class Chip:
         """Pulse a tile's touched weights back; returns the error left and their number."""
         before = snapshot[f"{prefix}wear"].to(tile.wear.device)
         worn = (tile.wear != before).any(0).view(tile.shape)
+        if tile.make.half_select:  # pulses of neighbours move cells that no counter saw
+            worn = torch.ones_like(worn)
         own = {k.removeprefix(prefix): v for k, v in snapshot.items() if k.startswith(prefix)}
         target = tile.read_of(own, self.clock_s)
         left = write_by_pulses(tile, target, self.bill, self.spec.verify, only_CR=worn)

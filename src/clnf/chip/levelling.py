@@ -44,11 +44,11 @@ def level(chip: Chip, *, budget: float = 0.05, swings: float = 4.0) -> list[Move
     """Lead busy lines to columns that wore less, within a budget of pulses.
 
     Call it between lessons. A column counts by its most worn cell, a line by what that cell gained
-    since the last call. Of all pairs of a line and a less worn column whose own line is less busy
-    (a spare has none), that with the largest product of both differences is exchanged, and so on,
-    while the difference of wear is larger than writing anew may cost and all moves so far stay
-    below the budget. What is written is charged, and wears. A worn column thus ends under a line
-    that is hardly written, and is left there.
+    since the last call, or since it was made. Of all pairs of a line and a less worn column whose
+    own line is less busy (a spare has none), that with the largest product of both differences is
+    exchanged, and so on, while the difference of wear is larger than writing anew may cost and all
+    moves so far stay below the budget. What is written is charged, and wears. A worn column thus
+    ends under a line that is hardly written, and is left there.
 
     What is simplified: a counter for each column is assumed, and not charged.
 

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from clnf.chip import ChipSpec
+from clnf.chip import ChipSpec, host
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.crossbar.disturb import half_selected
 from clnf.core.errors import ConfigError
+from clnf.devices import material
 
 C, R = 5, 7
 
@@ -97,3 +98,21 @@ def test_many_disturbs_end_at_the_bound() -> None:
 def test_a_share_beyond_one_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"0 to 1, got 1\.5"):
         ChipSpec(half_select=1.5)
+
+
+def test_a_roll_back_also_finds_cells_that_neighbours_moved() -> None:
+    net = nn.Sequential(nn.Linear(R, C, bias=False))
+    row = material("ecram_li").supply(dead_fraction=0.0)  # fine steps, so that a write can end
+    chip = host(
+        net, assign=lambda name, leaf: "plastic", seed=1,
+        spec=ChipSpec(plastic=row, pairs=1, half_select=0.01),
+    )  # fmt: skip
+    (cells,) = chip.tiles.values()
+    before, kept = cells.view(0.0)[0].clone(), chip.state_dict()
+    for _ in range(40):
+        cells.pulse(300 * one_pulse(), plane=0)
+    line = torch.zeros(C, R, dtype=torch.bool)
+    line[2], line[:, 4], line[2, 4] = True, True, False
+    moved = (cells.view(0.0)[0] - before)[line].abs().mean()
+    chip.restore_plastic(kept)
+    assert (cells.view(0.0)[0] - before)[line].abs().mean() < 0.3 * moved
