@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Literal, cast, final
 
 import torch
@@ -20,7 +21,9 @@ from clnf.chip.spec import ChipSpec
 from clnf.chip.stored import check_state
 from clnf.chip.updates import PulseOptimizer, PulseRule
 from clnf.core.errors import ConfigError
+from clnf.core.inputs import instance, number, shown, whole
 from clnf.core.ledger import Ledger
+from clnf.core.tensors import shares
 from clnf.core.units import quantity
 
 __all__ = ["Assign", "Chip", "TileWear", "host"]
@@ -148,9 +151,21 @@ class Chip:
             params: trainable parameters; those of plastic layers are found among them.
             lr: learning rate in weight units.
             rule: how gradients become pulses.
+
+        Raises:
+            ConfigError: nothing among ``params`` can be trained, or ``lr`` is not above 0.
         """
+        number("lr", lr)
+        if isinstance(params, Tensor) or not isinstance(params, Iterable):
+            raise ConfigError(f"params are a list, got {shown(params)}; give module.parameters()")
+        tensors = [instance("a parameter", p, Tensor, "give module.parameters()") for p in params]
+        wanted = [cast(nn.Parameter, p) for p in tensors if p.requires_grad]
+        if not wanted:
+            raise ConfigError(
+                "an optimizer needs a parameter that requires a gradient, got none; give "
+                "module.parameters()"
+            )
         owners = {id(layer.weight): layer for layer in self.layers.values() if layer.plastic}
-        wanted = [p for p in params if p.requires_grad]
         plastic = [owners[id(p)] for p in wanted if id(p) in owners]
         digital = [p for p in wanted if id(p) not in owners]
         return PulseOptimizer(plastic, digital, lr=lr, rule=rule or PulseRule(), bill=self.bill)
@@ -175,10 +190,13 @@ class Chip:
             temperature_k: of the cells meanwhile; None leaves retention out.
 
         Raises:
+            ConfigError: a time below 0, a temperature of 0 K or less, or one without an end.
             DeviceLimitError: retention at that temperature is not known; the sentence says why.
         """
-        if not 0 <= seconds < float("inf"):
-            raise ConfigError(f"time runs forward and ends; got {seconds} s")
+        if not 0 <= number("seconds", seconds) < float("inf"):
+            raise ConfigError(f"seconds must be at least 0 and finite, got {seconds}; correct it")
+        if temperature_k is not None and not 0 < number("temperature_k", temperature_k) < inf:
+            raise ConfigError(f"a temperature is above 0 K and finite, got {temperature_k}")
         # All of them first: a tile whose retention is unknown must not leave the others aged.
         warm = self.tiles.values() if temperature_k is not None else ()
         kept = [
@@ -206,6 +224,8 @@ class Chip:
             DeviceLimitError: how a material's conductance changes is not known; the sentence
                 names the value to supply.
         """
+        if temperature_k is not None:
+            number("temperature_k", temperature_k)
         for kind in {id(tile.cell): tile.cell for tile in self.tiles.values()}.values():
             if temperature_k is not None:
                 kind.need(kind.temperature).factor(temperature_k)
@@ -222,6 +242,8 @@ class Chip:
             kind: what the digital factor is for and made from, see
                 :mod:`clnf.chip.compensation`.
         """
+        if kind not in ("global", "column", "learned"):
+            raise ConfigError(f"kind must be global, column or learned, got {shown(kind)}")
         for layer in self.layers.values():
             for tile in layer.tiles:
                 if not layer.plastic and tile.is_programmed:
@@ -276,15 +298,13 @@ class Chip:
             name: the layer's name in the module.
             mask: [shape of its weight], values in [0, 1].
         """
-        layer = self.layers.get(name)
-        if layer is None or not layer.plastic:
-            raise ConfigError(f"no plastic layer {name!r} on this chip")
-        if mask.shape != layer.weight.shape or not bool(((mask >= 0) & (mask <= 1)).all()):
-            raise ConfigError(
-                f"a fence for {name} needs shape {tuple(layer.weight.shape)} and values in "
-                f"[0, 1], got shape {tuple(mask.shape)}"
-            )
-        flat = layer.matrix(mask.detach().float())
+        plastic = {key: layer for key, layer in self.layers.items() if layer.plastic}
+        if not isinstance(name, str) or name not in plastic:
+            known = ", ".join(plastic) or "none"
+            raise ConfigError(f"no plastic layer {shown(name)} on this chip; it has {known}")
+        layer = plastic[name]
+        mask = shares(f"a fence for {name}", mask, layer.weight.shape)
+        flat = layer.matrix(mask.detach())
         for tile in layer.tiles:
             tile.set_fence(flat[tile.columns, tile.rows])
 
@@ -377,9 +397,18 @@ def host(
         ConfigError: the module is itself a leaf, nothing was assigned, or a leaf's weight is not
             a plain tensor of real numbers.
     """
+    instance("module", module, nn.Module, "give the module that holds the layers")
+    instance("spec", spec, ChipSpec, "write ChipSpec()")
+    seed = whole("seed", seed)
+    if not callable(assign):
+        raise ConfigError(
+            f"assign must be a function of a leaf's name and the leaf, got {shown(assign)}; write "
+            'lambda name, leaf: "plastic"'
+        )
     if isinstance(module, tuple(_KINDS)):
         raise ConfigError("a leaf cannot be replaced in itself; host the module that holds it")
-    circuit = Circuit(spec, seed, ledger or Ledger())
+    ledger = Ledger() if ledger is None else instance("ledger", ledger, Ledger, "write Ledger()")
+    circuit = Circuit(spec, seed, ledger)
     layers: dict[str, AbstractAnalog] = {}
     for name, leaf in list(module.named_modules()):
         analog = next((made for kind, made in _KINDS.items() if isinstance(leaf, kind)), None)
