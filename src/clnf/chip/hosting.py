@@ -165,22 +165,23 @@ class Chip:
                 "an optimizer needs a parameter that requires a gradient, got none; give "
                 "module.parameters()"
             )
+        rule = PulseRule() if rule is None else instance("rule", rule, PulseRule)
         owners = {id(layer.weight): layer for layer in self.layers.values() if layer.plastic}
         plastic = [owners[id(p)] for p in wanted if id(p) in owners]
         digital = [p for p in wanted if id(p) not in owners]
-        return PulseOptimizer(plastic, digital, lr=lr, rule=rule or PulseRule(), bill=self.bill)
+        return PulseOptimizer(plastic, digital, lr=lr, rule=rule, bill=self.bill)
 
     def noise(self, on: bool) -> None:
         """Switch read noise."""
-        self.circuit.noisy = on and self.spec.read_noise != "off"
+        self.circuit.noisy = instance("on", on, bool) and self.spec.read_noise != "off"
 
     def converters(self, on: bool) -> None:
         """Switch quantisation."""
-        self.circuit.converting = on
+        self.circuit.converting = instance("on", on, bool)
 
     def calibrating(self, on: bool) -> None:
         """While on, converters widen their ranges to whatever passes through the module."""
-        self.circuit.calibrating = on
+        self.circuit.calibrating = instance("on", on, bool)
 
     def advance(self, seconds: float, *, temperature_k: float | None = None) -> None:
         """Let simulated time pass: cells drift, and with a temperature also lose their states.
@@ -242,7 +243,7 @@ class Chip:
             kind: what the digital factor is for and made from, see
                 :mod:`clnf.chip.compensation`.
         """
-        if kind not in ("global", "column", "learned"):
+        if not isinstance(kind, str) or kind not in ("global", "column", "learned"):
             raise ConfigError(f"kind must be global, column or learned, got {shown(kind)}")
         for layer in self.layers.values():
             for tile in layer.tiles:
@@ -263,7 +264,18 @@ class Chip:
 
         Returns:
             Root-mean-square error left over the touched weights, in full scales.
+
+        Raises:
+            ConfigError: the snapshot lacks a layer's cells; no cell is pulsed then.
         """
+        held = instance("snapshot", snapshot, dict, "give what state_dict() returned")
+        for name, layer in self.layers.items():
+            for tile in layer.tiles if layer.plastic else ():
+                if f"{name}/{tile.name}/wear" not in held:
+                    raise ConfigError(
+                        f"the snapshot lacks the cells of {tile.name} in {name}; give what "
+                        "state_dict() of this chip returned"
+                    )
         total, count = 0.0, 0
         for name, layer in self.layers.items():
             if not layer.plastic:
@@ -358,11 +370,18 @@ class Chip:
             ConfigError: the state is incomplete, damaged or another chip's; nothing is changed.
         """
         check_state(self.state_dict(), state)
-        self.circuit.now_s = float(state["clock_s"])
+        now_s = number("clock_s of the state", state["clock_s"])
+        if not 0 <= now_s < inf:
+            raise ConfigError(f"clock_s of the state must be at least 0 and finite, got {now_s}")
+        lesson = instance("lesson of the state", state["lesson"], str, "load another state")
+        warm = instance("temperature_k of the state", state["temperature_k"], dict, "load another")
+        for kelvin in warm.values():
+            if kelvin is not None and not 0 < number("temperature_k of the state", kelvin) < inf:
+                raise ConfigError(f"temperature_k of the state must be above 0, got {kelvin}")
         self.ledger.load_state(state["ledger"])
-        self.ledger.lesson = state["lesson"]
+        self.circuit.now_s, self.ledger.lesson = now_s, lesson
         for tile_name, tile in self.tiles.items():
-            tile.set_temperature(state["temperature_k"].get(tile_name))
+            tile.set_temperature(warm.get(tile_name))
         for name, layer in self.layers.items():
             layer.load_state(_below(state, f"{name}/"))
 
@@ -401,10 +420,7 @@ def host(
     instance("spec", spec, ChipSpec, "write ChipSpec()")
     seed = whole("seed", seed)
     if not callable(assign):
-        raise ConfigError(
-            f"assign must be a function of a leaf's name and the leaf, got {shown(assign)}; write "
-            'lambda name, leaf: "plastic"'
-        )
+        raise ConfigError(f"assign must be a function of name and leaf, got {shown(assign)}")
     if isinstance(module, tuple(_KINDS)):
         raise ConfigError("a leaf cannot be replaced in itself; host the module that holds it")
     ledger = Ledger() if ledger is None else instance("ledger", ledger, Ledger, "write Ledger()")
@@ -413,8 +429,9 @@ def host(
     for name, leaf in list(module.named_modules()):
         analog = next((made for kind, made in _KINDS.items() if isinstance(leaf, kind)), None)
         role = assign(name, leaf) if analog else None
-        if role not in ("core", "plastic", None):
-            raise ConfigError(f'assign says "core", "plastic" or None, got {role!r} for {name}')
+        if not (role is None or (isinstance(role, str) and role in ("core", "plastic"))):
+            got = f"{shown(role)} for {name}"
+            raise ConfigError(f'assign says "core", "plastic" or None, got {got}')
         if analog is None or role is None:
             continue
         _refuse(name, leaf)

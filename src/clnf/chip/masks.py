@@ -45,9 +45,10 @@ class Importance:
 
     def __init__(self, chip: Chip, kind: Kind = "fisher") -> None:
         instance("chip", chip, Chip, "give what host() returned")
-        if kind not in ("fisher", "sensitivity", "activity"):
+        if not isinstance(kind, str) or kind not in ("fisher", "sensitivity", "activity"):
             raise ConfigError(
-                f"importance is fisher, sensitivity or activity, got {kind!r}; take one of these"
+                "importance is fisher, sensitivity or activity, got "
+                f"{shown(kind)}; take one of these"
             )
         self.chip, self.kind, self.samples = chip, kind, 0
         self._layers = [layer for layer in chip.layers.values() if layer.plastic]
@@ -188,8 +189,13 @@ def _measured(importance: Masks, what: str = "importance") -> Masks:
         ShapeError: a value is no tensor of numbers.
     """
     instance("importance", importance, dict, "give what Importance.result() returned")
-    found = {name: dense(f"{what} of {name}", one) for name, one in importance.items()}
+    found = {
+        name: dense(f"{what} of {name}", one, dtype=torch.float32)
+        for name, one in importance.items()
+    }
     for name, one in found.items():
+        if not one.numel():
+            raise ConfigError(f"{what} of {name} holds no value; give one for each weight")
         bad = not_finite(one)
         if bad:
             raise ConfigError(f"{what} of {name} is not finite, {bad}; measure it on finite losses")

@@ -49,7 +49,7 @@ class ChipSpec:
         tile_columns: columns of a tile.
         plastic_tile_rows: rows of a tile that learns; None: as ``tile_rows``. Long columns lose
             more in their wires, and cells that learn may conduct better than those that store.
-        pairs: differential pairs per plastic weight; pulses go round them in turn.
+        pairs: differential pairs per plastic weight, 1 to 1024; pulses go round them in turn.
         stored: how the weights of tiles that store lie on their cells.
         plastic_range: largest plastic weight, in units of 1/sqrt(rows of the layer).
         dac_bits: input converter; 0 switches quantisation off.
@@ -108,9 +108,9 @@ class ChipSpec:
     def __post_init__(self) -> None:
         check_fields(self)
         rows = min(self.rows(plastic=False), self.rows(plastic=True))
-        if min(rows, self.tile_columns, self.pairs) < 1:
+        if min(rows, self.tile_columns, self.pairs) < 1 or self.pairs > 1024:
             raise ConfigError(
-                "a chip needs tiles of at least 1 x 1 and at least 1 pair, got "
+                "a chip needs tiles of at least 1 x 1 and at least 1 pair (at most 1024), got "
                 f"{rows} x {self.tile_columns} and {self.pairs}"
             )
         for item in self.supply:

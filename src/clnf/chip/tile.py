@@ -25,6 +25,7 @@ __all__ = ["Tile"]
 
 _MOST = 1e15  # of weights, inputs and gradients
 _MOST_PULSES = 32767
+_MOST_LINES = 1 << 16
 
 
 @final
@@ -37,8 +38,8 @@ class Tile:
 
     Args:
         material: a catalogue row or its name.
-        rows: inputs.
-        cols: outputs.
+        rows: inputs, 1 to 65536.
+        cols: outputs, 1 to 65536.
         seed: of every cell and every draw.
         spec: converters, wires, noise and technology, without a look at its materials; one pair
             of cells a weight where it is not given.
@@ -60,8 +61,9 @@ class Tile:
         spec: ChipSpec | None = None,
         ledger: Ledger | None = None,
     ) -> None:
-        self.rows, self.cols = whole("rows", rows, least=1), whole("cols", cols, least=1)
-        seed, spec = whole("seed", seed), spec or ChipSpec(pairs=1)
+        self.rows = whole("rows", rows, least=1, most=_MOST_LINES)
+        self.cols = whole("cols", cols, least=1, most=_MOST_LINES)
+        seed, spec = whole("seed", seed), ChipSpec(pairs=1) if spec is None else spec
         instance("spec", spec, ChipSpec, "write ChipSpec(pairs=1)")
         material = material if isinstance(material, Material) else named(material)
         plastic = not isinstance(cell(material).response, Unknown)

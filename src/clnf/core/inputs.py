@@ -114,7 +114,9 @@ def check_fields(record: Any) -> None:
     for name, wanted, fits in _tests(kind):
         value = getattr(record, name)
         if not fits(value):
-            raise ConfigError(f"{name} of {kind.__name__} must be {wanted}, got {shown(value)}; correct it")
+            raise ConfigError(
+                f"{name} of {kind.__name__} must be {wanted}, got {shown(value)}; correct it"
+            )
 
 
 Test = Callable[[object], bool]

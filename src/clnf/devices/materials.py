@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from clnf.core.errors import ClnfError, ConfigError, DeviceLimitError
-from clnf.core.inputs import number, shown
+from clnf.core.inputs import instance, number, shown
 from clnf.core.units import quantity
 from clnf.devices.keys import KEYS, checked, known_key
 
@@ -108,7 +108,7 @@ class Material:
         Raises:
             DeviceLimitError: the catalogue holds no such value for this material.
         """
-        if key not in self.values:
+        if instance("key", key, str) not in self.values:
             raise DeviceLimitError(
                 f"no published value of {key!r} is known for {self.name} ({self.title}); give your "
                 f"own, as in material({self.name!r}).supply({key}=...), or name a material to "
@@ -186,7 +186,7 @@ def read_catalogue(text: str) -> dict[str, Material]:
     8.0
     """
     try:
-        tables = tomllib.loads(text)
+        tables = tomllib.loads(instance("a catalogue", text, str, "give the text of a TOML file"))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"the catalogue is not valid TOML: {error}") from None
     return {name: _row(name, table) for name, table in tables.items()}
@@ -210,7 +210,11 @@ def _row(name: str, table: dict[str, Any]) -> Material:
     except DeviceLimitError as error:
         raise ConfigError(f"catalogue row {name}: {error}") from None
     for key in missing:
-        _must(key in KEYS, name, f"misses {key!r}, which is no key; see clnf.devices.keys.KEYS")
+        _must(
+            isinstance(key, str) and key in KEYS,
+            name,
+            f"misses {key!r}, which is no key; see clnf.devices.keys.KEYS",
+        )
         _must(key not in values, name, f"misses {key!r} and has it; drop one of the two")
     for fact in facts:
         whole = isinstance(fact, dict) and set(fact) == {"text", "source"} and all(fact.values())
@@ -335,6 +339,9 @@ def lookup(key: str, *names: str) -> Value:
     'hfox_generic'
     """
     rows = [material(name) for name in names]
+    if not rows:
+        raise ConfigError(f"{shown(key)} is looked up in no material; name one, as gst_pcm")
+    instance("key", key, str)
     for row in rows:
         if key in row.values:
             return row.values[key]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import final
 
 from clnf.core.errors import ConfigError
-from clnf.core.inputs import check_fields, instance
+from clnf.core.inputs import check_fields, instance, shown
 from clnf.core.units import quantity
 from clnf.devices import figures
 from clnf.devices.figures import Figure
@@ -163,7 +163,10 @@ def select(need: Need, among: Iterable[Material] | None = None) -> list[Choice]:
     ('hzo_wox', ['meets', 'meets'])
     """
     instance("need", need, Need, "write select(Need(states=32))")
-    rows = [material(name) for name in materials()] if among is None else among
+    try:
+        rows = list(map(material, materials())) if among is None else list(among)
+    except TypeError:
+        raise ConfigError(f"among lists materials, got {shown(among)}; give a list") from None
     rows = [instance("a row to judge", row, Material, "take material(name)") for row in rows]
     return sorted((_choice(row, need) for row in rows), key=lambda one: -one.score)
 

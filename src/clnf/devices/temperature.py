@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from clnf.core.errors import DeviceLimitError
+from clnf.core.inputs import check_fields, number
 from clnf.core.units import quantity
 
 __all__ = ["ROOM_K", "LinearTemperature"]
@@ -31,6 +32,11 @@ class LinearTemperature:
 
     per_k: float = quantity("1/K")
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not -float("inf") < self.per_k < float("inf"):
+            raise DeviceLimitError(f"per_k must be finite, got {self.per_k}; correct it")
+
     def factor(self, temperature_k: float) -> float:
         """G(T) / G(300 K).
 
@@ -40,8 +46,8 @@ class LinearTemperature:
         >>> round(LinearTemperature(per_k=0.001).factor(350.0), 3)
         1.05
         """
-        if not 0 < temperature_k < float("inf"):
-            raise DeviceLimitError(f"a temperature is above 0 K, got {temperature_k}")
+        if not 0 < number("temperature_k", temperature_k) < float("inf"):
+            raise DeviceLimitError(f"a temperature is above 0 K and finite, got {temperature_k}")
         factor = 1.0 + self.per_k * (temperature_k - ROOM_K)
         if factor <= 0:
             raise DeviceLimitError(

@@ -126,7 +126,7 @@ def read_currents(text: str, cols: int) -> Tensor:
     >>> read_currents("@rout0[i] = 9.990009990010e-05", 1)
     tensor([9.9900e-05], dtype=torch.float64)
     """
-    cols = whole("cols", cols, least=1)
+    cols = whole("cols", cols, least=1, most=1_000_000)
     instance("text", text, str, "give what ngspice printed")
     found = dict(re.findall(r"(?im)^@rout(\d+)\[i\]\s*=\s*(\S+)", text))
     missing = [j for j in range(cols) if str(j) not in found]

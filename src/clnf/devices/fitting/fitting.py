@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from clnf.core.errors import ConfigError
-from clnf.core.inputs import number, shown, whole
+from clnf.core.inputs import number, whole
 from clnf.core.rng import numpy_rng
 from clnf.devices.fitting.calibrate import calibrated
 from clnf.devices.fitting.choose import Score, held_out, prefer
@@ -57,15 +57,12 @@ def fit(
 
     Raises:
         DataError: the file holds no pulse trains that could be fitted.
-        ConfigError: ``path`` is no path, ``seed`` no whole number, or ``rate`` or ``read_noise``
+        ConfigError: ``seed`` is no whole number, or ``rate`` or ``read_noise``
             out of its range.
     """
-    if not isinstance(path, (str, Path)):
-        raise ConfigError(f"a fit needs the path of a CSV file, got {shown(path)}; give its name")
-    path = Path(path)
     _check(rate, read_noise, seed)
     return fit_traces(
-        read_traces(path), path.name, seed=seed, rate=rate, read_noise=read_noise, tell=tell
+        read_traces(path), Path(path).name, seed=seed, rate=rate, read_noise=read_noise, tell=tell
     )
 
 

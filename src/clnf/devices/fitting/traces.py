@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clnf.core.errors import DataError
+from clnf.core.inputs import shown
 
 __all__ = ["Traces", "join", "read_traces"]
 
@@ -102,7 +103,7 @@ def join(
     )
 
 
-def read_traces(path: Path) -> Traces:
+def read_traces(path: Path | str) -> Traces:
     """Read measured pulse trains from a CSV file.
 
     Columns by name, in any order: ``device`` (may be absent: one device), ``pulse`` (its number,
@@ -113,6 +114,9 @@ def read_traces(path: Path) -> Traces:
     Raises:
         DataError: the file is not such a table; names the line, the value and what to do.
     """
+    if not isinstance(path, (str, Path)) or "\0" in str(path):
+        raise DataError(f"traces are read from a CSV file, got {shown(path)}; give its path")
+    path = Path(path)
     try:
         raw = path.read_bytes()
         text = raw.decode("utf-8-sig")
