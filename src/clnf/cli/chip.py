@@ -152,7 +152,7 @@ def _kelvin(celsius: float | None) -> float | None:
     """A temperature, refused in the unit it was given in."""
     if celsius is not None and not -ZERO_C_K < celsius < float("inf"):
         raise ConfigError(
-            f"--temperature-c must be above {-ZERO_C_K:g} and finite, got {celsius:g}; correct it"
+            f"--temperature-c must be above {-ZERO_C_K:g} °C, got {celsius:g}; correct it"
         )
     return None if celsius is None else celsius + ZERO_C_K
 
@@ -176,6 +176,7 @@ def supplied(words: list[str]) -> "list[Material]":
     from clnf.devices.materials import material, materials
 
     rows = {name: material(name) for name in materials()}
+    own: dict[str, dict[str, float | tuple[float, ...]]] = {}
     for word in words:
         place, _, number = word.partition("=")
         name, _, key = place.partition(".")
@@ -186,7 +187,7 @@ def supplied(words: list[str]) -> "list[Material]":
                 f"--supply {word!r} is not NAME.KEY=VALUE; write for example "
                 "hfo2_array.endurance_cycles=1e6"
             ) from None
-        rows[name] = rows.get(name, material(name)).supply(
-            **{key: parts[0] if len(parts) == 1 else tuple(parts)}
-        )
+        own.setdefault(name, {})[key] = parts[0] if len(parts) == 1 else tuple(parts)
+    # All values of a material at once: both ends of a window may be new.
+    rows |= {name: material(name).supply(**values) for name, values in own.items()}
     return list(rows.values())

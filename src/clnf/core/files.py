@@ -27,7 +27,7 @@ def check_file(path: Path | str, ending: str = "") -> Path:
     path = Path(path)
     if ending and path.suffix.lower() != ending:
         kind = "pictures are PNG files" if ending == ".png" else f"the file must end in {ending}"
-        raise ExportError(f"{kind}, got {path.name!r}; end the name in {ending}")
+        raise ExportError(f"{kind}, got {str(path)!r}; end the name in {ending}")
     folder, fault = path.absolute().parent, ""
     if path.is_dir():
         fault = "it is a folder"

@@ -317,9 +317,10 @@ def material(name: str | Path) -> Material:
 def _own(path: Path) -> Material:
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not text in UTF-8"
         raise ConfigError(
-            f"{path} cannot be read as a material ({error}); give a TOML file"
+            f"{path} cannot be read as a material ({why}); give a TOML file"
         ) from None
     rows = list(read_catalogue(text).values())
     if len(rows) != 1:
