@@ -143,7 +143,7 @@ def test_a_plane_and_a_time_that_are_not_there_are_named() -> None:
     for kelvin in (0.0, -3.0):
         with pytest.raises(ClnfError, match="a temperature is above 0 K and finite, got"):
             tile.age(1.0, temperature_k=kelvin)
-    with pytest.raises(ClnfError, match="temperature_k must be a number, got 'warm'"):
+    with pytest.raises(ClnfError, match="a temperature in kelvin must be a number, got 'warm'"):
         tile.set_temperature("warm")  # type: ignore[arg-type]
 
 
@@ -223,7 +223,7 @@ def test_a_state_that_is_none_changes_nothing() -> None:
         ("clock_s", -1.0, "clock_s of the state must be at least 0 and finite, got -1.0"),
         ("ledger", [[1, 2]], r"rows of a ledger are .*, got \[\[1, 2\]\]"),
         ("lesson", 3, "lesson of the state must be a text, got 3"),
-        ("temperature_k", {"a": -1.0}, "temperature_k of the state must be above 0, got -1.0"),
+        ("temperature_k", {"a": -1.0}, "a temperature is above 0 K and finite, got -1.0"),
     ):
         with pytest.raises(ClnfError, match=words):
             chip.load_state_dict({**state, key: value})

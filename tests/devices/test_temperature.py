@@ -42,5 +42,5 @@ def test_a_coefficient_and_a_temperature_are_numbers() -> None:
     for wrong in (float("nan"), float("inf")):
         with pytest.raises(DeviceLimitError, match=f"per_k must be finite, got {wrong}"):
             LinearTemperature(per_k=wrong)
-    with pytest.raises(ConfigError, match="temperature_k must be a number, got 'warm'"):
+    with pytest.raises(ConfigError, match="a temperature in kelvin must be a number, got 'warm'"):
         LinearTemperature(per_k=0.0).factor("warm")  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ from clnf.core.inputs import instance, number, shown, whole
 from clnf.core.ledger import Ledger
 from clnf.core.tensors import shares
 from clnf.core.units import quantity
+from clnf.devices.temperature import kelvin
 
 __all__ = ["Assign", "Chip", "TileWear", "host"]
 
@@ -191,13 +192,14 @@ class Chip:
             temperature_k: of the cells meanwhile; None leaves retention out.
 
         Raises:
-            ConfigError: a time below 0, a temperature of 0 K or less, or one without an end.
-            DeviceLimitError: retention at that temperature is not known; the sentence says why.
+            ConfigError: a time below 0 or without an end.
+            DeviceLimitError: no temperature, or retention at that one is not known; the sentence
+                says why.
         """
         if not 0 <= number("seconds", seconds) < float("inf"):
             raise ConfigError(f"seconds must be at least 0 and finite, got {seconds}; correct it")
-        if temperature_k is not None and not 0 < number("temperature_k", temperature_k) < inf:
-            raise ConfigError(f"a temperature is above 0 K and finite, got {temperature_k}")
+        if temperature_k is not None:
+            kelvin(temperature_k)
         # All of them first: a tile whose retention is unknown must not leave the others aged.
         warm = self.tiles.values() if temperature_k is not None else ()
         kept = [
@@ -226,7 +228,7 @@ class Chip:
                 names the value to supply.
         """
         if temperature_k is not None:
-            number("temperature_k", temperature_k)
+            kelvin(temperature_k)
         for kind in {id(tile.cell): tile.cell for tile in self.tiles.values()}.values():
             if temperature_k is not None:
                 kind.need(kind.temperature).factor(temperature_k)
@@ -375,9 +377,9 @@ class Chip:
             raise ConfigError(f"clock_s of the state must be at least 0 and finite, got {now_s}")
         lesson = instance("lesson of the state", state["lesson"], str, "load another state")
         warm = instance("temperature_k of the state", state["temperature_k"], dict, "load another")
-        for kelvin in warm.values():
-            if kelvin is not None and not 0 < number("temperature_k of the state", kelvin) < inf:
-                raise ConfigError(f"temperature_k of the state must be above 0, got {kelvin}")
+        for warmth in warm.values():
+            if warmth is not None:
+                kelvin(warmth)
         self.ledger.load_state(state["ledger"])
         self.circuit.now_s, self.ledger.lesson = now_s, lesson
         for tile_name, tile in self.tiles.items():

@@ -31,6 +31,7 @@ from clnf.core.errors import DeviceLimitError
 from clnf.core.inputs import check_fields, number
 from clnf.core.units import quantity
 from clnf.devices.reference import uniform
+from clnf.devices.temperature import kelvin
 
 __all__ = ["Endurance", "Retention"]
 
@@ -75,8 +76,8 @@ class Retention:
         """
         if number("age_s", age_s) < 0:
             raise DeviceLimitError(f"an age is at least 0 s, got {age_s}; correct it")
-        if temperature_k is not None and not 0 < number("temperature_k", temperature_k) < math.inf:
-            raise DeviceLimitError(f"a temperature is above 0 K and finite, got {temperature_k}")
+        if temperature_k is not None:
+            kelvin(temperature_k)
         time_s = self.retention_s
         if temperature_k is not None and temperature_k != self.temperature_k:
             if self.temperature_k is None or self.activation_j is None:
