@@ -322,7 +322,7 @@ def test_every_material_makes_a_tile_or_says_what_it_lacks() -> None:
 
 
 def test_bad_input_is_one_sentence() -> None:
-    with pytest.raises(ConfigError, match="rows must be a whole number of at least 1, got 0"):
+    with pytest.raises(ConfigError, match="rows must be a whole number from 1 to 65536, got 0"):
         Tile("gst_pcm", 0, 4, seed=1)
     tile = Tile("gst_pcm", 6, 4, seed=1)
     with pytest.raises(ShapeError, match=r"\[6, 4\], got \[4, 6\]"):
