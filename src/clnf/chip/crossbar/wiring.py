@@ -58,7 +58,7 @@ class Wires:
             value = getattr(self, name)
             if not _is_number(value) or not least <= value <= _MOST_OHM:
                 raise DeviceLimitError(
-                    f"{name} is a number from {least:g} to {_MOST_OHM:g}, got {value!r}; for "
+                    f"{name} is a number from {least:g} to {_MOST_OHM:g}, got {shown(value)}; for "
                     "wires without resistance give wire_ohm = 0"
                 )
         if self.rows_from not in ("left", "right") or self.columns_to not in ("bottom", "top"):
