@@ -258,7 +258,7 @@ def test_time_drifts_stored_cells_and_recalibration_helps() -> None:
     assert float((net[0].weight - start).detach().square().mean()) < drifted / 3
     assert torch.equal(net[4].weight, plastic)
     assert chip.clock_s == 86_400.0
-    with pytest.raises(ConfigError, match="forward"):
+    with pytest.raises(ConfigError, match="seconds must be at least 0 and finite, got -1.0"):
         chip.advance(-1.0)
 
 

@@ -322,10 +322,10 @@ def test_every_material_makes_a_tile_or_says_what_it_lacks() -> None:
 
 
 def test_bad_input_is_one_sentence() -> None:
-    with pytest.raises(ConfigError, match="at least one row"):
+    with pytest.raises(ConfigError, match="rows must be a whole number from 1 to 65536, got 0"):
         Tile("gst_pcm", 0, 4, seed=1)
     tile = Tile("gst_pcm", 6, 4, seed=1)
-    with pytest.raises(ShapeError, match=r"\[6, 4\], got \(4, 6\)"):
+    with pytest.raises(ShapeError, match=r"\[6, 4\], got \[4, 6\]"):
         tile.program(weights(6, 4).T)
     with pytest.raises(ShapeError, match="finite"):
         tile.program(weights(6, 4) * float("nan"))
@@ -333,14 +333,19 @@ def test_bad_input_is_one_sentence() -> None:
         tile.mvm(torch.ones(1, 6))
     with pytest.raises(DeviceLimitError, match="supply"):
         tile.pulse(torch.ones(6, 4))
-    with pytest.raises(ConfigError, match="time runs forward"):
+    with pytest.raises(ConfigError, match="seconds must be at least 0 and finite, got -1.0"):
         tile.age(-1.0)
     learner = Tile("ecram_li", 6, 4, seed=1)
     before, x, d = learner.cells.hidden.clone(), torch.ones(2, 6), torch.ones(2, 4)
-    for inputs, gradient in ((x[:, :5], d), (x, d[:1]), (x, d[:, :3]), (x * float("nan"), d)):
-        with pytest.raises(ShapeError, match=r"\[batch, 6\] and \[batch, 4\]"):
+    for inputs, gradient, words in (
+        (x[:, :5], d, r"inputs of this tile are \[batch, 6\], got \[2, 5\]"),
+        (x, d[:1], r"gradients of this tile are \[2, 4\], got \[1, 4\]"),
+        (x, d[:, :3], r"gradients of this tile are \[2, 4\], got \[2, 3\]"),
+        (x * float("nan"), d, r"inputs of this tile must be finite, got nan at \[0, 0\]"),
+    ):
+        with pytest.raises(ShapeError, match=words):
             learner.update(inputs, gradient, lr=0.1)
-    with pytest.raises(ConfigError, match="must be positive, got -1"):
+    with pytest.raises(ConfigError, match="must be positive and finite, got -1"):
         learner.update(x, d, lr=-1.0)
     for pulses in (torch.full((6, 4), 0.5), torch.full((6, 4), 40_000), torch.ones(4, 6)):
         with pytest.raises(ShapeError, match="whole numbers of at most 32767"):

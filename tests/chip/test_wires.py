@@ -302,7 +302,7 @@ def test_reciprocity_exchanges_drivers_and_grounds() -> None:
             DeviceLimitError,
             lambda: line_currents(torch.ones(3, 2), torch.full((3,), torch.nan), 1.0),
         ),
-        (DeviceLimitError, lambda: line_currents(torch.ones(1, 2), torch.tensor([1j]), 1.0)),
+        (ShapeError, lambda: line_currents(torch.ones(1, 2), torch.tensor([1j]), 1.0)),
         (DeviceLimitError, lambda: node_voltages(torch.ones(3, 2), torch.ones(3), 0.0)),
         (DeviceLimitError, lambda: Wires(word_ohm=1.0, bit_ohm=1.0, source_ohm=-1.0)),
         (ConfigError, lambda: uneven("top")),

@@ -200,7 +200,7 @@ def test_progress_of_a_picture_leaves_json_whole(clnf: Clnf, tmp_path: Path) -> 
     [
         (["--picture", "a.png"], "name one before --picture"),
         (["gst_pcm", "--picture", "a.jpg"], "end the name in .png"),
-        (["gst_pcm", "--picture", "nowhere/a.png"], "name another file"),
+        (["gst_pcm", "--picture", "nowhere/a.png"], "no folder nowhere); give a file"),
         (["gst", "--picture", "a.png"], "no material 'gst'"),
     ],
 )
@@ -210,7 +210,8 @@ def test_a_picture_that_cannot_be_is_one_sentence(
     monkeypatch.chdir(tmp_path)
     code, out, err = clnf("chip", "materials", *arguments)
     assert (code, out) == (2, "")
-    assert said in err.splitlines()[-1]
+    assert said in err
+    assert err.count("\n") == 1  # and no word of drawing
     assert list(tmp_path.iterdir()) == []
 
 
@@ -247,10 +248,36 @@ def test_noise_is_found_shown_and_drawn(clnf: Clnf, tmp_path: Path) -> None:
 
 def test_noise_refuses_in_a_sentence(clnf: Clnf, tmp_path: Path) -> None:
     for wrong, why in (
-        (("--looks", 12), "power of two"),
-        (("--contrast", -1), "contrast must be"),
-        (("--trials", 2), "trials must be at least 20"),
+        (("--looks", 12), "--looks must be a power of two, got 12; take 16"),
+        (("--contrast", -1), "--contrast must be 0 to 100 steps, got -1"),
+        (("--contrast", "nan"), "--contrast must be 0 to 100 steps, got nan"),
+        (("--bits", 1), "--bits must be a whole number from 2 to 16, got 1"),
+        (("--trials", 0), "--trials must be a whole number of at least 20, got 0"),
         (("--trials", 50, "--picture", tmp_path / "a.jpg"), "end the name in .png"),
+        (("--trials", 50, "--picture", tmp_path / "none" / "a.png"), "no folder"),
     ):
-        code, _, err = clnf("chip", "noise", "pcm_hermes", *wrong)
-        assert (code, why in err) == (2, True), err
+        code, out, err = clnf("chip", "noise", "pcm_hermes", *wrong)
+        assert (code, out, why in err) == (2, "", True), err
+        assert err.count("\n") == 1, err  # refused before anything is said of the work
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_temperatures_are_refused_in_the_unit_they_were_given_in(clnf: Clnf) -> None:
+    wish = ("chip", "select", "--states", 3, "--retention-years", 1, "--temperature-c")
+    for wrong in ("-300", "nan", "inf"):
+        code, _, err = clnf(*wish, wrong)
+        assert (code, err) == (2, f"clnf: --temperature-c must be above -273.15 °C, got {wrong}; "
+                                  "correct it\n")  # fmt: skip
+    assert clnf(*wish, "-273")[0] == 0  # the control: cold, and a temperature
+
+
+def test_wishes_beyond_numbers_are_one_sentence_and_never_broken_json(clnf: Clnf) -> None:
+    for words, said in (
+        (("--states", "1e308"), "states must be 1e-60 to 1e+60, got 1e+308"),
+        (("--lessons-per-day", "1e200", "--years", "1e200"), "must be 1e-60 to 1e+60"),
+        (("--states", 3, "--supply", "gst_pcm.conductance_min_s=1"), "must be below conductance_m"),
+    ):
+        code, out, err = clnf("chip", "select", *words, "--json")
+        assert (code, out, said in err) == (2, "", True), err
+    rows = chip.supplied(["gst_pcm.conductance_min_s=1", "gst_pcm.conductance_max_s=2"])
+    assert next(r for r in rows if r.name == "gst_pcm").get("conductance_min_s").number == 1

@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from clnf.cli.fit import app
-from clnf.core.errors import ClnfError, DataError
+from clnf.core.errors import ClnfError, DataError, ExportError
+from clnf.devices import fitting
 from clnf.devices.fitting import CellLaw, Schedule, measured, write_csv
 
 CELL = CellLaw(
@@ -61,9 +62,38 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
         (["--name", "My cell"], "cannot name a material"),
         (["--out", str(tmp_path / "nowhere" / "x.toml")], "no folder"),
         (["--picture", str(tmp_path / "nowhere" / "x.png")], "no folder"),
+        (["--picture", str(tmp_path / "x.jpg")], "pictures are PNG files"),
+        (["--out", str(tmp_path / "x.txt")], "end the name in .toml"),
+        (["--pulse-v", "nan"], "write_voltage_v must be positive and finite, got nan"),
+        (["--pulse-s", "-1"], "write_time_s must be positive, got -1.0"),
+        (["--rate", "nan"], "rate must be a number, got nan"),
         ([], "no file at"),
     ):
         done = CliRunner().invoke(app, [none, *words])
         assert isinstance(done.exception, ClnfError)
         assert says in str(done.exception)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_that_fails_leaves_no_material(
+    traces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = fitting.fit(traces)
+    monkeypatch.setattr(fitting, "fit", lambda *_, **__: found)
+    out, picture = tmp_path / "cell.toml", tmp_path / "residuals.png"
+    words = [str(traces), "--out", str(out), "--picture", str(picture)]
+
+    def broken(_: object) -> bytes:
+        picture.mkdir()  # somebody was faster
+        return b"PNG"
+
+    monkeypatch.setattr(fitting, "residual_picture", broken)
+    done = CliRunner().invoke(app, words)
+    assert isinstance(done.exception, ExportError)
+    assert "residuals.png cannot be written (it is a folder)" in str(done.exception)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["residuals.png", "traces.csv"]
+    picture.rmdir()
+    monkeypatch.setattr(fitting, "residual_picture", lambda _: b"PNG")  # the control
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert picture.read_bytes() == b"PNG"
+    assert out.exists()

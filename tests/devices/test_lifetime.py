@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from clnf.core.errors import DeviceLimitError
+from clnf.core.errors import ConfigError, DeviceLimitError
 from clnf.devices.draws import hash_key
 from clnf.devices.families import cell
 from clnf.devices.lifetime import Endurance, Retention
@@ -137,3 +137,20 @@ def test_windows_close_by_the_square_of_what_is_spent_and_then_cells_are_dead() 
 def test_impossible_lives_are_refused(change: dict[str, float]) -> None:
     with pytest.raises(DeviceLimitError, match="closing in"):
         Endurance(**({"cycles": 1e6} | change))
+
+
+def test_what_is_no_life_no_age_and_no_temperature_is_refused() -> None:
+    with pytest.raises(ConfigError, match="cycles of Endurance must be a number, got 'x'"):
+        Endurance(cycles="x")  # type: ignore[arg-type]
+    for wrong in (0.0, -1.0, math.nan):
+        with pytest.raises(DeviceLimitError, match=f"a time above 0 .*, got {wrong} s and 0.1"):
+            Retention(retention_s=wrong)
+    known = Retention(retention_s=1.0, temperature_k=300.0, activation_j=1e-19)
+    with pytest.raises(DeviceLimitError, match="an age is at least 0 s, got -1.0"):
+        known.kept(-1.0)
+    with pytest.raises(ConfigError, match="age_s must be a number, got nan"):
+        known.kept(math.nan)
+    for kelvin in (0.0, -4.0, math.inf):
+        with pytest.raises(DeviceLimitError, match="a temperature is above 0 K and finite, got"):
+            known.kept(1.0, kelvin)
+    assert 0 < known.kept(1.0, 310.0) < 0.9 == pytest.approx(known.kept(1.0))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clnf import devices
@@ -169,11 +170,65 @@ def test_a_wrong_value_is_not_taken() -> None:
         row.supply(endurance_cycles=-1.0)
     with pytest.raises(ConfigError, match="one number"):
         row.supply(step=(0.1, 0.2))
+    for wrong in ("a", None, True, 1j):
+        with pytest.raises(ConfigError, match=f"step must be a number, got {wrong!r}"):
+            row.supply(step=wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="weight_range must be a number, got 'b'"):
+        row.supply(weight_range=(0.0, "b"))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"step must be a number, got array.*take its float"):
+        row.supply(step=np.array(0.1))  # type: ignore[arg-type]
+
+
+def test_a_window_has_its_ends_in_order() -> None:
+    row = material("gst_pcm")
+    for ends in (
+        {"conductance_min_s": 1e-4},
+        {"conductance_min_s": 2e-6, "conductance_max_s": 1e-6},
+        {"conductance_min_s": 1e-6, "conductance_max_s": 1e-6},
+    ):
+        with pytest.raises(DeviceLimitError, match="of gst_pcm must be below conductance_max_s"):
+            row.supply(**ends)
+    own = row.supply(conductance_min_s=1e-4, conductance_max_s=1e-3)  # the control
+    assert own.get("conductance_min_s").number == 1e-4
 
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(ConfigError, match="one of gst_pcm"):
         material("unobtainium")
+    for wrong in (None, 3, b"gst_pcm"):
+        with pytest.raises(ConfigError, match=f"goes by its name or file, got {wrong!r}; give"):
+            material(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"cannot be read as a material .No such file"):
+        material("none.toml")
+    with pytest.raises(ConfigError, match="a catalogue must be a text, got None"):
+        read_catalogue(None)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="'step' is looked up in no material"):
+        lookup("step")
+
+
+@pytest.mark.parametrize(
+    ("items", "words"),
+    [
+        ("title = 3", "has title 3; write a text"),
+        ('title = "x"\nfacts = 3', "has facts 3; write a list"),
+        ('title = "x"\nfacts = [3]', "has a fact 3; give text and source"),
+        ('title = "x"\nmissing = [["x"]]', r"misses \['x'\], which is no key"),
+        ('title = "x"\nstep = { value = true, unit = "1", source = "a" }', "a number, got True"),
+        ('title = "x"\nstep = { value = 1, unit = "1", source = 4 }', "step has no source"),
+        (
+            'title = "x"\nstep = { value = 1, unit = "1", source = "a", interval = ["b"] }',
+            "the interval of step must be a number, got 'b'",
+        ),
+        (
+            'title = "x"\nconductance_min_s = { value = 2, unit = "S", source = "a" }\n'
+            'conductance_max_s = { value = 1, unit = "S", source = "a" }',
+            "must be below conductance_max_s, got 2 and 1 S",
+        ),
+    ],
+)
+def test_rows_of_a_wrong_kind_are_named(items: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        read_catalogue(f'[mine]\nfamily = "pcm"\n{items}\n')
     with pytest.raises(DeviceLimitError, match="coefficients"):
         _ = material("gst_pcm").get("programming_noise_s").number
 

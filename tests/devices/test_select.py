@@ -138,7 +138,10 @@ def test_the_reason_says_all_verdicts_with_their_margins() -> None:
         ({}, "nothing is asked for"),
         ({"pulses_per_lesson": 3.0}, "nothing is asked for"),
         ({"states": 0.0}, "states must be positive, got 0"),
-        ({"states": float("nan")}, "states must be positive"),
+        ({"states": float("nan")}, "states must be positive, got nan"),
+        ({"states": "many"}, "states of Need must be a number or None, got 'many'"),
+        ({"states": True}, "states of Need must be a number or None, got True"),
+        ({"states": float("inf")}, r"states must be 1e-60 to 1e\+60, got inf"),
         ({"states": 2.0, "pulses_per_lesson": -1.0}, "pulses_per_lesson must be positive"),
         ({"years": 3.0}, "got years alone"),
         ({"lessons_per_day": 3.0}, "got lessons_per_day alone"),
@@ -150,3 +153,15 @@ def test_a_need_that_asks_nothing_or_nonsense_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         Need(**values)
+
+
+def test_what_is_no_need_or_no_material_is_refused() -> None:
+    need = Need(states=2.0)
+    for asked, among, words in (
+        (None, None, "need must be of class Need, got None"),
+        (need, 3, "among lists materials, got 3"),
+        (need, ["gst_pcm"], "a row to judge must be of class Material, got 'gst_pcm'"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            select(asked, among)  # type: ignore[arg-type]
+    assert len(select(need, (material("gst_pcm"),))) == 1

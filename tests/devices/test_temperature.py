@@ -2,7 +2,7 @@
 
 import pytest
 
-from clnf.core.errors import DeviceLimitError
+from clnf.core.errors import ConfigError, DeviceLimitError
 from clnf.devices.families import cell
 from clnf.devices.materials import material, materials
 from clnf.devices.temperature import ROOM_K, LinearTemperature
@@ -36,3 +36,11 @@ def test_no_source_gives_a_slope_and_a_supplied_one_is_used() -> None:
         one.need(one.temperature)
     one = cell(material("gst_pcm").supply(**{key: 0.002}))
     assert one.need(one.temperature).factor(310.0) == pytest.approx(1.02)
+
+
+def test_a_coefficient_and_a_temperature_are_numbers() -> None:
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(DeviceLimitError, match=f"per_k must be finite, got {wrong}"):
+            LinearTemperature(per_k=wrong)
+    with pytest.raises(ConfigError, match="a temperature in kelvin must be a number, got 'warm'"):
+        LinearTemperature(per_k=0.0).factor("warm")  # type: ignore[arg-type]

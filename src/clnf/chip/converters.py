@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from clnf.core.errors import ConfigError
+from clnf.core.inputs import check_fields, number
 from clnf.core.units import quantity
 from clnf.devices.draws import hash_normals
 
@@ -46,10 +47,11 @@ class ConverterKind:
     auto_zero: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         flaws = (self.offset_lsb, self.gain_error, self.noise_lsb, self.bow_lsb)
         if not all(0.0 <= flaw < float("inf") for flaw in flaws) or self.gain_error >= 0.2:
             raise ConfigError(
-                "offset_lsb, gain_error, noise_lsb and bow_lsb are spreads of at least 0, "
+                "offset_lsb, gain_error, noise_lsb and bow_lsb are finite spreads of at least 0, "
                 f"gain_error below 0.2, got {', '.join(map(str, flaws))}"
             )
         if not 0 <= self.serial_bits <= 15 or not 0.0 < self.range_percentile <= 100.0:
@@ -147,6 +149,7 @@ class Converter:
 
     def load_state(self, value: Any) -> None:
         """Restore what :meth:`state` gave."""
-        if not float(value) >= 0.0:
-            raise ConfigError(f"a converter's range must be >= 0, got {value}")
-        self.range = float(value)
+        span = number("a converter's range", value)
+        if not 0.0 <= span < float("inf"):
+            raise ConfigError(f"a converter's range must be >= 0 and finite, got {value}")
+        self.range = span

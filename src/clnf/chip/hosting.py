@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Literal, cast, final
 
 import torch
@@ -20,8 +21,11 @@ from clnf.chip.spec import ChipSpec
 from clnf.chip.stored import check_state
 from clnf.chip.updates import PulseOptimizer, PulseRule
 from clnf.core.errors import ConfigError
+from clnf.core.inputs import instance, number, shown, whole
 from clnf.core.ledger import Ledger
+from clnf.core.tensors import shares
 from clnf.core.units import quantity
+from clnf.devices.temperature import kelvin
 
 __all__ = ["Assign", "Chip", "TileWear", "host"]
 
@@ -148,24 +152,37 @@ class Chip:
             params: trainable parameters; those of plastic layers are found among them.
             lr: learning rate in weight units.
             rule: how gradients become pulses.
+
+        Raises:
+            ConfigError: nothing among ``params`` can be trained, or ``lr`` is not above 0.
         """
+        number("lr", lr)
+        if isinstance(params, Tensor) or not isinstance(params, Iterable):
+            raise ConfigError(f"params are a list, got {shown(params)}; give module.parameters()")
+        tensors = [instance("a parameter", p, Tensor, "give module.parameters()") for p in params]
+        wanted = [cast(nn.Parameter, p) for p in tensors if p.requires_grad]
+        if not wanted:
+            raise ConfigError(
+                "an optimizer needs a parameter that requires a gradient, got none; give "
+                "module.parameters()"
+            )
+        rule = PulseRule() if rule is None else instance("rule", rule, PulseRule)
         owners = {id(layer.weight): layer for layer in self.layers.values() if layer.plastic}
-        wanted = [p for p in params if p.requires_grad]
         plastic = [owners[id(p)] for p in wanted if id(p) in owners]
         digital = [p for p in wanted if id(p) not in owners]
-        return PulseOptimizer(plastic, digital, lr=lr, rule=rule or PulseRule(), bill=self.bill)
+        return PulseOptimizer(plastic, digital, lr=lr, rule=rule, bill=self.bill)
 
     def noise(self, on: bool) -> None:
         """Switch read noise."""
-        self.circuit.noisy = on and self.spec.read_noise != "off"
+        self.circuit.noisy = instance("on", on, bool) and self.spec.read_noise != "off"
 
     def converters(self, on: bool) -> None:
         """Switch quantisation."""
-        self.circuit.converting = on
+        self.circuit.converting = instance("on", on, bool)
 
     def calibrating(self, on: bool) -> None:
         """While on, converters widen their ranges to whatever passes through the module."""
-        self.circuit.calibrating = on
+        self.circuit.calibrating = instance("on", on, bool)
 
     def advance(self, seconds: float, *, temperature_k: float | None = None) -> None:
         """Let simulated time pass: cells drift, and with a temperature also lose their states.
@@ -175,10 +192,14 @@ class Chip:
             temperature_k: of the cells meanwhile; None leaves retention out.
 
         Raises:
-            DeviceLimitError: retention at that temperature is not known; the sentence says why.
+            ConfigError: a time below 0 or without an end.
+            DeviceLimitError: no temperature, or retention at that one is not known; the sentence
+                says why.
         """
-        if not 0 <= seconds < float("inf"):
-            raise ConfigError(f"time runs forward and ends; got {seconds} s")
+        if not 0 <= number("seconds", seconds) < float("inf"):
+            raise ConfigError(f"seconds must be at least 0 and finite, got {seconds}; correct it")
+        if temperature_k is not None:
+            kelvin(temperature_k)
         # All of them first: a tile whose retention is unknown must not leave the others aged.
         warm = self.tiles.values() if temperature_k is not None else ()
         kept = [
@@ -206,6 +227,8 @@ class Chip:
             DeviceLimitError: how a material's conductance changes is not known; the sentence
                 names the value to supply.
         """
+        if temperature_k is not None:
+            kelvin(temperature_k)
         for kind in {id(tile.cell): tile.cell for tile in self.tiles.values()}.values():
             if temperature_k is not None:
                 kind.need(kind.temperature).factor(temperature_k)
@@ -222,6 +245,8 @@ class Chip:
             kind: what the digital factor is for and made from, see
                 :mod:`clnf.chip.compensation`.
         """
+        if not isinstance(kind, str) or kind not in ("global", "column", "learned"):
+            raise ConfigError(f"kind must be global, column or learned, got {shown(kind)}")
         for layer in self.layers.values():
             for tile in layer.tiles:
                 if not layer.plastic and tile.is_programmed:
@@ -241,7 +266,18 @@ class Chip:
 
         Returns:
             Root-mean-square error left over the touched weights, in full scales.
+
+        Raises:
+            ConfigError: the snapshot lacks a layer's cells; no cell is pulsed then.
         """
+        held = instance("snapshot", snapshot, dict, "give what state_dict() returned")
+        for name, layer in self.layers.items():
+            for tile in layer.tiles if layer.plastic else ():
+                if f"{name}/{tile.name}/wear" not in held:
+                    raise ConfigError(
+                        f"the snapshot lacks the cells of {tile.name} in {name}; give what "
+                        "state_dict() of this chip returned"
+                    )
         total, count = 0.0, 0
         for name, layer in self.layers.items():
             if not layer.plastic:
@@ -276,15 +312,13 @@ class Chip:
             name: the layer's name in the module.
             mask: [shape of its weight], values in [0, 1].
         """
-        layer = self.layers.get(name)
-        if layer is None or not layer.plastic:
-            raise ConfigError(f"no plastic layer {name!r} on this chip")
-        if mask.shape != layer.weight.shape or not bool(((mask >= 0) & (mask <= 1)).all()):
-            raise ConfigError(
-                f"a fence for {name} needs shape {tuple(layer.weight.shape)} and values in "
-                f"[0, 1], got shape {tuple(mask.shape)}"
-            )
-        flat = layer.matrix(mask.detach().float())
+        plastic = {key: layer for key, layer in self.layers.items() if layer.plastic}
+        if not isinstance(name, str) or name not in plastic:
+            known = ", ".join(plastic) or "none"
+            raise ConfigError(f"no plastic layer {shown(name)} on this chip; it has {known}")
+        layer = plastic[name]
+        mask = shares(f"a fence for {name}", mask, layer.weight.shape)
+        flat = layer.matrix(mask.detach())
         for tile in layer.tiles:
             tile.set_fence(flat[tile.columns, tile.rows])
 
@@ -338,11 +372,18 @@ class Chip:
             ConfigError: the state is incomplete, damaged or another chip's; nothing is changed.
         """
         check_state(self.state_dict(), state)
-        self.circuit.now_s = float(state["clock_s"])
+        now_s = number("clock_s of the state", state["clock_s"])
+        if not 0 <= now_s < inf:
+            raise ConfigError(f"clock_s of the state must be at least 0 and finite, got {now_s}")
+        lesson = instance("lesson of the state", state["lesson"], str, "load another state")
+        warm = instance("temperature_k of the state", state["temperature_k"], dict, "load another")
+        for warmth in warm.values():
+            if warmth is not None:
+                kelvin(warmth)
         self.ledger.load_state(state["ledger"])
-        self.ledger.lesson = state["lesson"]
+        self.circuit.now_s, self.ledger.lesson = now_s, lesson
         for tile_name, tile in self.tiles.items():
-            tile.set_temperature(state["temperature_k"].get(tile_name))
+            tile.set_temperature(warm.get(tile_name))
         for name, layer in self.layers.items():
             layer.load_state(_below(state, f"{name}/"))
 
@@ -377,15 +418,22 @@ def host(
         ConfigError: the module is itself a leaf, nothing was assigned, or a leaf's weight is not
             a plain tensor of real numbers.
     """
+    instance("module", module, nn.Module, "give the module that holds the layers")
+    instance("spec", spec, ChipSpec, "write ChipSpec()")
+    seed = whole("seed", seed)
+    if not callable(assign):
+        raise ConfigError(f"assign must be a function of name and leaf, got {shown(assign)}")
     if isinstance(module, tuple(_KINDS)):
         raise ConfigError("a leaf cannot be replaced in itself; host the module that holds it")
-    circuit = Circuit(spec, seed, ledger or Ledger())
+    ledger = Ledger() if ledger is None else instance("ledger", ledger, Ledger, "write Ledger()")
+    circuit = Circuit(spec, seed, ledger)
     layers: dict[str, AbstractAnalog] = {}
     for name, leaf in list(module.named_modules()):
         analog = next((made for kind, made in _KINDS.items() if isinstance(leaf, kind)), None)
         role = assign(name, leaf) if analog else None
-        if role not in ("core", "plastic", None):
-            raise ConfigError(f'assign says "core", "plastic" or None, got {role!r} for {name}')
+        if not (role is None or (isinstance(role, str) and role in ("core", "plastic"))):
+            got = f"{shown(role)} for {name}"
+            raise ConfigError(f'assign says "core", "plastic" or None, got {got}')
         if analog is None or role is None:
             continue
         _refuse(name, leaf)

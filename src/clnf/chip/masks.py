@@ -11,7 +11,9 @@ from clnf.chip.analog import AbstractAnalog
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.hosting import Chip
 from clnf.core.errors import ConfigError
+from clnf.core.inputs import instance, number, shown, whole
 from clnf.core.rng import torch_rng
+from clnf.core.tensors import dense, not_finite, shares
 from clnf.core.units import quantity
 
 __all__ = ["Importance", "MaskCost", "Masks", "gradual", "protect", "random_like", "shut"]
@@ -42,9 +44,11 @@ class Importance:
     """
 
     def __init__(self, chip: Chip, kind: Kind = "fisher") -> None:
-        if kind not in ("fisher", "sensitivity", "activity"):
+        instance("chip", chip, Chip, "give what host() returned")
+        if not isinstance(kind, str) or kind not in ("fisher", "sensitivity", "activity"):
             raise ConfigError(
-                f"importance is fisher, sensitivity or activity, got {kind!r}; take one of these"
+                "importance is fisher, sensitivity or activity, got "
+                f"{shown(kind)}; take one of these"
             )
         self.chip, self.kind, self.samples = chip, kind, 0
         self._layers = [layer for layer in chip.layers.values() if layer.plastic]
@@ -125,9 +129,7 @@ def shut(importance: Masks, share: float) -> Masks:
     """
     _check_share(share)
     masks = {}
-    for name, found in importance.items():
-        if not bool(found.isfinite().all()):
-            raise ConfigError(f"importance of {name} is not finite; measure it on finite losses")
+    for name, found in _measured(importance).items():
         mask = torch.ones_like(found)
         top = torch.sort(found.flatten(), descending=True, stable=True).indices
         mask.view(-1)[top[: round(share * found.numel())]] = 0.0
@@ -137,8 +139,8 @@ def shut(importance: Masks, share: float) -> Masks:
 
 def random_like(masks: Masks, seed: int) -> Masks:
     """The same values in random places: the control that every importance must beat."""
-    mixed = {}
-    for name, mask in masks.items():
+    seed, mixed = whole("seed", seed), {}
+    for name, mask in _measured(masks, "a mask").items():
         order = torch.randperm(mask.numel(), generator=torch_rng(seed, "mask", name))
         mixed[name] = mask.flatten()[order.to(mask.device)].view_as(mask)
     return mixed
@@ -161,21 +163,43 @@ def gradual(importance: Masks, share: float, *, bits: int = 3) -> Masks:
     (2021), for scales kept beside the cells.
     """
     _check_share(share)
+    bits = whole("bits", bits)
     if not 1 <= bits <= 8 or share in (0.0, 1.0):
         raise ConfigError(
             f"gradual masks need bits of 1 to 8 and a share between 0 and 1, got {bits} and {share}"
         )
     top = 2**bits - 1
     masks = {}
-    for name, found in importance.items():
+    for name, found in _measured(importance).items():
         middle = torch.quantile(found.flatten().double(), 1.0 - share).clamp(min=1e-30)
         masks[name] = (top / (1.0 + found / middle)).floor().float().clamp_(max=top) / top
     return masks
 
 
 def _check_share(share: float) -> None:
-    if not 0 <= share <= 1:
-        raise ConfigError(f"a share of weights lies in [0, 1], got {share}")
+    if not 0 <= number("share", share) <= 1:
+        raise ConfigError(f"a share of weights lies in [0, 1], got {share}; correct it")
+
+
+def _measured(importance: Masks, what: str = "importance") -> Masks:
+    """Finite numbers for each tile.
+
+    Raises:
+        ConfigError: no dict, or a value that is not finite.
+        ShapeError: a value is no tensor of numbers.
+    """
+    instance("importance", importance, dict, "give what Importance.result() returned")
+    found = {
+        name: dense(f"{what} of {name}", one, dtype=torch.float32)
+        for name, one in importance.items()
+    }
+    for name, one in found.items():
+        if not one.numel():
+            raise ConfigError(f"{what} of {name} holds no value; give one for each weight")
+        bad = not_finite(one)
+        if bad:
+            raise ConfigError(f"{what} of {name} is not finite, {bad}; measure it on finite losses")
+    return found
 
 
 @final
@@ -214,20 +238,18 @@ def protect(chip: Chip, masks: Masks, *, bits: int = 1) -> MaskCost:
     Raises:
         ConfigError: no tile of that name learns, or a mask has another shape or other values.
     """
-    if not 1 <= bits <= 16:
-        raise ConfigError(f"a mask is kept in 1 to 16 bits, got {bits}")
+    bits = whole("bits", bits, least=1, most=16)
+    instance("chip", chip, Chip, "give what host() returned")
+    instance("masks", masks, dict, "write {tile name: mask}")
     tiles = {t.name: t for layer in chip.layers.values() if layer.plastic for t in layer.tiles}
-    for name, mask in masks.items():
+    for name in masks:
         if name not in tiles:
-            raise ConfigError(f"no tile {name!r} learns on this chip; take {', '.join(tiles)}")
-        good = mask.shape == tiles[name].shape and bool(((mask >= 0) & (mask <= 1)).all())
-        if not good:
-            raise ConfigError(
-                f"a mask for {name} needs shape {tiles[name].shape} and values in [0, 1], got "
-                f"shape {tuple(mask.shape)}"
-            )
+            learn = ", ".join(tiles) or "none"
+            raise ConfigError(f"no tile {shown(name)} learns on this chip; it has {learn}")
+    good = {name: shares(f"a mask for {name}", mask, tiles[name].shape)
+            for name, mask in masks.items()}  # fmt: skip
     costs, kept, closed = chip.circuit.costs, 0, 0
-    for name, mask in masks.items():
+    for name, mask in good.items():
         tiles[name].set_fence(mask)
         kept, closed = kept + bits * mask.numel(), closed + int((mask == 0).sum())
         each = costs.buffer_bit_j

@@ -9,6 +9,7 @@ goes back to where the tile lives. A seed so gives the same cells, bit for bit, 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from typing import final
 
 import numpy as np
@@ -22,6 +23,7 @@ from clnf.chip.crossbar.attenuation import aimed
 from clnf.chip.crossbar.mapping import Mapping
 from clnf.chip.crossbar.together import solve_together
 from clnf.core.errors import ConfigError
+from clnf.core.inputs import check_fields
 from clnf.core.ledger import ATTOJOULES_PER_JOULE
 from clnf.core.units import quantity
 from clnf.devices.cell import Unknown
@@ -50,10 +52,11 @@ class Verify:
     longest: int = quantity("1", 1023)
 
     def __post_init__(self) -> None:
-        if not (self.tolerance > 0 and self.rounds >= 1 and 1 <= self.longest <= 32767):
+        check_fields(self)
+        if not (0 < self.tolerance < inf and self.rounds >= 1 and 1 <= self.longest <= 32767):
             raise ConfigError(
-                "verifying needs a tolerance above 0, at least 1 round and trains of 1 to 32767 "
-                f"pulses, got {self.tolerance}, {self.rounds}, {self.longest}"
+                "verifying needs a finite tolerance above 0, at least 1 round and trains of 1 to "
+                f"32767 pulses, got {self.tolerance}, {self.rounds}, {self.longest}"
             )
 
 

@@ -11,6 +11,7 @@ from clnf.chip.crossbar.wiring import Wires
 from clnf.chip.program import Verify
 from clnf.chip.technology import Constant
 from clnf.core.errors import ConfigError
+from clnf.core.inputs import check_fields, shown
 from clnf.core.units import quantity
 from clnf.devices.cell import Cell, Unknown
 from clnf.devices.families import cell
@@ -48,7 +49,7 @@ class ChipSpec:
         tile_columns: columns of a tile.
         plastic_tile_rows: rows of a tile that learns; None: as ``tile_rows``. Long columns lose
             more in their wires, and cells that learn may conduct better than those that store.
-        pairs: differential pairs per plastic weight; pulses go round them in turn.
+        pairs: differential pairs per plastic weight, 1 to 1024; pulses go round them in turn.
         stored: how the weights of tiles that store lie on their cells.
         plastic_range: largest plastic weight, in units of 1/sqrt(rows of the layer).
         dac_bits: input converter; 0 switches quantisation off.
@@ -105,12 +106,20 @@ class ChipSpec:
     kernels: bool = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         rows = min(self.rows(plastic=False), self.rows(plastic=True))
-        if min(rows, self.tile_columns, self.pairs) < 1:
+        if min(rows, self.tile_columns, self.pairs) < 1 or self.pairs > 1024:
             raise ConfigError(
-                "a chip needs tiles of at least 1 x 1 and at least 1 pair, got "
+                "a chip needs tiles of at least 1 x 1 and at least 1 pair (at most 1024), got "
                 f"{rows} x {self.tile_columns} and {self.pairs}"
             )
+        for item in self.supply:
+            pair = isinstance(item, tuple) and len(item) == 2
+            if not (pair and isinstance(item[0], str) and isinstance(item[1], Constant)):
+                raise ConfigError(
+                    f"supply holds pairs of a name and a Constant, got {shown(item)}; write "
+                    '(("adc_j", Constant(value=2e-12, source="...")),)'
+                )
         for name, bits in (("dac_bits", self.dac_bits), ("adc_bits", self.adc_bits)):
             if bits != 0 and not 2 <= bits <= 16:
                 raise ConfigError(f"{name} must be 0 (off) or 2 to 16, got {bits}")
@@ -128,18 +137,13 @@ class ChipSpec:
             raise ConfigError(f"half_select is a share of a step, 0 to 1, got {self.half_select}")
         if not 0 <= self.spare_columns <= 4096:
             raise ConfigError(f"spare_columns must be 0 to 4096, got {self.spare_columns}")
-        choices = {"read_noise": ("separable", "exact", "off"), "compute": ("float32", "bfloat16")}
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise ConfigError(
-                    f"{name} is one of {', '.join(known)}, got {getattr(self, name)!r}"
-                )
-        for name in ("tile_rows", "tile_columns", "pairs", "dac_bits", "adc_bits", "spare_columns"):
-            if not isinstance(getattr(self, name), int):
-                raise ConfigError(f"{name} is a whole number, got {getattr(self, name)!r}")
+        if not 0 <= self.plastic_read_noise < inf:
+            raise ConfigError(
+                f"plastic_read_noise must be at least 0 and finite, got {self.plastic_read_noise}"
+            )
         if not (0 < self.plastic_range < inf and 0 < self.range_sigma < inf):
             raise ConfigError(
-                "plastic_range and range_sigma must be positive, got "
+                "plastic_range and range_sigma must be positive and finite, got "
                 f"{self.plastic_range}, {self.range_sigma}"
             )
 

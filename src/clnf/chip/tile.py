@@ -1,7 +1,6 @@
 """One tile by itself: a material, its converters and its bill, without a network around it."""
 
 from dataclasses import replace
-from numbers import Integral
 from typing import Any, final
 
 import torch
@@ -14,12 +13,19 @@ from clnf.chip.hosting import Chip, host
 from clnf.chip.program import Verify, write_by_pulses, write_once
 from clnf.chip.spec import ChipSpec
 from clnf.core.errors import ConfigError, DeviceLimitError, ShapeError
+from clnf.core.inputs import instance, number, whole
 from clnf.core.ledger import Ledger
+from clnf.core.tensors import dense, not_finite
 from clnf.devices.cell import Unknown
 from clnf.devices.families import cell
 from clnf.devices.materials import Material
+from clnf.devices.materials import material as named
 
 __all__ = ["Tile"]
+
+_MOST = 1e15  # of weights, inputs and gradients
+_MOST_PULSES = 32767
+_MOST_LINES = 1 << 16
 
 
 @final
@@ -32,8 +38,8 @@ class Tile:
 
     Args:
         material: a catalogue row or its name.
-        rows: inputs.
-        cols: outputs.
+        rows: inputs, 1 to 65536.
+        cols: outputs, 1 to 65536.
         seed: of every cell and every draw.
         spec: converters, wires, noise and technology, without a look at its materials; one pair
             of cells a weight where it is not given.
@@ -55,23 +61,21 @@ class Tile:
         spec: ChipSpec | None = None,
         ledger: Ledger | None = None,
     ) -> None:
-        whole = all(isinstance(size, Integral) for size in (rows, cols, seed))
-        if not whole or min(rows, cols) < 1:
-            raise ConfigError(
-                "a tile needs at least one row and column and a seed, all whole numbers, got "
-                f"{rows} x {cols} and {seed!r}"
-            )
-        self.rows, self.cols = rows, cols
+        self.rows = whole("rows", rows, least=1, most=_MOST_LINES)
+        self.cols = whole("cols", cols, least=1, most=_MOST_LINES)
+        seed, spec = whole("seed", seed), ChipSpec(pairs=1) if spec is None else spec
+        instance("spec", spec, ChipSpec, "write ChipSpec(pairs=1)")
+        material = material if isinstance(material, Material) else named(material)
         plastic = not isinstance(cell(material).response, Unknown)
         own = replace(
-            spec or ChipSpec(pairs=1),
+            spec,
             core=material,
             plastic=material,
             relatives=False,
-            tile_rows=rows,
-            tile_columns=cols,
+            tile_rows=self.rows,
+            tile_columns=self.cols,
         )
-        self._layer = nn.Linear(rows, cols, bias=False)
+        self._layer = nn.Linear(self.rows, self.cols, bias=False)
         self._layer.weight.data.zero_()
         module = nn.ModuleDict({"tile": self._layer})
         kind: Any = "plastic" if plastic else "core"
@@ -125,15 +129,12 @@ class Tile:
             Root-mean-square error left, over the root-mean-square weight.
 
         Raises:
-            ShapeError: another shape, or values that are not finite.
+            ShapeError: another shape, or values that are not finite or beyond 1e15.
             DeviceLimitError: a value this cannot do without was not published.
         """
-        weights = torch.as_tensor(weights, dtype=torch.float32)
-        if weights.shape != (self.rows, self.cols) or not bool(weights.isfinite().all()):
-            raise ShapeError(
-                f"weights of this tile are finite and [{self.rows}, {self.cols}], got "
-                f"{tuple(weights.shape)}"
-            )
+        weights = self._fitting("weights", weights, (self.rows, self.cols))
+        if verify is not None:
+            instance("verify", verify, Verify, "write Verify(rounds=20)")
         target, now_s, bill = weights.T.contiguous(), self.chip.clock_s, self.chip.bill
         if self._analog.plastic:
             self.cells.scale.fill_(max(float(target.abs().max()), 1e-12))
@@ -156,15 +157,10 @@ class Tile:
             [batch, cols].
 
         Raises:
-            ShapeError: another shape, or values that are not finite.
+            ShapeError: another shape, or values that are not finite or beyond 1e15.
             DeviceLimitError: the tile was not programmed.
         """
-        x = torch.as_tensor(x, dtype=torch.float32)
-        if x.dim() != 2 or x.shape[1] != self.rows or not bool(x.isfinite().all()):
-            raise ShapeError(
-                f"inputs of this tile are finite and [batch, {self.rows}], got {tuple(x.shape)}"
-                f"{'' if x.isfinite().all() else ' with values that are not finite'}"
-            )
+        x = self._fitting("inputs", x, (None, self.rows))
         if not self.cells.is_programmed:
             raise DeviceLimitError("the tile holds nothing yet; call program() first")
         return self._analog(x) if len(x) else x.new_zeros(0, self.cols)
@@ -183,13 +179,15 @@ class Tile:
             ShapeError: another shape, or not whole numbers of at most 32767.
         """
         self._must_step()
-        given = torch.as_tensor(pulses)
-        whole = bool((given == given.round()).all()) if given.is_floating_point() else True
-        in_range = bool(((given >= -32767) & (given <= 32767)).all())
-        if given.shape != (self.rows, self.cols) or not whole or not in_range:
+        given = dense("pulses", pulses)
+        shape, kind = (self.rows, self.cols), given.dtype
+        good = given.shape == shape and kind != torch.bool
+        whole_ones = good and not (kind.is_floating_point and bool((given != given.round()).any()))
+        if not whole_ones or not bool(((given >= -_MOST_PULSES) & (given <= _MOST_PULSES)).all()):
+            what = f" up to {given.abs().max()}" if given.numel() and kind != torch.bool else ""
             raise ShapeError(
-                f"pulses of this tile are whole numbers of at most 32767, [{self.rows}, "
-                f"{self.cols}], got {given.dtype} {tuple(given.shape)} up to {given.abs().max()}"
+                f"pulses of this tile are whole numbers of at most {_MOST_PULSES}, {[*shape]}, "
+                f"got {kind} {[*given.shape]}{what}"
             )
         moved = self.cells.pulse(given.T, now_s=self.chip.clock_s)
         self.chip.bill.pulses(self.cells, *moved)
@@ -213,15 +211,11 @@ class Tile:
             ConfigError: the learning rate is not above 0.
         """
         self._must_step()
-        x, gradient = (torch.as_tensor(v, dtype=torch.float32) for v in (x, gradient))
-        fits = x.dim() == 2 and x.shape[1] == self.rows and gradient.shape == (len(x), self.cols)
-        if not fits or not bool(x.isfinite().all() & gradient.isfinite().all()):
-            raise ShapeError(
-                f"inputs and gradients are finite, [batch, {self.rows}] and [batch, {self.cols}], "
-                f"got {tuple(x.shape)} and {tuple(gradient.shape)}"
-            )
+        x = self._fitting("inputs", x, (None, self.rows))
+        gradient = self._fitting("gradients", gradient, (len(x), self.cols))
+        lr = number("lr", lr)
         if not 0 < lr < float("inf"):
-            raise ConfigError(f"the learning rate must be positive, got {lr}")
+            raise ConfigError(f"lr must be positive and finite, got {lr}; correct it")
         moved = self.cells.pulse_outer(x, gradient, lr, now_s=self.chip.clock_s)
         self.chip.bill.pulses(self.cells, *moved)
         self._analog.refresh()
@@ -236,8 +230,10 @@ class Tile:
 
         Raises:
             DeviceLimitError: the tile has no wires, or its window is not known.
+            ConfigError: there is no such plane.
         """
         wires = self.cells.wires
+        plane = whole("plane", plane, least=0, most=self.cells.planes - 1)
         return netlist(self.conductance_s[plane], x, 0.0 if wires is None else wires)
 
     def set_temperature(self, temperature_k: float | None) -> None:
@@ -247,6 +243,24 @@ class Tile:
     def age(self, seconds: float, *, temperature_k: float | None = None) -> None:
         """Let time pass; see :meth:`clnf.chip.Chip.advance`."""
         self.chip.advance(seconds, temperature_k=temperature_k)
+
+    @staticmethod
+    def _fitting(name: str, given: Tensor, shape: tuple[int | None, int]) -> Tensor:
+        """A float32 matrix of finite numbers; None stands for any number of rows."""
+        found = dense(f"{name} of this tile", given, dtype=torch.float32)
+        words = f"[{'batch' if shape[0] is None else shape[0]}, {shape[1]}]"
+        if found.dim() != 2 or found.shape[1] != shape[1] or shape[0] not in (None, len(found)):
+            raise ShapeError(f"{name} of this tile are {words}, got {[*found.shape]}")
+        bad = not_finite(found)
+        if bad:
+            raise ShapeError(f"{name} of this tile must be finite, got {bad}; mend that value")
+        # The negative form costs one pass; squares of larger numbers are sums float32 cannot hold.
+        if found.numel() and not float(found.abs().max()) <= _MOST:
+            raise ShapeError(
+                f"{name} of this tile reach {_MOST:g} at most, as their squares must fit into "
+                f"float32, got {float(found.abs().max()):g}; scale them down"
+            )
+        return found
 
     def _must_step(self) -> None:
         self.cells.cell.need(self.cells.cell.response)

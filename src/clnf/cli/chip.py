@@ -10,6 +10,7 @@ from clnf.cli import fit, heat, noise
 from clnf.cli.options import Json
 from clnf.cli.show import Bars, emit
 from clnf.core.errors import ConfigError
+from clnf.core.files import check_file
 
 if TYPE_CHECKING:
     from clnf.devices.materials import Material
@@ -115,7 +116,7 @@ def select(
     need = Need(
         states=states, on_off=on_off, lessons_per_day=lessons_per_day, years=years,
         pulses_per_lesson=pulses_per_lesson, retention_s=_si(retention_years, YEAR_S),
-        temperature_k=None if temperature_c is None else temperature_c + ZERO_C_K,
+        temperature_k=_kelvin(temperature_c),
         write_energy_j=_si(write_energy_pj, 1e-12), write_time_s=_si(write_time_ns, 1e-9),
         write_voltage_v=write_voltage_v,
     )  # fmt: skip
@@ -138,13 +139,22 @@ def draw_material(name: str, picture: Path) -> None:
 
     if not name:
         raise ConfigError("a picture shows one material, got none; name one before --picture")
-    row = material(name)
+    row, picture = material(name), check_file(picture, ".png")
     with Bars() as bars:
         bars.say(f"drawing {name}; the first picture also compiles kernels, which takes a while")
         from clnf.devices.curves import draw
 
         draw(row, picture)
         bars.say(f"picture: {picture}")
+
+
+def _kelvin(celsius: float | None) -> float | None:
+    """A temperature, refused in the unit it was given in."""
+    if celsius is not None and not -ZERO_C_K < celsius < float("inf"):
+        raise ConfigError(
+            f"--temperature-c must be above {-ZERO_C_K:g} °C, got {celsius:g}; correct it"
+        )
+    return None if celsius is None else celsius + ZERO_C_K
 
 
 def _si(value: float | None, factor: float) -> float | None:
@@ -166,6 +176,7 @@ def supplied(words: list[str]) -> "list[Material]":
     from clnf.devices.materials import material, materials
 
     rows = {name: material(name) for name in materials()}
+    own: dict[str, dict[str, float | tuple[float, ...]]] = {}
     for word in words:
         place, _, number = word.partition("=")
         name, _, key = place.partition(".")
@@ -176,7 +187,7 @@ def supplied(words: list[str]) -> "list[Material]":
                 f"--supply {word!r} is not NAME.KEY=VALUE; write for example "
                 "hfo2_array.endurance_cycles=1e6"
             ) from None
-        rows[name] = rows.get(name, material(name)).supply(
-            **{key: parts[0] if len(parts) == 1 else tuple(parts)}
-        )
+        own.setdefault(name, {})[key] = parts[0] if len(parts) == 1 else tuple(parts)
+    # All values of a material at once: both ends of a window may be new.
+    rows |= {name: material(name).supply(**values) for name, values in own.items()}
     return list(rows.values())

@@ -8,6 +8,7 @@ import typer
 
 from clnf.cli.options import Json
 from clnf.cli.show import Bars, emit, show_table
+from clnf.core.files import check_file, write_files
 
 if TYPE_CHECKING:
     from clnf.devices.fitting import Fit
@@ -52,27 +53,27 @@ def fit(
     """Fit the steps of measured cells, choose the best law and save it as a material."""
     from clnf.devices.fitting import fit as fit_file
     from clnf.devices.fitting import residual_picture
-    from clnf.devices.fitting.result import write_whole
 
-    target = _ready(name, out, picture)
+    target = _ready(name, out, picture, (pulse_v, pulse_s))
     with Bars(quiet=as_json) as bars:
         found = fit_file(traces, seed=seed, rate=rate, read_noise=read_noise, tell=_patient(bars))
-    drawn = residual_picture(found) if picture else b""
-    found.save(target, name, write_voltage_v=pulse_v, write_time_s=pulse_s)
-    if picture:
-        write_whole(picture, drawn)
+    text = found.material(name, write_voltage_v=pulse_v, write_time_s=pulse_s)
+    drawn = [(picture, residual_picture(found))] if picture else []
+    write_files([(target, text.encode()), *drawn])
     emit(result(found, target, picture), as_json, lambda: _show(found, target, picture))
 
 
-def _ready(name: str, out: Path | None, picture: Path | None) -> Path:
+def _ready(
+    name: str, out: Path | None, picture: Path | None, pulse: tuple[float | None, float | None]
+) -> Path:
     """Where the material goes; what cannot be written is refused before the work."""
-    from clnf.devices.fitting.result import check_folder, check_name
+    from clnf.devices.fitting.result import check_name, check_pulse
 
     check_name(name)
-    target = out or Path(f"{name}.toml")
-    for path in (target, picture):
-        if path is not None:
-            check_folder(path)
+    check_pulse(*pulse)
+    target = check_file(out or Path(f"{name}.toml"), ".toml")
+    if picture is not None:
+        check_file(picture, ".png")
     return target
 
 

@@ -7,6 +7,9 @@ import typer
 
 from clnf.cli.options import Json
 from clnf.cli.show import Bars, emit, show_table
+from clnf.core.errors import ConfigError
+from clnf.core.files import check_file, write_files
+from clnf.core.inputs import whole
 
 if TYPE_CHECKING:
     from clnf.chip.resonance import Study
@@ -31,15 +34,36 @@ def noise(
     as_json: Json = False,
 ) -> None:
     """Add noise to what a converter cannot see: find the best, or say that there is none."""
-    from clnf.chip.resonance import study
-
     kinds = {"looks": looks, "bits": bits, "trials": trials, "seed": seed}
+    contrasts = contrast or [0.1, 0.25, 0.4, 0.7]
+    _check(name, contrasts, kinds, picture)
+    from clnf.chip.resonance import study, study_picture
+
     with Bars(quiet=as_json) as bars:
         bars.say("looking at contrasts; the first run also compiles kernels, which takes a while")
-        studies = [study(name, one, **kinds) for one in contrast or [0.1, 0.25, 0.4, 0.7]]
+        studies = [study(name, one, **kinds) for one in contrasts]
     if picture:
-        _draw(studies, name, picture)
+        write_files([(picture, study_picture(studies, f"cells of {name}"))])
     emit([row(one) for one in studies], as_json, lambda: _show(studies, name))
+
+
+def _check(name: str, contrasts: list[float], kinds: dict[str, int], picture: Path | None) -> None:
+    """Refuse what cannot be studied or written before anything is said or compiled."""
+    from clnf.devices.materials import material
+
+    material(name)
+    whole("--trials", kinds["trials"], least=20)
+    whole("--bits", kinds["bits"], least=2, most=16)
+    looks = whole("--looks", kinds["looks"], least=1)
+    if looks & (looks - 1):
+        raise ConfigError(
+            f"--looks must be a power of two, got {looks}; take {1 << looks.bit_length()}"
+        )
+    for one in contrasts:
+        if not 0 <= one <= 100:
+            raise ConfigError(f"--contrast must be 0 to 100 steps, got {one:g}; correct it")
+    if picture is not None:
+        check_file(picture, ".png")
 
 
 def row(one: "Study") -> dict[str, Any]:
@@ -60,19 +84,6 @@ def row(one: "Study") -> dict[str, Any]:
         "own_noise_steps": one.own_noise_steps,
         "curve": [[p.sigma, p.accuracy, p.error, told] for p, told in curve],
     }
-
-
-def _draw(studies: "list[Study]", name: str, path: Path) -> None:
-    from clnf.chip.resonance import study_picture
-    from clnf.core.errors import ExportError
-
-    if path.suffix.lower() != ".png":
-        raise ExportError(f"pictures are PNG files, got {path.name!r}; end the name in .png")
-    blob = study_picture(studies, f"cells of {name}")
-    try:
-        path.write_bytes(blob)
-    except OSError as error:
-        raise ExportError(f"cannot write {path}: {error.strerror}; give another file") from error
 
 
 def _show(studies: "list[Study]", name: str) -> None:

@@ -7,6 +7,8 @@ picoseconds, so sums over tiles, lessons and operations agree exactly in any ord
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
+from clnf.core.errors import ConfigError
+from clnf.core.inputs import shown
 from clnf.core.units import quantity
 
 __all__ = ["Cost", "Ledger"]
@@ -102,5 +104,19 @@ class Ledger:
         return [[*key, *row] for key, row in self._rows.items()]
 
     def load_state(self, rows: list[list[Any]]) -> None:
-        """Replace all rows by ones written by :meth:`state`."""
-        self._rows = {(r[0], r[1], r[2]): [int(r[3]), int(r[4]), int(r[5])] for r in rows}
+        """Replace all rows by ones written by :meth:`state`.
+
+        Raises:
+            ConfigError: a row is none of those; the ledger stays as it was.
+        """
+        try:
+            found = {(r[0], r[1], r[2]): [int(r[3]), int(r[4]), int(r[5])] for r in rows}
+            good = all(isinstance(word, str) for key in found for word in key)
+        except (TypeError, ValueError, OverflowError, LookupError, RuntimeError):
+            good = False
+        if not good:
+            raise ConfigError(
+                f"rows of a ledger are [tile, lesson, op, count, aJ, ps], got {shown(rows)}; give "
+                "what state() returned"
+            )
+        self._rows = found

@@ -5,6 +5,7 @@ simulated cells; bands are one standard deviation to either side. Colours are th
 Ito, which people with any colour vision tell apart; no line is told by its colour alone.
 """
 
+import io
 import math
 import re
 from collections.abc import Callable
@@ -15,7 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clnf.core.errors import ExportError
+from clnf.core.files import check_file, write_files
+from clnf.core.inputs import whole
 from clnf.devices import samples
 from clnf.devices.cell import Cell, Unknown
 from clnf.devices.draws import hash_key
@@ -54,9 +56,8 @@ def draw(row: Material | str, path: Path | str, *, seed: int = 0) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    row, path = material(row) if isinstance(row, str) else row, Path(path)
-    if path.suffix.lower() != ".png":
-        raise ExportError(f"pictures are PNG files, got {path.name!r}; end the name in .png")
+    row = row if isinstance(row, Material) else material(row)
+    path, seed = check_file(path, ".png"), whole("seed", seed)
     one = cell(row)
     panels, lacking = _panels(one, seed)
     lines = max(math.ceil(len(panels) / 2), 0)
@@ -72,12 +73,9 @@ def draw(row: Material | str, path: Path | str, *, seed: int = 0) -> None:
         figure.text(0.02, (0.08 + 0.22 * number) / height, line, fontsize=8, color=GREY)
     if panels:
         figure.tight_layout(rect=(0, foot / height, 1, 1 - 0.38 / height), h_pad=1.2, w_pad=1.5)
-    try:
-        figure.savefig(path, metadata={"Software": None})
-    except OSError as error:
-        raise ExportError(
-            f"{path} could not be written: {error.strerror}; name another file"
-        ) from error
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", metadata={"Software": None})
+    write_files([(path, drawn.getvalue())])
 
 
 def _panels(one: Cell, seed: int) -> tuple[list[Callable[["Axes"], None]], list[str]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import final
 
 from clnf.core.errors import ConfigError, DeviceLimitError
+from clnf.core.inputs import number, shown
 
 __all__ = ["KEYS", "Key", "checked", "known_key"]
 
@@ -163,29 +164,34 @@ def checked(key: str, value: float | Iterable[float]) -> float | tuple[float, ..
     """
     form = known_key(key).form
     many = _MANY.get(form)
-    if not isinstance(value, Iterable):
+    given: object = value
+    if isinstance(given, str) or not isinstance(value, Iterable):
+        one = number(key, value, nan=True)
         if many:
             raise ConfigError(f"{key} is {many}, got {value!r} alone; give them as a tuple")
-        number = float(value)
-        _in_range(key, form, number)
-        return number
-    numbers = tuple(float(number) for number in value)
+        _in_range(key, form, one)
+        return one
+    try:
+        numbers = tuple(number(key, each, nan=True) for each in value)
+    except TypeError:  # an array or tensor without an axis
+        raise ConfigError(f"{key} must be a number, got {shown(value)}; take its float()") from None
     if many is None or not numbers or len(numbers) != _SIZES.get(form, len(numbers)):
         raise ConfigError(f"{key} is {many or 'one number'}, got {numbers}; change their count")
-    for number in numbers:
-        _in_range(key, "any", number)
+    for one in numbers:
+        _in_range(key, "any", one)
     if key in _RISING and not numbers[0] < numbers[1]:
         raise DeviceLimitError(f"{key} must rise from low to high, got {numbers}; swap the two")
     return numbers
 
 
-def _in_range(key: str, form: str, number: float) -> None:
+def _in_range(key: str, form: str, value: float) -> None:
     good = {
         "any": True,
-        "positive": number > 0,
-        "at least 0": number >= 0,
-        "share": 0 <= number <= 1,
+        "positive": value > 0,
+        "at least 0": value >= 0,
+        "share": 0 <= value <= 1,
     }[form]
-    if not (good and math.isfinite(number)):
-        wanted = "finite" if form == "any" else {"share": "from 0 to 1"}.get(form, form)
-        raise DeviceLimitError(f"{key} must be {wanted}, got {number}; correct it")
+    if not (good and math.isfinite(value)):
+        wanted = {"any": "finite", "share": "from 0 to 1"}.get(form, form)
+        wanted += " and finite" if form != "any" and not math.isfinite(value) else ""
+        raise DeviceLimitError(f"{key} must be {wanted}, got {value}; correct it")

@@ -28,8 +28,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clnf.core.errors import DeviceLimitError
+from clnf.core.inputs import check_fields, number
 from clnf.core.units import quantity
 from clnf.devices.reference import uniform
+from clnf.devices.temperature import kelvin
 
 __all__ = ["Endurance", "Retention"]
 
@@ -53,6 +55,14 @@ class Retention:
     activation_j: float | None = quantity("J", None)
     loss: float = quantity("1", 0.1)
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not (self.retention_s > 0 and 0 < self.loss < 1):
+            raise DeviceLimitError(
+                "retention needs a time above 0 and a loss between 0 and 1, got "
+                f"{self.retention_s} s and {self.loss}"
+            )
+
     def kept(self, age_s: float, temperature_k: float | None = None) -> float:
         """Share of a state left at an age.
 
@@ -64,6 +74,10 @@ class Retention:
             DeviceLimitError: another temperature was asked for and the activation energy or
                 the temperature of the source is unknown.
         """
+        if number("age_s", age_s) < 0:
+            raise DeviceLimitError(f"an age is at least 0 s, got {age_s}; correct it")
+        if temperature_k is not None:
+            kelvin(temperature_k)
         time_s = self.retention_s
         if temperature_k is not None and temperature_k != self.temperature_k:
             if self.temperature_k is None or self.activation_j is None:
@@ -93,6 +107,7 @@ class Endurance:
     closing: float = quantity("1", 0.5)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not (self.cycles > 0 and self.shape > 0 and 0 <= self.closing <= 1):
             raise DeviceLimitError(
                 "endurance needs cycles and shape above 0 and closing in [0, 1], got "

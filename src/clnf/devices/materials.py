@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from clnf.core.errors import ClnfError, ConfigError, DeviceLimitError
+from clnf.core.inputs import instance, number, shown
 from clnf.core.units import quantity
 from clnf.devices.keys import KEYS, checked, known_key
 
@@ -30,6 +31,7 @@ FAMILIES = (
     "capacitor", "fitted",
 )  # fmt: skip
 LIMITS = ("", "at_least", "at_most")
+_WINDOW = ("conductance_min_s", "conductance_max_s")
 # What a fitted row says of its steps, for people; its keys say the same to the program.
 LAWS = ("linear", "soft_bounds", "exponential", "power")
 
@@ -106,7 +108,7 @@ class Material:
         Raises:
             DeviceLimitError: the catalogue holds no such value for this material.
         """
-        if key not in self.values:
+        if instance("key", key, str) not in self.values:
             raise DeviceLimitError(
                 f"no published value of {key!r} is known for {self.name} ({self.title}); give your "
                 f"own, as in material({self.name!r}).supply({key}=...), or name a material to "
@@ -142,7 +144,8 @@ class Material:
 
         Raises:
             ConfigError: no such key, or a list where one number belongs.
-            DeviceLimitError: a number is not finite or out of its range.
+            DeviceLimitError: a number is not finite or out of its range, or the window would end
+                below where it begins.
 
         >>> cell = material("hfo2_array").supply(endurance_cycles=1e6)
         >>> cell.get("endurance_cycles").source
@@ -158,7 +161,10 @@ class Material:
             for key, value in values.items()
         }
         missing = tuple(key for key in self.missing if key not in own)
-        return replace(self, values={**self.values, **own}, missing=missing)
+        every = {**self.values, **own}
+        if own.keys() & set(_WINDOW):
+            _ordered(self.name, every)
+        return replace(self, values=every, missing=missing)
 
 
 def read_catalogue(text: str) -> dict[str, Material]:
@@ -180,7 +186,7 @@ def read_catalogue(text: str) -> dict[str, Material]:
     8.0
     """
     try:
-        tables = tomllib.loads(text)
+        tables = tomllib.loads(instance("a catalogue", text, str, "give the text of a TOML file"))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"the catalogue is not valid TOML: {error}") from None
     return {name: _row(name, table) for name, table in tables.items()}
@@ -191,16 +197,27 @@ def _row(name: str, table: dict[str, Any]) -> Material:
     items = dict(table)
     title, family = items.pop("title", ""), items.pop("family", "")
     facts, missing = items.pop("facts", []), items.pop("missing", [])
+    for word, given in (("facts", facts), ("missing", missing)):
+        _must(isinstance(given, list), name, f"has {word} {given!r}; write a list")
+    _must(isinstance(title, str), name, f"has title {title!r}; write a text")
     law = items.pop("law", "linear")
     _must(law in LAWS, name, f"has law {law!r}; take one of {', '.join(LAWS)}")
     _must(bool(title), name, "has no title; say what the material is")
     _must(family in FAMILIES, name, f"has family {family!r}; take one of {', '.join(FAMILIES)}")
     values = {key: _value(name, key, item) for key, item in items.items()}
+    try:
+        _ordered(name, values)
+    except DeviceLimitError as error:
+        raise ConfigError(f"catalogue row {name}: {error}") from None
     for key in missing:
-        _must(key in KEYS, name, f"misses {key!r}, which is no key; see clnf.devices.keys.KEYS")
+        _must(
+            isinstance(key, str) and key in KEYS,
+            name,
+            f"misses {key!r}, which is no key; see clnf.devices.keys.KEYS",
+        )
         _must(key not in values, name, f"misses {key!r} and has it; drop one of the two")
     for fact in facts:
-        whole = set(fact) == {"text", "source"} and all(fact.values())
+        whole = isinstance(fact, dict) and set(fact) == {"text", "source"} and all(fact.values())
         _must(whole, name, f"has a fact {fact}; give text and source")
     return Material(
         name=name,
@@ -219,13 +236,18 @@ def _value(name: str, key: str, item: Any) -> Value:
     extra = set(item) - {"value", "unit", "source", "note", "limit", "interval"}
     _must(not extra, place, f"has {', '.join(sorted(extra))}; only note, limit and interval may be "
           "added")  # fmt: skip
-    _must(bool(item["source"].strip()), place, "has no source; say where it was published")
+    _must(
+        isinstance(item["source"], str) and bool(item["source"].strip()),
+        place,
+        "has no source; say where it was published",
+    )
     _must(item.get("limit", "") in LIMITS, place, f"has limit {item.get('limit')!r}; "
           "take at_least or at_most")  # fmt: skip
     try:
         unit = known_key(key).unit
         value = checked(key, item["value"])
-    except ClnfError as error:
+        interval = tuple(number(f"the interval of {key}", end) for end in item.get("interval", ()))
+    except (ClnfError, TypeError) as error:
         raise ConfigError(f"catalogue row {name}: {error}") from None
     _must(item["unit"] == unit, place, f"is in {item['unit']!r}; this key is in {unit!r}")
     return Value(
@@ -235,8 +257,18 @@ def _value(name: str, key: str, item: Any) -> Value:
         material=name,
         note=item.get("note", ""),
         limit=item.get("limit", ""),
-        interval=tuple(map(float, item.get("interval", ()))),
+        interval=interval,
     )
+
+
+def _ordered(name: str, values: Mapping[str, Value]) -> None:
+    """Refuse a conductance window whose ends are the wrong way round."""
+    low, high = (values.get(key) for key in _WINDOW)
+    if low and high and not low.number < high.number:
+        raise DeviceLimitError(
+            f"conductance_min_s of {name} must be below conductance_max_s, got {low.number:g} and "
+            f"{high.number:g} S; give both ends"
+        )
 
 
 def _must(good: bool, place: str, fault: str) -> None:
@@ -268,21 +300,27 @@ def material(name: str | Path) -> Material:
     >>> material("gst_pcm").get("conductance_max_s").number
     2.5e-05
     """
+    if not isinstance(name, (str, Path)):
+        raise ConfigError(
+            f"a material goes by its name or file, got {shown(name)}; give one of "
+            f"{', '.join(_catalogue())}"
+        )
     if str(name).endswith(".toml"):
         return _own(Path(name))
     rows = _catalogue()
-    if name not in rows:
+    if str(name) not in rows:
         known = ", ".join(rows)
-        raise ConfigError(f"no material {name!r}; give a file NAME.toml or one of {known}")
+        raise ConfigError(f"no material {str(name)!r}; give a file NAME.toml or one of {known}")
     return rows[str(name)]
 
 
 def _own(path: Path) -> Material:
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not text in UTF-8"
         raise ConfigError(
-            f"{path} cannot be read as a material ({error}); give a TOML file"
+            f"{path} cannot be read as a material ({why}); give a TOML file"
         ) from None
     rows = list(read_catalogue(text).values())
     if len(rows) != 1:
@@ -302,6 +340,9 @@ def lookup(key: str, *names: str) -> Value:
     'hfox_generic'
     """
     rows = [material(name) for name in names]
+    if not rows:
+        raise ConfigError(f"{shown(key)} is looked up in no material; name one, as gst_pcm")
+    instance("key", key, str)
     for row in rows:
         if key in row.values:
             return row.values[key]

@@ -5,12 +5,12 @@ not published. A published "more than" that is below what is asked is unknown, n
 is an "up to" above it. Figures are those of :mod:`clnf.devices.figures`.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import final
 
 from clnf.core.errors import ConfigError
+from clnf.core.inputs import check_fields, instance, shown
 from clnf.core.units import quantity
 from clnf.devices import figures
 from clnf.devices.figures import Figure
@@ -19,6 +19,7 @@ from clnf.devices.materials import Material, material, materials
 __all__ = ["Choice", "Judgement", "Need", "select"]
 
 DAYS_PER_YEAR = 365.25
+_MOST = 1e60  # of any criterion: products and ratios of them stay numbers
 COSTS = ("write energy", "write time", "write voltage")
 
 
@@ -54,10 +55,12 @@ class Need:
     write_voltage_v: float | None = quantity("V", None)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ConfigError(f"{field.name} must be positive, got {value}; correct it")
+            if value is not None and not 1 / _MOST <= value <= _MOST:
+                wanted = "positive" if not value > 0 else f"{1 / _MOST:g} to {_MOST:g}"
+                raise ConfigError(f"{field.name} must be {wanted}, got {value:g}; correct it")
         if (self.lessons_per_day is None) != (self.years is None):
             given = "years" if self.lessons_per_day is None else "lessons_per_day"
             raise ConfigError(
@@ -65,7 +68,7 @@ class Need:
             )
         if self.temperature_k is not None and self.retention_s is None:
             raise ConfigError(
-                f"a temperature ({self.temperature_k} K) is that of the retention; give both"
+                f"a temperature ({self.temperature_k:g} K) is that of the retention; give both"
             )
         if not self.asked():
             raise ConfigError("nothing is asked for; give at least one criterion, such as states")
@@ -152,11 +155,19 @@ def select(need: Need, among: Iterable[Material] | None = None) -> list[Choice]:
     Returns:
         Every material judged, the best first; equal ones in the order they came.
 
+    Raises:
+        ConfigError: ``need`` or a row is something else.
+
     >>> best = select(Need(states=32, retention_s=1e8))[0]
     >>> best.material.name, [one.verdict for one in best.judgements]
     ('hzo_wox', ['meets', 'meets'])
     """
-    rows = [material(name) for name in materials()] if among is None else among
+    instance("need", need, Need, "write select(Need(states=32))")
+    try:
+        rows = list(map(material, materials())) if among is None else list(among)
+    except TypeError:
+        raise ConfigError(f"among lists materials, got {shown(among)}; give a list") from None
+    rows = [instance("a row to judge", row, Material, "take material(name)") for row in rows]
     return sorted((_choice(row, need) for row in rows), key=lambda one: -one.score)
 
 

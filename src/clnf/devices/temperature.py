@@ -13,11 +13,25 @@ import torch
 from torch import Tensor
 
 from clnf.core.errors import DeviceLimitError
+from clnf.core.inputs import check_fields, number
 from clnf.core.units import quantity
 
-__all__ = ["ROOM_K", "LinearTemperature"]
+__all__ = ["ROOM_K", "LinearTemperature", "kelvin"]
 
 ROOM_K = 300.0
+
+
+def kelvin(value: float) -> float:
+    """A temperature as a float.
+
+    Raises:
+        ConfigError: it is no number.
+        DeviceLimitError: it is not above 0 K, or not finite.
+    """
+    found = number("a temperature in kelvin", value, nan=True)
+    if not 0 < found < float("inf"):
+        raise DeviceLimitError(f"a temperature is above 0 K and finite, got {value}; correct it")
+    return found
 
 
 @final
@@ -31,6 +45,11 @@ class LinearTemperature:
 
     per_k: float = quantity("1/K")
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not -float("inf") < self.per_k < float("inf"):
+            raise DeviceLimitError(f"per_k must be finite, got {self.per_k}; correct it")
+
     def factor(self, temperature_k: float) -> float:
         """G(T) / G(300 K).
 
@@ -40,8 +59,7 @@ class LinearTemperature:
         >>> round(LinearTemperature(per_k=0.001).factor(350.0), 3)
         1.05
         """
-        if not 0 < temperature_k < float("inf"):
-            raise DeviceLimitError(f"a temperature is above 0 K, got {temperature_k}")
+        kelvin(temperature_k)
         factor = 1.0 + self.per_k * (temperature_k - ROOM_K)
         if factor <= 0:
             raise DeviceLimitError(

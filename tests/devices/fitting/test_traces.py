@@ -77,13 +77,22 @@ def broken(change: str) -> tuple[str, list[str]]:
     places = {
         "text": (4, "a,5,up,high"), "negative": (4, "a,5,up,-3"), "infinite": (4, "a,5,up,inf"),
         "sideways": (4, "a,5,left,104"), "twice": (4, "a,4,up,104"), "back": (4, "a,2,up,104"),
-        "half": (4, "a,4.5,up,104"), "short": (4, "a,5,up"), "far": (39, "a,9999999,down,100"),
+        "comma": (4, "a,5,up,1,04"), "quoted": (4, 'a,5,up,"1,04"'), "line": (4, "a,5,up,1_04"),
+        "again": (4, HEAD), "half": (4, "a,4.5,up,104"), "short": (4, "a,5,up"),
+        "far": (39, "a,9999999,down,100"),
     }  # fmt: skip
     if change in places:
         at, row = places[change]
         rows[at] = row
     if change == "column":
         head = "device,pulse,direction,current"
+    if change in ("units", "names"):
+        head += ",conductance_s" if change == "units" else ",Pulse number"
+        rows = [f"{row},1" for row in rows]
+    if change == "zero":
+        rows[4] = "a,5,up,\0"
+    if change == "long":
+        rows[4] = "a,5,up," + "9" * 200_000
     if change == "few":
         rows = rows[:12]
     if change == "one way":
@@ -104,6 +113,14 @@ def broken(change: str) -> tuple[str, list[str]]:
         ("back", "line 6: pulse 2 of device 'a' comes after pulse 4; number"),
         ("half", "line 6: pulse number '4.5' is no whole number"),
         ("short", "line 6: 3 cells, fewer than the header names"),
+        ("comma", "line 6: 5 cells, more than the 4 of the header; write decimals with a point"),
+        ("quoted", "line 6: conductance '1,04' is no number; write a decimal point"),
+        ("line", "line 6: conductance '1_04' is no number"),
+        ("again", "line 6: the header comes a second time; keep the first one only"),
+        ("units", "two columns for conductance, 'conductance_us' and 'conductance_s'; keep one"),
+        ("names", "two columns for pulse, 'pulse' and 'Pulse number'; keep one"),
+        ("zero", "line 6"),
+        ("long", "line 6 is no line of a table .field larger than"),
         ("far", "line 41: 9999960 pulses after the last one of device 'a'"),
         ("column", "has no column for conductance with its unit"),
         ("few", "holds 12 readings of devices with 8 or more; a fit needs 30"),
@@ -122,12 +139,22 @@ def test_what_is_no_table_at_all_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     with pytest.raises(DataError, match="no file at"):
         read_traces(path)
+    for none in (None, 3, "a\0b"):
+        with pytest.raises(DataError, match="traces are read from a CSV file, got"):
+            read_traces(none)  # type: ignore[arg-type]
     path.write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(DataError, match="not a text file"):
         read_traces(path)
     path.write_text("")
     with pytest.raises(DataError, match="holds no table"):
         read_traces(path)
+
+
+def test_empty_cells_behind_a_line_are_no_readings(tmp_path: Path) -> None:
+    """The control: tables from spreadsheets end in commas."""
+    plain = read_traces(table(tmp_path, good()))
+    trailing = read_traces(table(tmp_path, [f"{row},," for row in good()]))
+    assert trailing.conductance_s.tolist() == plain.conductance_s.tolist()
 
 
 def test_devices_with_few_readings_are_left_out_and_named(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from torch import Tensor
 from clnf.chip.crossbar.laws import AbstractCellLaw, Ohmic
 from clnf.chip.crossbar.wiring import Wires, checked, open_rows, row_count
 from clnf.core.errors import DataError, DeviceLimitError, ShapeError
+from clnf.core.inputs import instance, whole
+from clnf.core.tensors import dense
 
 __all__ = ["netlist", "read_currents"]
 
@@ -51,13 +53,17 @@ def netlist(
     >>> print(netlist(torch.full((1, 1), 0.5), torch.ones(1), 5.0).splitlines()[4])
     Rcell0_0 w0_0 b0_0 2
     """
-    cells, volts = torch.as_tensor(conductance_s).double().cpu(), torch.as_tensor(voltage_v).cpu()
+    cells = dense("conductances", conductance_s, dtype=torch.float64).cpu()
+    volts = dense("voltages of a crossbar", voltage_v).cpu()
     wires, rows = checked(cells, wire_ohm), row_count(cells, volts)
     if wires is None:
         raise DeviceLimitError("a netlist needs wires that resist; give wire_ohm > 0")
     if volts.dim() != 1:
         raise ShapeError(f"give one vector of {rows} voltages, got {tuple(volts.shape)}")
-    law = law or Ohmic()
+    if law is None:
+        law = Ohmic()
+    kind: type[AbstractCellLaw] = AbstractCellLaw  # type: ignore[type-abstract]
+    instance("law", law, kind, "write Ohmic()")
     law.check(cells)
     cols = cells.shape[1]
     lines = [
@@ -120,10 +126,15 @@ def read_currents(text: str, cols: int) -> Tensor:
     >>> read_currents("@rout0[i] = 9.990009990010e-05", 1)
     tensor([9.9900e-05], dtype=torch.float64)
     """
+    cols = whole("cols", cols, least=1, most=1_000_000)
+    instance("text", text, str, "give what ngspice printed")
     found = dict(re.findall(r"(?im)^@rout(\d+)\[i\]\s*=\s*(\S+)", text))
     missing = [j for j in range(cols) if str(j) not in found]
     if missing:
         raise DataError(
             f"no current for column {missing[0]} in what ngspice printed: {text.strip()[-200:]!r}"
         )
-    return torch.tensor([float(found[str(j)]) for j in range(cols)], dtype=torch.float64)
+    try:
+        return torch.tensor([float(found[str(j)]) for j in range(cols)], dtype=torch.float64)
+    except ValueError as error:
+        raise DataError(f"ngspice printed a current that is no number: {error}") from None

@@ -18,6 +18,7 @@ from clnf.chip.crossbar import wire_kernels as kernels
 from clnf.chip.crossbar.elimination import eliminated
 from clnf.chip.crossbar.wiring import GOAL, Wires, checked, factored, row_count, settled
 from clnf.core.errors import DeviceLimitError, ShapeError
+from clnf.core.tensors import dense
 
 __all__ = ["Wires", "effective_conductance", "line_currents", "node_voltages"]
 
@@ -48,7 +49,8 @@ def line_currents(conductance_s: Tensor, voltage_v: Tensor, wire_ohm: float | Wi
     >>> round(float(i_a) * 1e6, 4)
     99.9001
     """
-    conductance_s, voltage_v = torch.as_tensor(conductance_s), torch.as_tensor(voltage_v)
+    conductance_s = dense("conductances", conductance_s)
+    voltage_v = dense("voltages of a crossbar", voltage_v)
     wires = checked(conductance_s, wire_ohm)
     rows = row_count(conductance_s, voltage_v)
     kind = torch.promote_types(conductance_s.dtype, voltage_v.dtype)
@@ -85,7 +87,7 @@ def effective_conductance(conductance_s: Tensor, wire_ohm: float | Wires) -> Ten
     >>> bool((effective_conductance(cells, 10.0) < ideal).all())
     True
     """
-    conductance_s = torch.as_tensor(conductance_s)
+    conductance_s = dense("conductances", conductance_s)
     stacked = conductance_s.flatten(0, -2) if conductance_s.dim() > 2 else conductance_s
     wires = checked(stacked, wire_ohm)
     if wires is None:
@@ -123,7 +125,8 @@ def node_voltages(
     >>> bool((word_v[:, 0] > word_v[:, 1]).all() & (bit_v[0] > bit_v[1]).all())
     True
     """
-    conductance_s, voltage_v = (torch.as_tensor(x).cpu() for x in (conductance_s, voltage_v))
+    conductance_s = dense("conductances", conductance_s).cpu()
+    voltage_v = dense("voltages of a crossbar", voltage_v).cpu()
     wires = checked(conductance_s, wire_ohm)
     if wires is None:
         raise DeviceLimitError("wires of 0 ohm have the voltages of their ends; give more than 0")

@@ -1,6 +1,7 @@
 """What surrounds the cells of a crossbar: resistances of its wires, and what may be solved."""
 
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Literal, final
 
 import numpy as np
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from clnf.chip.crossbar import wire_kernels as kernels
 from clnf.core.errors import ConfigError, DeviceLimitError, ShapeError
+from clnf.core.inputs import shown
+from clnf.core.tensors import dense, not_finite
 from clnf.core.units import quantity
 from clnf.devices.temperature import LinearTemperature
 
@@ -53,9 +56,9 @@ class Wires:
     def __post_init__(self) -> None:
         for name, least in _LEAST_OHM.items():
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not least <= value <= _MOST_OHM:
+            if not _is_number(value) or not least <= value <= _MOST_OHM:
                 raise DeviceLimitError(
-                    f"{name} is a number from {least:g} to {_MOST_OHM:g}, got {value!r}; for "
+                    f"{name} is a number from {least:g} to {_MOST_OHM:g}, got {shown(value)}; for "
                     "wires without resistance give wire_ohm = 0"
                 )
         if self.rows_from not in ("left", "right") or self.columns_to not in ("bottom", "top"):
@@ -88,21 +91,27 @@ class Wires:
         return [0] * (self.columns_to == "bottom") + [1] * (self.rows_from == "right")
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def row_count(cells: Tensor, voltage_v: Tensor) -> int:
     """Rows of a crossbar, once the voltages fit them.
 
     Raises:
         ShapeError: voltages are not [batch, rows] or [rows].
-        DeviceLimitError: a voltage is not real or not finite.
+        DeviceLimitError: a voltage is not finite.
     """
     rows = cells.shape[0]
+    dense("voltages of a crossbar", voltage_v)
     if voltage_v.dim() not in (1, 2) or voltage_v.shape[-1] != rows:
         raise ShapeError(
             f"voltages of a crossbar with {rows} rows are [batch, {rows}], got "
             f"{tuple(voltage_v.shape)}"
         )
-    if voltage_v.is_complex() or not bool(voltage_v.isfinite().all()):
-        raise DeviceLimitError("voltages must be real and finite; some are not")
+    bad = not_finite(voltage_v)
+    if bad:
+        raise DeviceLimitError(f"voltages must be finite, got {bad}; mend that value")
     return rows
 
 
@@ -113,19 +122,26 @@ def checked(cells: Tensor, wire_ohm: float | Wires) -> Wires | None:
         ShapeError: conductances are not a matrix of floats.
         DeviceLimitError: a conductance or resistance is out of range.
     """
+    dense("conductances", cells)
     if cells.dim() != 2 or not cells.numel() or not cells.is_floating_point():
         raise ShapeError(
             f"conductances are a matrix of floats [rows, cols], got {cells.dtype} "
             f"{tuple(cells.shape)}"
         )
-    # The negated form also catches what is not a number.
-    if not bool((cells >= 0).all()) or not bool(cells.isfinite().all()):
+    bad = not_finite(cells)
+    if bad:
+        raise DeviceLimitError(
+            f"conductances must be finite and at least 0 S, got {bad}; mend that value"
+        )
+    if not bool((cells >= 0).all()):
         raise DeviceLimitError(
             "conductances must be finite and at least 0 S, got values from "
             f"{float(cells.detach().min())} to {float(cells.detach().max())}"
         )
     wires = wire_ohm
     if not isinstance(wires, Wires):
+        if not _is_number(wires):
+            raise DeviceLimitError(f"wire_ohm is a number or Wires, got {shown(wires)}; correct it")
         if wires == 0:
             return None
         wires = Wires(word_ohm=wires, bit_ohm=wires)
@@ -148,7 +164,7 @@ def open_rows(cells: Tensor, floating: Tensor | None) -> Tensor:
     rows = cells.shape[0]
     if floating is None:
         return torch.zeros(rows, dtype=torch.bool)
-    floating = torch.as_tensor(floating).cpu()
+    floating = dense("floating rows", floating).cpu()
     if floating.dtype != torch.bool or floating.shape != (rows,):
         raise ShapeError(
             f"floating rows of {rows} are bool [{rows}], got {floating.dtype} "

@@ -5,6 +5,7 @@
 A family knows which of the catalogue's keys make its laws, and says how far they describe it.
 """
 
+from clnf.core.errors import ConfigError
 from clnf.devices.cell import Cell
 from clnf.devices.families import (
     capacitor,
@@ -44,10 +45,17 @@ def cell(row: Material | str) -> Cell:
     Args:
         row: a catalogue row, with values of your own if you supplied some, or its name.
 
+    Raises:
+        ConfigError: no such material, or its family has no laws.
+
     >>> cell("hfo2_array_optimised").response.step_up
     0.0949
     >>> sorted(cell("hfo2_array_optimised").left_out)[:3]
     ['drift', 'endurance', 'noise']
     """
-    row = material(row) if isinstance(row, str) else row
+    row = row if isinstance(row, Material) else material(row)
+    if row.family not in _FAMILIES:
+        raise ConfigError(
+            f"family {row.family!r} of {row.name} has no laws; take one of {', '.join(_FAMILIES)}"
+        )
     return _FAMILIES[row.family](row)

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from clnf.core.errors import ConfigError
+from clnf.core.inputs import number, whole
 from clnf.core.rng import numpy_rng
 from clnf.devices.fitting.calibrate import calibrated
 from clnf.devices.fitting.choose import Score, held_out, prefer
@@ -56,11 +57,12 @@ def fit(
 
     Raises:
         DataError: the file holds no pulse trains that could be fitted.
-        ConfigError: ``rate`` or ``read_noise`` is out of its range.
+        ConfigError: ``seed`` is no whole number, or ``rate`` or ``read_noise``
+            out of its range.
     """
-    path = Path(path)
+    _check(rate, read_noise, seed)
     return fit_traces(
-        read_traces(path), path.name, seed=seed, rate=rate, read_noise=read_noise, tell=tell
+        read_traces(path), Path(path).name, seed=seed, rate=rate, read_noise=read_noise, tell=tell
     )
 
 
@@ -74,7 +76,7 @@ def fit_traces(
     tell: Tell = _silent,
 ) -> Fit:
     """Fit traces that are in memory already; see :func:`fit`."""
-    _check(rate, read_noise)
+    _check(rate, read_noise, seed)
     found = census(traces)
     known = found.read_noise if read_noise is None else read_noise
     problem = Problem.of(traces.only(found.living), known)
@@ -115,7 +117,11 @@ def fit_traces(
     )
 
 
-def _check(rate: float, read_noise: float | None) -> None:
+def _check(rate: float, read_noise: float | None, seed: int) -> None:
+    whole("seed", seed)
+    number("rate", rate)
+    if read_noise is not None:
+        number("read_noise", read_noise)
     if not 0.5 < rate < 1 or (read_noise is not None and not 0 <= read_noise < 1):
         raise ConfigError(
             f"the rate of intervals lies between 0.5 and 1 and read noise in [0, 1), got {rate} "

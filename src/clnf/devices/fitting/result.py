@@ -1,12 +1,13 @@
 """What a fit found."""
 
 import hashlib
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-from clnf.core.errors import ConfigError, ExportError
+from clnf.core.errors import ConfigError
+from clnf.core.files import check_file, write_files
+from clnf.core.inputs import shown
 from clnf.core.toml import dump_toml
 from clnf.core.units import quantity
 from clnf.devices.fitting.choose import Score
@@ -14,8 +15,9 @@ from clnf.devices.fitting.estimate import Estimate
 from clnf.devices.fitting.intervals import Parameter
 from clnf.devices.fitting.levels import Levels
 from clnf.devices.fitting.problem import Problem
+from clnf.devices.keys import checked
 
-__all__ = ["Fit", "Outlier", "check_folder", "check_name", "write_whole"]
+__all__ = ["Fit", "Outlier", "check_name", "check_pulse"]
 
 # Laws of the catalogue: constant steps are a linear law of slope 0.
 _CATALOGUE_LAW = {"constant": "linear"}
@@ -101,9 +103,11 @@ class Fit:
             write_time_s: their width, where known.
 
         Raises:
-            ConfigError: the name cannot stand as a row's name.
+            ConfigError: the name cannot stand as a row's name, or a number is none.
+            DeviceLimitError: amplitude or width is not positive.
         """
         check_name(name)
+        check_pulse(write_voltage_v, write_time_s)
         row: dict[str, object] = {
             "title": f"{name}: measured cell, {self.law.replace('_', ' ')} steps",
             "family": "fitted",
@@ -127,40 +131,28 @@ class Fit:
         write_voltage_v: float | None = None,
         write_time_s: float | None = None,
     ) -> str:
-        """Write the material to a file, whole or not at all, and return the text's SHA-256."""
+        """Write the material to a file, whole or not at all, and return the text's SHA-256.
+
+        Raises:
+            ExportError: the file cannot be written.
+            ClnfError: as :meth:`material`.
+        """
         text = self.material(name, write_voltage_v=write_voltage_v, write_time_s=write_time_s)
-        write_whole(path, text.encode())
+        write_files([(check_file(path), text.encode())])
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_name(name: str) -> None:
     """Raise ConfigError where a name cannot stand as a row of a catalogue."""
-    if not (name.isascii() and name.isidentifier() and name == name.lower()):
+    text = isinstance(name, str)
+    if not (text and name.isascii() and name.isidentifier() and name == name.lower()):
         raise ConfigError(
-            f"{name!r} cannot name a material; take small letters, digits and underscores"
+            f"{shown(name)} cannot name a material; take small letters, digits and underscores"
         )
 
 
-def check_folder(path: Path) -> None:
-    """Raise ExportError where the folder of a file to write does not exist."""
-    if not path.absolute().parent.is_dir():
-        raise ExportError(
-            f"{path} cannot be written (no folder {path.parent}); give a file in a folder of yours"
-        )
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file by way of a temporary one beside it, so none is ever half-written.
-
-    Raises:
-        ExportError: the folder does not exist or cannot be written.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise ExportError(
-            f"{path} cannot be written ({error.strerror}); give a file in a folder of yours"
-        ) from None
+def check_pulse(write_voltage_v: float | None, write_time_s: float | None) -> None:
+    """Refuse an amplitude or width of pulses that no catalogue would take."""
+    for key, value in (("write_voltage_v", write_voltage_v), ("write_time_s", write_time_s)):
+        if value is not None:
+            checked(key, value)

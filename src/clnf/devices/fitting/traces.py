@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clnf.core.errors import DataError
+from clnf.core.inputs import shown
 
 __all__ = ["Traces", "join", "read_traces"]
 
@@ -102,7 +103,7 @@ def join(
     )
 
 
-def read_traces(path: Path) -> Traces:
+def read_traces(path: Path | str) -> Traces:
     """Read measured pulse trains from a CSV file.
 
     Columns by name, in any order: ``device`` (may be absent: one device), ``pulse`` (its number,
@@ -113,25 +114,39 @@ def read_traces(path: Path) -> Traces:
     Raises:
         DataError: the file is not such a table; names the line, the value and what to do.
     """
+    if not isinstance(path, (str, Path)) or "\0" in str(path):
+        raise DataError(f"traces are read from a CSV file, got {shown(path)}; give its path")
+    path = Path(path)
     try:
         raw = path.read_bytes()
         text = raw.decode("utf-8-sig")
     except (FileNotFoundError, IsADirectoryError):
         raise DataError(f"no file at {path}; give the path of a CSV file") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); check the file") from None
     except UnicodeDecodeError:
         raise DataError(f"{path} is not a text file; save the table as CSV in UTF-8") from None
-    lines = text.splitlines()
-    head = next((line for line in lines if line.strip() and not line.startswith("#")), "")
-    mark = max(",;\t", key=head.count)
-    table = [
-        (number, [cell.strip() for cell in row])
-        for number, row in enumerate(csv.reader(lines, delimiter=mark), start=1)
-        if any(cell.strip() for cell in row) and not row[0].startswith("#")
-    ]
+    table = _table(path, text.splitlines())
     if len(table) < 2:
         raise DataError(f"{path} holds no table; it needs a line of names and lines of readings")
     places, scale = _header(path, table[0][1])
-    return _checked(path, _rows(path, table[1:], places, scale), hashlib.sha256(raw).hexdigest())
+    return _checked(path, _rows(path, table, places, scale), hashlib.sha256(raw).hexdigest())
+
+
+def _table(path: Path, lines: list[str]) -> list[tuple[int, list[str]]]:
+    """Lines that hold something, with their numbers; the header is the first."""
+    head = next((line for line in lines if line.strip() and not line.startswith("#")), "")
+    reader = csv.reader(lines, delimiter=max(",;\t", key=head.count))
+    try:
+        return [
+            (reader.line_num, [cell.strip() for cell in row])
+            for row in reader
+            if any(cell.strip() for cell in row) and not row[0].startswith("#")
+        ]
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line {reader.line_num} is no line of a table ({error}); mend it"
+        ) from None
 
 
 def _header(path: Path, cells: list[str]) -> tuple[dict[str, int], float]:
@@ -139,16 +154,19 @@ def _header(path: Path, cells: list[str]) -> tuple[dict[str, int], float]:
     heads = [cell.lower().replace(" ", "_").replace("[", "").replace("]", "") for cell in cells]
     heads = [head.replace("(", "").replace(")", "") for head in heads]
     places: dict[str, int] = {}
-    for key, words in _COLUMNS.items():
-        for place, head in enumerate(heads):
-            if head in words:
-                places.setdefault(key, place)
     scale = 1.0
     for place, head in enumerate(heads):
         stem, _, unit = head.rpartition("_")
+        key = next((key for key, words in _COLUMNS.items() if head in words), "")
         if stem in ("conductance", "g") and unit in _SCALES:
-            places.setdefault("conductance", place)
-            scale = _SCALES[unit]
+            key, scale = "conductance", _SCALES[unit]
+        if key in places:
+            raise DataError(
+                f"{path} has two columns for {key}, {cells[places[key]]!r} and {cells[place]!r}; "
+                "keep one of them"
+            )
+        if key:
+            places[key] = place
     missing = [key for key in ("pulse", "direction", "conductance") if key not in places]
     if missing:
         what = {"conductance": "conductance with its unit, for example conductance_us"}
@@ -165,12 +183,20 @@ Row = tuple[int, int, int, float]  # line, pulse number, direction, conductance 
 def _rows(
     path: Path, table: list[tuple[int, list[str]]], places: dict[str, int], scale: float
 ) -> dict[str, list[Row]]:
-    """Rows by device, each value checked."""
+    """Rows by device, each value checked; the first line is the header."""
     found: dict[str, list[Row]] = {}
-    for line, cells in table:
+    heads = table[0][1]
+    for line, cells in table[1:]:
         where = f"{path}, line {line}"
+        if cells == heads:
+            raise DataError(f"{where}: the header comes a second time; keep the first one only")
         if len(cells) <= max(places.values()):
             raise DataError(f"{where}: {len(cells)} cells, fewer than the header names; mend it")
+        if any(cells[len(heads) :]):
+            raise DataError(
+                f"{where}: {len(cells)} cells, more than the {len(heads)} of the header; write "
+                "decimals with a point, or put ; between cells"
+            )
         name = cells[places["device"]] if "device" in places else "1"
         number = _whole(where, cells[places["pulse"]])
         word = cells[places["direction"]].lower()
@@ -193,9 +219,16 @@ def _rows(
     return found
 
 
+def _float(word: str) -> float:
+    """A number as tables write it; Python also takes 1_04 for 104."""
+    if "_" in word:
+        raise ValueError(word)
+    return float(word)
+
+
 def _whole(where: str, word: str) -> int:
     try:
-        value = float(word)
+        value = _float(word)
     except ValueError:
         value = math.nan
     if not value.is_integer() or not 0 <= value < 2**53:
@@ -207,11 +240,10 @@ def _conductance(where: str, word: str) -> float:
     if word.lower() in ("", "nan", "na", "-"):
         return math.nan
     try:
-        value = float(word)
+        value = _float(word)
     except ValueError:
-        raise DataError(
-            f"{where}: conductance {word!r} is no number; leave it empty where nothing was read"
-        ) from None
+        what = "write a decimal point" if "," in word else "leave it empty where nothing was read"
+        raise DataError(f"{where}: conductance {word!r} is no number; {what}") from None
     if not math.isfinite(value) or value < 0:
         raise DataError(
             f"{where}: conductance {word} is not possible; give siemens >= 0, or leave it empty "

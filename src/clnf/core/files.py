@@ -1,0 +1,72 @@
+"""Files that people name for results: refused before the work, written whole or not at all."""
+
+import errno
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from clnf.core.errors import ExportError
+from clnf.core.inputs import shown
+
+__all__ = ["check_file", "write_files"]
+
+
+def check_file(path: Path | str, ending: str = "") -> Path:
+    """A file that can be written later, as far as can be known now.
+
+    Args:
+        path: of the file; one that is there may be replaced.
+        ending: such as ``".png"``, which the name must have; empty for any.
+
+    Raises:
+        ExportError: no path, another ending, a folder of that name, or no folder to write in.
+    """
+    if not isinstance(path, (str, Path)) or "\0" in str(path):
+        raise ExportError(f"a file is named by its path, got {shown(path)}; give its name")
+    path = Path(path)
+    if ending and path.suffix.lower() != ending:
+        kind = "pictures are PNG files" if ending == ".png" else f"the file must end in {ending}"
+        raise ExportError(f"{kind}, got {str(path)!r}; end the name in {ending}")
+    folder, fault = path.absolute().parent, ""
+    if path.is_dir():
+        fault = "it is a folder"
+    elif not folder.is_dir():
+        fault = f"no folder {path.parent}"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        fault = f"{path.parent} may not be written to"
+    if fault:
+        raise ExportError(f"{path} cannot be written ({fault}); give a file in a folder of yours")
+    return path
+
+
+def write_files(files: Sequence[tuple[Path, bytes]]) -> None:
+    """Write files so that either all of them are there afterwards or everything is as before.
+
+    Each goes into a draft beside it; when all drafts are whole they take their names.
+
+    Args:
+        files: path and content of each.
+
+    Raises:
+        ExportError: a file cannot be written, or two have one name.
+    """
+    drafts = [(path.with_name(f".{path.name}.{os.getpid()}.part"), path) for path, _ in files]
+    if len({path.absolute() for path, _ in files}) < len(files):
+        raise ExportError(f"{files[0][0]} is named for two results; give each a file of its own")
+    try:
+        for (draft, path), (_, content) in zip(drafts, files, strict=True):
+            check_file(path)
+            try:
+                draft.write_bytes(content)
+            except OSError as error:
+                why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
+                raise ExportError(
+                    f"{path} cannot be written ({why}); give a file in a folder of yours"
+                ) from None
+        for draft, path in drafts:
+            draft.replace(path)
+    finally:
+        for draft, _ in drafts:
+            with suppress(OSError):
+                draft.unlink()
