@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from clnf.chip import ChipSpec, Mapping, Tile, Verify, Wires, line_currents, read_currents
+from clnf.chip.bill import Bill
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.crossbar.make import Make
-from clnf.chip.program import Bill, write_once
+from clnf.chip.program import write_once
 from clnf.chip.technology import technology
 from clnf.core.errors import ConfigError, DeviceLimitError, ShapeError
 from clnf.core.ledger import Ledger
@@ -351,3 +352,17 @@ def test_bad_input_is_one_sentence() -> None:
         with pytest.raises(ShapeError, match="whole numbers of at most 32767"):
             learner.pulse(pulses)
     assert torch.equal(learner.cells.hidden, before)
+
+
+def test_a_stored_tile_reads_what_was_written_last_whatever_it_held_before() -> None:
+    """Converters set for weights a thousand times smaller would clip every product."""
+    x, weights = torch.ones(1, 16), torch.rand(16, 4, generator=torch.manual_seed(0))
+    tile = Tile("gst_pcm", 16, 4, seed=0)
+    tile.program(weights / 1000)
+    tile.mvm(x)
+    tile.program(weights)
+    assert torch.allclose(tile.mvm(x), x @ weights, rtol=0.15)
+    clipped = Tile("gst_pcm", 16, 4, seed=0)
+    clipped.program(weights)
+    clipped.chip.layers["tile"].adcs[0].range = float((x @ weights).max()) / 1000
+    assert not torch.allclose(clipped.mvm(x), x @ weights, rtol=0.15)

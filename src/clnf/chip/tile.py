@@ -118,7 +118,8 @@ class Tile:
         """Write weights into the cells.
 
         Cells with a law of steps are pulsed until a read shows the weight; all others take the
-        published error of programming, once unless ``verify`` asks for more rounds.
+        published error of programming, once unless ``verify`` asks for more rounds. Output
+        converters take their range anew from the next product.
 
         Args:
             weights: [rows, cols]; full scale becomes the largest magnitude, for stored cells
@@ -142,6 +143,8 @@ class Tile:
             write_by_pulses(self.cells, target, bill, verify or Verify(), now_s=now_s)
         else:
             write_once(self.cells, target, now_s, bill, verify or Verify(rounds=1))
+        for adc in self._analog.adcs:
+            adc.range = 0.0  # held for other weights; what is read next sets it anew
         self._analog.refresh()
         error = self.weights.T - target
         return float(error.square().mean().sqrt() / target.square().mean().sqrt().clamp(min=1e-12))

@@ -8,6 +8,7 @@ import typer
 
 from clnf.cli.options import Json
 from clnf.cli.show import Bars, emit, show_table
+from clnf.core.files import check_file
 
 if TYPE_CHECKING:
     from clnf.chip.heat.effects import TileHeat
@@ -74,6 +75,8 @@ def heat(
     """Show how warm cells get while the model draws, by pitch and by tiles at once."""
     from clnf.chip.heat.network import Cooling
 
+    if picture is not None:
+        check_file(picture, ".png")
     cooling = Cooling(package_k_w=package, ambient_k=ambient_c + ZERO_C_K)
     with Bars(quiet=as_json) as bars:
         bars.say("drawing a few pictures, to see what each tile does")

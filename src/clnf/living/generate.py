@@ -15,6 +15,7 @@ from clnf.core.errors import ConfigError, ExportError
 from clnf.core.rng import fold
 from clnf.core.units import quantity
 from clnf.living import snapshots
+from clnf.living.concepts import Concepts
 from clnf.living.faint import Scene, look_at
 from clnf.living.files import why, write_whole
 from clnf.living.model import LivingModel
@@ -171,6 +172,9 @@ def draw_from_run(
     seen = None if scene is None else look_at(scene, wish.seed)
     recipe = Run(folder).recipe
     found = snapshots.load_latest(folder / "snapshots")
+    names = Concepts([], rows=0)
+    names.load_state_dict(found.parts["model"]["concepts"])
+    names.row(wish.concept)  # an unknown one is refused before the model is built
     model = LivingModel(recipe, device)
     model.load_state_dict(found.parts)
     if scene is None or seen is None:

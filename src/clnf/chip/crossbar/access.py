@@ -8,6 +8,8 @@ from torch import Tensor
 
 from clnf.chip.crossbar.laws import AbstractCellLaw, Ohmic
 from clnf.core.errors import DeviceLimitError
+from clnf.core.inputs import check_fields, number
+from clnf.core.tensors import dense
 from clnf.core.units import quantity
 
 __all__ = ["Access", "through_transistors"]
@@ -35,11 +37,12 @@ def through_transistors(conductance_s: Tensor, on_ohm: float) -> Tensor:
     50.0
     """
     _check_ohm(on_ohm)
+    conductance_s = dense("conductances", conductance_s)
     return conductance_s / (1 + conductance_s * on_ohm)
 
 
 def _check_ohm(ohm: float) -> None:
-    if not 0 <= ohm < float("inf"):
+    if not 0 <= number("an on-resistance", ohm, nan=True) < float("inf"):
         raise DeviceLimitError(f"an on-resistance is at least 0 ohm and finite, got {ohm}")
 
 
@@ -68,6 +71,7 @@ class Access(AbstractCellLaw):
     selector_v: float = quantity("V", 0.0)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_ohm(self.on_ohm)
         ends = float("inf")
         if not 0 <= self.selector_s < ends or not (self.selector_s > 0) == (self.selector_v > 0):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from clnf.core.errors import DeviceLimitError
+from clnf.core.inputs import check_fields
 from clnf.core.units import quantity
 
 __all__ = ["AbstractCellLaw", "Milo", "Ohmic", "Polynomial", "Sinh"]
@@ -87,6 +88,7 @@ class Polynomial(AbstractCellLaw):
     most_v: float = quantity("V")
 
     def __post_init__(self) -> None:
+        check_fields(self)
         a, b = self.second_per_v, self.third_per_v2
         at = [self.most_v]
         if b > 0 and 0 < -a / (3 * b) < self.most_v:
@@ -183,6 +185,7 @@ class Sinh(AbstractCellLaw):
     scale_v: float = quantity("V")
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0 < self.scale_v < float("inf"):
             raise DeviceLimitError(f"scale_v must be positive and finite, got {self.scale_v} V")
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from clnf.core.errors import ConfigError
+from clnf.core.inputs import check_fields
 from clnf.core.units import quantity
 
 __all__ = ["Mapping"]
@@ -38,6 +39,7 @@ class Mapping:
     bits: int = quantity("1", 2)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.pairs < 1 or self.kind not in ("differential", "balanced", "reference", "sliced"):
             raise ConfigError(
                 "a mapping is differential, balanced, reference or sliced with at least 1 pair, "

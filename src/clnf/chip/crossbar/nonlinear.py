@@ -17,11 +17,14 @@ from clnf.chip.crossbar import wire_kernels as kernels
 from clnf.chip.crossbar.laws import AbstractCellLaw
 from clnf.chip.crossbar.wiring import GOAL, Wires, checked, factored, open_rows, row_count, settled
 from clnf.core.errors import DeviceLimitError, ShapeError
+from clnf.core.inputs import instance
+from clnf.core.tensors import dense
 from clnf.core.units import quantity
 
 __all__ = ["Operating", "nonlinear_currents", "nonlinear_voltages"]
 
 _MOST_STEPS = 100
+_LAW: type[AbstractCellLaw] = AbstractCellLaw  # type: ignore[type-abstract]
 # Below this share of the drive the next step would be its square; below the other, step lengths
 # are not measured any more, as content changes by less than its rounding.
 _SETTLED, _SURE = 1e-9, 1e-6
@@ -118,8 +121,10 @@ def nonlinear_currents(
     >>> round(float(i_a) * 1e6, 3)
     180.665
     """
-    conductance_s, voltage_v = torch.as_tensor(conductance_s), torch.as_tensor(voltage_v)
+    conductance_s = dense("conductances", conductance_s)
+    voltage_v = dense("voltages of a crossbar", voltage_v)
     wires, rows = checked(conductance_s, wire_ohm), row_count(conductance_s, voltage_v)
+    instance("law", law, _LAW, "write Ohmic()")
     law.check(conductance_s)
     kind = torch.promote_types(conductance_s.dtype, voltage_v.dtype)
     cells, drive = conductance_s.double().cpu(), voltage_v.double().cpu().reshape(-1, rows)
@@ -173,12 +178,14 @@ def nonlinear_voltages(
     >>> rest.changes_v[-1] < 1e-9
     True
     """
-    conductance_s, voltage_v = (torch.as_tensor(x).cpu() for x in (conductance_s, voltage_v))
+    conductance_s = dense("conductances", conductance_s).cpu()
+    voltage_v = dense("voltages of a crossbar", voltage_v).cpu()
     wires, rows = checked(conductance_s, wire_ohm), row_count(conductance_s, voltage_v)
     if wires is None:
         raise DeviceLimitError("wires of 0 ohm have the voltages of their ends; give more than 0")
     if voltage_v.dim() != 1:
         raise ShapeError(f"give one vector of {rows} voltages, got {tuple(voltage_v.shape)}")
+    instance("law", law, _LAW, "write Ohmic()")
     law.check(conductance_s)
     cells, upside_down = conductance_s.double(), [0] * (wires.columns_to == "bottom")
     array = _Array(

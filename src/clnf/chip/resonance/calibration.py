@@ -98,10 +98,10 @@ def calibrate(
     rising = all(a < b for a, b in pairwise(sigmas))
     if len(sigmas) < 3 or not rising or not 0 < sigmas[0] <= sigmas[-1] < float("inf"):
         raise ConfigError(f"give at least 3 rising spreads above 0, got {list(sigmas)}")
-    if trials < 20 or not 0 < level < 1:
-        raise ConfigError(
-            f"trials must be at least 20 and level in (0, 1), got {trials} and {level}"
-        )
+    if trials < 20:
+        raise ConfigError(f"trials must be at least 20, got {trials}; take more")
+    if not 0 < level < 1:
+        raise ConfigError(f"level must be in (0, 1), got {level}; correct it")
     curve = []
     for k, sigma in enumerate((0.0, *sigmas)):
         right, judged = _right(look, contrast, sigma, trials, fold=(seed, k))

@@ -5,6 +5,7 @@ from math import inf
 from typing import Literal, final
 
 from clnf.core.errors import ConfigError
+from clnf.core.inputs import check_fields
 from clnf.core.units import quantity
 from clnf.devices.materials import Material
 
@@ -47,6 +48,7 @@ class Transfer:
     material: str | Material | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if (
             not (isinstance(self.every, int) and self.every >= 1)
             or not 0 < self.fast_pulses < inf
@@ -109,6 +111,7 @@ class PulseRule:
     transfer: Transfer = Transfer()
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.threshold >= 1):
             raise ConfigError(
                 "betas must be in [0, 1) and the threshold at least 1, got "
