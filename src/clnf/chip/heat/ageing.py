@@ -99,7 +99,7 @@ def drift_pace(
         return pace(activations.drift_j, temperature_k, activations.reference_k), None
     if cell.material.family in _FLAT_DRIFT:
         return as_measured, "exponents of phase change were found alike from 125 K up (Khan et al.)"
-    return as_measured, "no source says how drift goes with temperature; supply Activations.drift_j"
+    return as_measured, "no source says how it goes with warmth; supply Activations.drift_j"
 
 
 def endurance_at(
@@ -109,9 +109,9 @@ def endurance_at(
     if isinstance(cell.endurance, Unknown):
         return None, cell.endurance.sentence
     if activations is None or activations.endurance_j is None:
-        return cell.endurance, (
-            "no source says how the writes a cell survives go with temperature; supply "
-            "Activations.endurance_j"
+        return (
+            cell.endurance,
+            "no source says how it goes with warmth; supply Activations.endurance_j",
         )
     faster = float(pace(activations.endurance_j, temperature_k, activations.reference_k))
     return replace(cell.endurance, cycles=cell.endurance.cycles / faster), None
