@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clnf.cli import heat
+from clnf.cli import warm_pictures
 from clnf.cli.show import COLUMNS
 
 Clnf = Callable[..., tuple[int, str, str]]
@@ -56,7 +56,7 @@ def test_json_is_in_si_and_heat_follows_the_package(clnf: Clnf) -> None:
 def test_a_run_is_looked_at_with_its_own_chip(
     clnf: Clnf, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heat, "_PICTURES", 1)
+    monkeypatch.setattr(warm_pictures, "_PICTURES", 1)
     code, out, _ = clnf("chip", "heat", made, "--tiles", "1", "--json")
     found = json.loads(out)
     assert code == 0
@@ -70,6 +70,22 @@ def test_a_run_is_looked_at_with_its_own_chip(
     code, _, err = clnf("chip", "heat", made, "--slope", "0.1")
     assert code == 2
     assert "leave out --slope" in err
+
+
+def test_pictures_are_drawn_in_warmth_and_calibrated_there(clnf: Clnf) -> None:
+    code, out, _ = clnf(
+        "chip", "heat", "--tiles", "32", "--package", "400", "--slope", "0.002", "--read-v", "0.2",
+        "--draw", "--json",
+    )  # fmt: skip
+    found = json.loads(out)
+    assert code == 0
+    assert all(tile["johnson"] > 0 for tile in found["tiles"])
+    cold, other, warm, calibrated = found["pictures"]
+    assert cold["off_cold"] == 0.0 < other["off_cold"]
+    assert warm["off_cold"] > calibrated["off_cold"] > 0
+    assert warm["products_off"] > 3 * calibrated["products_off"]
+    assert calibrated["cost_j"] > 0 == warm["cost_j"]
+    assert 0 <= calibrated["match"] <= 1
 
 
 def test_what_cannot_be_is_one_sentence(clnf: Clnf) -> None:

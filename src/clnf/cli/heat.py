@@ -15,26 +15,17 @@ if TYPE_CHECKING:
     from clnf.chip.heat.effects import TileHeat
     from clnf.chip.heat.lessons import Taught
     from clnf.chip.heat.network import Cooling, ThermalNetwork
-    from clnf.chip.heat.power import Work
     from clnf.chip.heat.sweep import Point
     from clnf.chip.heat.throttle import Throttled
     from clnf.chip.hosting import Chip
+    from clnf.cli.warm_pictures import Drawn, Quality
 
 __all__ = ["app", "heat"]
 
 ZERO_C_K = 273.15
-_PICTURES, _STEPS = 4, 2
 _TILES = (1, 2, 4, 8, 16, 32)
 _SETTLED, _COURSE = 5.0, 200  # time constants that are followed, and steps
 app = typer.Typer()
-
-
-class _Drawn(NamedTuple):
-    """A chip that has drawn a few pictures, what each tile did for them, and in lessons before."""
-
-    chip: "Chip"
-    done: "dict[str, Work]"
-    lessons: "dict[str, dict[str, Work]]"
 
 
 class _Found(NamedTuple):
@@ -46,6 +37,7 @@ class _Found(NamedTuple):
     network: "ThermalNetwork"
     courses: "dict[str, Course]"
     taught: "Taught | None"
+    quality: "list[Quality]"
 
 
 @app.command(epilog="Example: clnf chip heat --pitch 44 --tiles 8 --package 40 --picture heat.png")
@@ -73,6 +65,12 @@ def heat(
     limit_c: Annotated[
         float | None, typer.Option("--limit-c", help="Hold the hottest cell below, in °C.")
     ] = None,
+    read_v: Annotated[
+        float | None, typer.Option("--read-v", help="Voltage of a read, for its thermal noise.")
+    ] = None,
+    draw_warm: Annotated[
+        bool, typer.Option("--draw", help="Draw at these temperatures, too, and calibrate there.")
+    ] = False,
     seconds: Annotated[
         float | None,
         typer.Option("--seconds", help="How long to follow; five time constants if not given."),
@@ -84,68 +82,25 @@ def heat(
 ) -> None:
     """Show how warm cells get while the model draws, by pitch and by tiles at once."""
     from clnf.chip.heat.network import Cooling
+    from clnf.cli.warm_pictures import bundled, of_run
 
     if picture is not None:
         check_file(picture, ".png")
     cooling = Cooling(package_k_w=package, ambient_k=ambient_c + ZERO_C_K)
+    supplied = {"conductance_temperature_coefficient": slope, "read_voltage_v": read_v}
     with Bars(quiet=as_json) as bars:
         bars.say("drawing a few pictures, to see what each tile does")
-        drawn = _bundled(slope) if run is None else _of_run(run, slope)
+        drawn = bundled(supplied) if run is None else of_run(run, supplied)
         found = _find(drawn, pitch, tiles, cooling, (limit_c, seconds))
+        if draw_warm:
+            _pictures(drawn, found)
     if picture:
         _draw(drawn.chip, found, picture)
     emit(_values(found), as_json, lambda: _show(found, picture))
 
 
-def _bundled(slope: float | None) -> _Drawn:
-    """The bundled core on stored cells, without wires, which change no charge."""
-    import torch
-
-    from clnf.chip.heat.power import work
-    from clnf.chip.hosting import host
-    from clnf.chip.spec import ChipSpec
-    from clnf.core.rng import fold
-    from clnf.devices.materials import material
-    from clnf.living.recipe import ChipPart
-    from clnf.media.bundled import load_core
-    from clnf.media.flow import last, noise_for
-
-    part, engine = ChipPart(), load_core()[0].requires_grad_(False)
-    row = material(part.core)
-    if slope is not None:
-        row = row.supply(conductance_temperature_coefficient=slope)
-    spec = ChipSpec(core=row, tile_rows=part.tile_rows, tile_columns=part.tile_columns)
-    chip = host(engine, assign=lambda name, leaf: "core", seed=0, spec=spec)
-    chip.program_core()
-    before = chip.ledger.state()
-    noise = noise_for([fold(0, "heat", n) for n in range(_PICTURES)], (3, 32, 32))
-    concepts = torch.arange(1, _PICTURES + 1)
-    last(engine.sample(concepts, noise=noise, steps=_STEPS, guidance=2.0))
-    return _Drawn(chip, work(chip.ledger.state(), before), {})
-
-
-def _of_run(folder: Path, slope: float | None) -> _Drawn:
-    """A run's model as its newest snapshot left it."""
-    from clnf.chip.heat.power import by_lesson, work
-    from clnf.core.errors import ConfigError
-    from clnf.living import snapshots
-    from clnf.living.generate import Wish, draw
-    from clnf.living.model import LivingModel
-    from clnf.living.run import Run
-
-    if slope is not None:
-        raise ConfigError("a run has its own materials; leave out --slope, or leave out the run")
-    recipe = Run(folder).recipe
-    found = snapshots.load_latest(folder / "snapshots")
-    model = LivingModel(recipe)
-    model.load_state_dict(found.parts)
-    before = model.chip.ledger.state()
-    draw(model, Wish(concept=model.core[0], n=_PICTURES, steps=_STEPS))
-    return _Drawn(model.chip, work(model.chip.ledger.state(), before), by_lesson(before))
-
-
 def _find(
-    drawn: _Drawn,
+    drawn: "Drawn",
     pitches: list[float] | None,
     tiles: list[int] | None,
     cooling: "Cooling",
@@ -159,7 +114,7 @@ def _find(
     from clnf.chip.heat.sweep import density
     from clnf.chip.heat.throttle import throttle
 
-    chip, done, lessons = drawn
+    chip, done, lessons = drawn.chip, drawn.done, drawn.lessons
     limit_c, seconds = until
     own = place(chip).pitch_m if not pitches else 0.0
     wide = [nm * 1e-9 for nm in pitches or ()] or [own]
@@ -176,11 +131,19 @@ def _find(
         network=network,
         courses=_courses(network, drawn, (most, limit, seconds)),
         taught=taught(network, lessons, at_once=most, laws=laws) if lessons else None,
+        quality=[],
     )
 
 
+def _pictures(drawn: "Drawn", found: _Found) -> None:
+    """Add what is drawn at the temperatures of the last line."""
+    from clnf.cli.warm_pictures import qualities
+
+    found.quality.extend(qualities(drawn, found.network, found.points[-1].state))
+
+
 def _courses(
-    network: "ThermalNetwork", drawn: _Drawn, how: tuple[int, float | None, float | None]
+    network: "ThermalNetwork", drawn: "Drawn", how: tuple[int, float | None, float | None]
 ) -> "dict[str, Course]":
     """The pictures drawn over and over from a cold start, without a limit and below it."""
     from dataclasses import replace
@@ -237,6 +200,7 @@ def _values(found: _Found) -> dict[str, Any]:
             for one in found.held
         ],
         "in_time": {name: _in_time(course) for name, course in found.courses.items()},
+        "pictures": [asdict(one) for one in found.quality],
         "lessons": [] if found.taught is None else [asdict(one) for one in found.taught.lessons],
     }
 
@@ -269,7 +233,7 @@ def _show(found: _Found, picture: Path | None) -> None:
         for point in found.points
     ]
     heads = ("pitch nm", "tiles at once", "mm²", "µJ", "ms", "mW", "mean °C", "hottest °C")
-    title = f"{_PICTURES} pictures of {_STEPS} steps, drawn again and again; * is the knee."
+    title = "A few pictures, drawn again and again; * is the knee."
     show_table(heads, rows, title=title)
     hottest = sorted(found.tiles, key=lambda tile: -tile.hottest_k)[:5]
     warm = [
@@ -293,6 +257,8 @@ def _show(found: _Found, picture: Path | None) -> None:
             f"{one.slower:.3f} times slower, {one.cost_s * 1e3:.4g} ms more"
         )
     _show_times(found)
+    for drawing in found.quality:
+        print(drawing.sentence)
     if picture:
         print(f"picture: {picture}")
 
