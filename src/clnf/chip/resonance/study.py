@@ -187,7 +187,9 @@ def study_picture(studies: list[Study], title: str) -> bytes:
     axes.set_xlim(-0.01, _LADDER[-1] * 1.1)
     axes.set_xlabel("spread of the added noise, in steps of the converter")
     axes.set_ylabel("share of right answers")
-    axes.set_title(f"{title}\nlines: theory; bars at the foot: where theory puts the optimum")
+    where = " and ".join(dict.fromkeys(one.source for one in studies))
+    foot_text = "lines: theory; bars at the foot: where theory puts the optimum"
+    axes.set_title(f"{title}, noise from {where}\n{foot_text}")
     axes.legend(title="contrast", fontsize=8)
     blob = io.BytesIO()
     FigureCanvasAgg(figure).print_png(blob)  # type: ignore[no-untyped-call]
