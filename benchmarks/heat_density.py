@@ -276,8 +276,11 @@ def picture(rows: Path, path: Path) -> None:
         )  # fmt: skip
     third.set(xlabel="all tiles at °C", ylabel="share named rightly", title="class match")
     third.set_ylim(-0.03, 1.05)
-    for axes in (first, second, third):
+    first.set_xticks([30, 100, 300], ["30", "100", "300"])
+    first.set_xticks([], minor=True)
+    for axes in (first, second):
         axes.legend(fontsize=8)
+    third.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0.0, 0.93))
     figure.savefig(path, metadata={"Software": None})
 
 
