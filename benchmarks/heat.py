@@ -31,7 +31,7 @@ from clnf.chip.heat.reference import conduction, storage
 from clnf.chip.heat.stack import SILICON
 
 Array = NDArray[np.float64]
-SIDES, ROUNDS, DEMANDED = ((64, 64), (64, 48), (128, 128)), 5, 40.0
+SIDES, ROUNDS, DEMANDED = ((64, 64), (64, 48), (128, 128)), 15, 40.0
 
 
 def say(**values: Any) -> None:
