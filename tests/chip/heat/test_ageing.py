@@ -117,6 +117,7 @@ def learner(seed: int = 3) -> Chip:
         conductance_temperature_coefficient=0.001,
     )  # fmt: skip
     spec = ChipSpec(plastic=cells, tile_rows=16, tile_columns=16)
+    torch.manual_seed(seed)
     net = nn.Sequential(nn.Linear(16, 16))
     return host(net, assign=lambda name, leaf: "plastic", seed=seed, spec=spec)
 
