@@ -4,7 +4,11 @@ steady    64 x 64 x 8 and others: power in every cell, temperature of every cell
           two heated layers, one asked for ("planes"). The ratio is the time of a sparse solve
           that is already factorised over ours; ``ratio_with_factors`` has both factorisations in.
 time      a step in time: ours against a factorised sparse step of the same backward Euler
-closed    distance to closed forms and to the sparse solve, and heat in against heat out
+closed    distance to closed forms (uniform power, one cosine mode) and to the sparse solve, and
+          heat in against heat out
+course    64 x 64 x 8 in time: distance of exact steps to SciPy's exponential of the sparse matrix
+          and, after long steps, to the steady state; and of Euler's, what came in less what left
+          and is stored, over what came in
 limit     one solve taken apart: transform, sweep, transform back, and the machine's own speed of
           a product of matrices of that size
 
@@ -20,13 +24,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import diags_array
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import expm_multiply, splu
 
-from clnf.chip.heat import Stack, Steady, Transient, hotspot_stack, tile_stack
+from clnf.chip.heat import Layer, Stack, Steady, Transient, hotspot_stack, tile_stack
 from clnf.chip.heat.reference import conduction, storage
+from clnf.chip.heat.stack import SILICON
 
 Array = NDArray[np.float64]
-SIDES, ROUNDS, DEMANDED = ((64, 64), (64, 48), (128, 128)), 5, 40.0
+SIDES, ROUNDS, DEMANDED = ((64, 64), (64, 48), (128, 128)), 15, 40.0
 
 
 def say(**values: Any) -> None:
@@ -124,6 +129,54 @@ def closed() -> None:
     )  # fmt: skip
 
 
+def cosine() -> None:
+    """One cosine over a slab with a bottom of h: T(0) = F / (k b) (...), at its top."""
+    thick, length, h, mode = 1e-3, 4e-3, 2e4, 3
+    rows = []
+    for cells in (40, 160):
+        layer = Layer(name="slab", solid=SILICON, thickness_m=thick, cells=cells)
+        stack = Stack(
+            layers=(layer,), width_m=length, depth_m=length, columns=256, rows=1,
+            bottom_w_m2k=h, ambient_k=300.0,
+        )  # fmt: skip
+        x = (np.arange(256) + 0.5) / 256
+        wave = np.cos(mode * np.pi * x)
+        watts = np.zeros(stack.shape)
+        watts[-1, 0] = 1e5 * wave * length * length / 256
+        top = Steady(stack).field(watts)[-1, 0]
+        k, b = 130.0, mode * np.pi / length
+        c, s = np.cosh(b * thick), np.sinh(b * thick)
+        told = 1e5 / (k * b) * (k * b * c + h * s) / (k * b * s + h * c)
+        told -= 1e5 * thick / cells / 2 / k  # the middle of the uppermost cell, not its face
+        rows.append(float(f"{abs(top / (told * wave) - 1).max():.1e}"))
+    say(arm="one cosine", cells_up=[40, 160], off_closed_form=rows)
+
+
+def course() -> None:
+    """Steps in time against an independent exponential, the steady state, and the heat kept."""
+    stack, step_s = tile_stack(5e-3, 5e-3), 1e-4
+    watts = np.random.default_rng(0).random(stack.shape) * 1e-5
+    run = Transient(stack, step_s)
+    run.advance(watts, 20)
+    root = np.sqrt(storage(stack))
+    end = sparse(stack).solve(watts.ravel())
+    scaled = diags_array(1 / root) @ conduction(stack) @ diags_array(1 / root)
+    told = end - expm_multiply(-scaled * (20 * step_s), root * end) / root
+    off = abs(run.field().ravel() - told).max() / told.max()
+    long = Transient(stack, 1e5).step(watts)
+    rest = abs(long.ravel() - end).max() / end.max()
+    euler, left = Transient(stack, step_s, how="euler"), 0.0
+    for _ in range(100):
+        euler.step(watts)
+        left += euler.leaving_w * step_s
+    given = watts.sum() * 100 * step_s
+    say(
+        arm="in time", cells=list(stack.shape), steps=20, off_exponential=float(f"{off:.1e}"),
+        off_steady_after_long=float(f"{rest:.1e}"),
+        heat_unaccounted=float(f"{(given - left - euler.stored_j) / given:.1e}"),
+    )  # fmt: skip
+
+
 def limit() -> None:
     """Where the time of one solve goes, and what a product of matrices takes by itself."""
     stack = tile_stack(5e-3, 5e-3)
@@ -151,6 +204,8 @@ def main() -> None:
         steady(rows, columns)
     steps()
     closed()
+    cosine()
+    course()
     limit()
 
 

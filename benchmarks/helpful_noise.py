@@ -4,16 +4,20 @@
     python benchmarks/helpful_noise.py draw FILE.png  faint pictures, seen and drawn
 
 ``threshold``: a template is looked for by 16 columns of a tile with 4-bit converters, at contrasts
-below and above half a step. Ours is the share of right answers on trials that did not choose the
-cut, beside theory for white Gaussian noise and an ideal quantiser at the same spread (the tile's
-cells have programming errors, read noise and wires). The measured optimum must lie where theory
-loses no more than two standard errors of a measured point; p is Fisher's exact test of fresh
-trials at the optimum against none. Contrasts above the edge, and none at all, are the controls.
+below and above half a step. Noise comes from random voltages at the ``inputs``, or from the
+``cells`` themselves, whose read noise and programming errors a steady voltage brings out. Ours is
+the share of right answers on trials that did not choose the cut, beside theory for Gaussian noise
+and an ideal quantiser at the same spread (the tile has programming errors, read noise and wires;
+of noise from cells, theory knows each column's offset and spread). The measured optimum must lie
+where theory loses no more than two standard errors of a measured point; p is Fisher's exact test
+of fresh trials at the optimum against none. Contrasts above the edge, and none at all, are the
+controls.
 
 ``pictures``: bundled pictures of families the generator knows, shown so faint that 4 bits see
 little or nothing of them; 16 looks; the drawing keeps 0.55 of what was seen. Error is the
 root-mean-square over pixels in [-1, 1] against the clear picture; ``right`` is the share of
-drawings that the judge names as the family. Both pictures shown and starting noises are the same
+drawings that the judge names as the family. ``source_noise`` is what the source brings along, in
+full scales: then less is added, or none. Both pictures shown and starting noises are the same
 in every row of a contrast.
 
 ``injection``: networks trained in plain torch with weight noise of growing spread (shares of the
@@ -40,7 +44,7 @@ from PIL import Image
 
 from clnf.chip import ChipSpec, host
 from clnf.chip.injection import Injection, inject
-from clnf.chip.resonance import Quantiser, study
+from clnf.chip.resonance import Quantiser, study, study_cells
 from clnf.cli.noise import row
 from clnf.devices.materials import Material
 from clnf.living.faint import Scene, look_at
@@ -57,6 +61,7 @@ SENSOR = Quantiser(step=1 / 7, top=7)
 MATERIALS = ("pcm_hermes", "cmo_hfox", "reram_130nm")
 FAMILIES, SHOWN, KEEP = ("faces", "clocks", "fruit"), 8, 0.55
 CONTRASTS = (0.03, 0.06, 0.12, 1.0)
+NOISY, SOURCES = 0.06, (0.02, 0.05)  # a contrast, and noise that its source brings along
 SPREADS = (0.0, 0.06, 0.12, 0.24)  # of the noise injected in training
 ERRORS = (0.05, 0.1, 0.15)  # of cells, supplied
 MONTH_S, STEPS, RATE = 30 * 86400.0, 1000, 0.5
@@ -66,8 +71,10 @@ def show(**row: object) -> None:
     print(json.dumps(row), flush=True)
 
 
-def scenes(model: LivingModel, contrast: float, sigma: float | None) -> dict[str, object]:
-    """All families at one contrast and noise."""
+def scenes(
+    model: LivingModel, contrast: float, sigma: float | None, noise: float = 0.0
+) -> dict[str, object]:
+    """All families at one contrast, added noise and noise of the source."""
     judge, _ = load_judge()
     seen_error, drawn_error, right = [], [], 0
     for name in FAMILIES:
@@ -75,14 +82,15 @@ def scenes(model: LivingModel, contrast: float, sigma: float | None) -> dict[str
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "scene.png"
                 Image.fromarray(emoji32().images[index]).save(file)
-                seen = look_at(Scene(picture=file, contrast=contrast, sigma=sigma), k)
+                scene = Scene(picture=file, contrast=contrast, sigma=sigma, noise=noise)
+                seen = look_at(scene, k)
             clear = from_levels(emoji32().images[index][None])[0]
             drawn = draw(model, Wish(concept=name, n=1, seed=k), like=seen.picture, keep=KEEP)
             seen_error.append(float((seen.picture - clear).square().mean()))
             drawn_error.append(float((drawn[0] - clear).square().mean()))
             right += judge.match(drawn, name) > 0.5
     return {
-        "contrast": contrast, "sigma": round(seen.sigma, 4),
+        "contrast": contrast, "source_noise": noise, "sigma": round(seen.sigma, 4),
         "seen_error": math.sqrt(statistics.mean(seen_error)),
         "drawn_error": math.sqrt(statistics.mean(drawn_error)),
         "right": right / len(drawn_error),
@@ -173,15 +181,19 @@ def generator() -> LivingModel:
 def main() -> None:
     start = time.perf_counter()
     torch.set_num_threads(1)
-    for material in MATERIALS:
-        for share in (0.0, 0.1, 0.25, 0.4, 0.7, 1.0):
-            one = row(study(material, share, trials=TRIALS, seed=SEEDS[0]))
-            del one["curve"]
-            show(part="threshold", material=material, **one)
+    for measure in (study, study_cells):
+        for material in MATERIALS:
+            for share in (0.0, 0.1, 0.25, 0.4, 0.7, 1.0):
+                one = row(measure(material, share, trials=TRIALS, seed=SEEDS[0]))
+                del one["curve"]
+                show(part="threshold", material=material, **one)
     model = generator()
     for contrast in CONTRASTS:
         for sigma in noises(contrast):
             show(part="pictures", **scenes(model, contrast, sigma))
+    for noise in SOURCES:
+        for sigma in (0.0, None):
+            show(part="pictures", **scenes(model, NOISY, sigma, noise))
     for kind in ("mlp", "conv"):
         for spread in SPREADS:
             injection(kind, spread)

@@ -11,26 +11,21 @@ from clnf.cli.show import Bars, emit, show_table
 from clnf.core.files import check_file
 
 if TYPE_CHECKING:
+    from clnf.chip.heat.course import Course
     from clnf.chip.heat.effects import TileHeat
+    from clnf.chip.heat.lessons import Taught
     from clnf.chip.heat.network import Cooling, ThermalNetwork
-    from clnf.chip.heat.power import Work
     from clnf.chip.heat.sweep import Point
     from clnf.chip.heat.throttle import Throttled
     from clnf.chip.hosting import Chip
+    from clnf.cli.warm_pictures import Drawn, Quality
 
 __all__ = ["app", "heat"]
 
 ZERO_C_K = 273.15
-_PICTURES, _STEPS = 4, 2
 _TILES = (1, 2, 4, 8, 16, 32)
+_SETTLED, _COURSE = 5.0, 200  # time constants that are followed, and steps
 app = typer.Typer()
-
-
-class _Drawn(NamedTuple):
-    """A chip that has drawn a few pictures, and what each tile did for them."""
-
-    chip: "Chip"
-    done: "dict[str, Work]"
 
 
 class _Found(NamedTuple):
@@ -40,6 +35,9 @@ class _Found(NamedTuple):
     tiles: "list[TileHeat]"
     held: "list[Throttled]"
     network: "ThermalNetwork"
+    courses: "dict[str, Course]"
+    taught: "Taught | None"
+    quality: "list[Quality]"
 
 
 @app.command(epilog="Example: clnf chip heat --pitch 44 --tiles 8 --package 40 --picture heat.png")
@@ -67,6 +65,16 @@ def heat(
     limit_c: Annotated[
         float | None, typer.Option("--limit-c", help="Hold the hottest cell below, in °C.")
     ] = None,
+    read_v: Annotated[
+        float | None, typer.Option("--read-v", help="Voltage of a read, for its thermal noise.")
+    ] = None,
+    draw_warm: Annotated[
+        bool, typer.Option("--draw", help="Draw at these temperatures, too, and calibrate there.")
+    ] = False,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", help="How long to follow; five time constants if not given."),
+    ] = None,
     picture: Annotated[
         Path | None, typer.Option("--picture", metavar="FILE.png", help="Draw the temperatures.")
     ] = None,
@@ -74,95 +82,93 @@ def heat(
 ) -> None:
     """Show how warm cells get while the model draws, by pitch and by tiles at once."""
     from clnf.chip.heat.network import Cooling
+    from clnf.cli.warm_pictures import bundled, of_run
 
     if picture is not None:
         check_file(picture, ".png")
     cooling = Cooling(package_k_w=package, ambient_k=ambient_c + ZERO_C_K)
+    supplied = {"conductance_temperature_coefficient": slope, "read_voltage_v": read_v}
     with Bars(quiet=as_json) as bars:
         bars.say("drawing a few pictures, to see what each tile does")
-        drawn = _bundled(slope) if run is None else _of_run(run, slope)
-        found = _find(drawn, pitch, tiles, cooling, limit_c)
+        drawn = bundled(supplied) if run is None else of_run(run, supplied)
+        found = _find(drawn, pitch, tiles, cooling, (limit_c, seconds))
+        if draw_warm:
+            _pictures(drawn, found)
     if picture:
         _draw(drawn.chip, found, picture)
     emit(_values(found), as_json, lambda: _show(found, picture))
 
 
-def _bundled(slope: float | None) -> _Drawn:
-    """The bundled core on stored cells, without wires, which change no charge."""
-    import torch
-
-    from clnf.chip.heat.power import work
-    from clnf.chip.hosting import host
-    from clnf.chip.spec import ChipSpec
-    from clnf.core.rng import fold
-    from clnf.devices.materials import material
-    from clnf.living.recipe import ChipPart
-    from clnf.media.bundled import load_core
-    from clnf.media.flow import last, noise_for
-
-    part, engine = ChipPart(), load_core()[0].requires_grad_(False)
-    row = material(part.core)
-    if slope is not None:
-        row = row.supply(conductance_temperature_coefficient=slope)
-    spec = ChipSpec(core=row, tile_rows=part.tile_rows, tile_columns=part.tile_columns)
-    chip = host(engine, assign=lambda name, leaf: "core", seed=0, spec=spec)
-    chip.program_core()
-    before = chip.ledger.state()
-    noise = noise_for([fold(0, "heat", n) for n in range(_PICTURES)], (3, 32, 32))
-    concepts = torch.arange(1, _PICTURES + 1)
-    last(engine.sample(concepts, noise=noise, steps=_STEPS, guidance=2.0))
-    return _Drawn(chip, work(chip.ledger.state(), before))
-
-
-def _of_run(folder: Path, slope: float | None) -> _Drawn:
-    """A run's model as its newest snapshot left it."""
-    from clnf.chip.heat.power import work
-    from clnf.core.errors import ConfigError
-    from clnf.living import snapshots
-    from clnf.living.generate import Wish, draw
-    from clnf.living.model import LivingModel
-    from clnf.living.run import Run
-
-    if slope is not None:
-        raise ConfigError("a run has its own materials; leave out --slope, or leave out the run")
-    recipe = Run(folder).recipe
-    found = snapshots.load_latest(folder / "snapshots")
-    model = LivingModel(recipe)
-    model.load_state_dict(found.parts)
-    before = model.chip.ledger.state()
-    draw(model, Wish(concept=model.core[0], n=_PICTURES, steps=_STEPS))
-    return _Drawn(model.chip, work(model.chip.ledger.state(), before))
-
-
 def _find(
-    drawn: _Drawn,
+    drawn: "Drawn",
     pitches: list[float] | None,
     tiles: list[int] | None,
     cooling: "Cooling",
-    limit_c: float | None,
+    until: tuple[float | None, float | None],
 ) -> _Found:
-    """Rest at all densities; the tiles, and the throttling, of the last pitch."""
+    """Rest at all densities; the tiles, the throttling and the course in time of the last."""
     from clnf.chip.heat.effects import conduction_laws, report
+    from clnf.chip.heat.lessons import taught
     from clnf.chip.heat.network import ThermalNetwork
     from clnf.chip.heat.plan import place
     from clnf.chip.heat.sweep import density
     from clnf.chip.heat.throttle import throttle
 
-    chip, done = drawn
+    chip, done, lessons = drawn.chip, drawn.done, drawn.lessons
+    limit_c, seconds = until
     own = place(chip).pitch_m if not pitches else 0.0
     wide = [nm * 1e-9 for nm in pitches or ()] or [own]
     points = density(chip, done, wide, sorted(set(tiles or _TILES)), cooling)
     network = ThermalNetwork(place(chip, pitch_m=wide[-1]), cooling)
-    hows: list[Literal["slower", "fewer"]] = ["slower", "fewer"] if limit_c is not None else []
-    limit, laws = (limit_c or 0.0) + ZERO_C_K, conduction_laws(chip)
-    held = [throttle(network, done, limit, how, laws=laws) for how in hows]
-    return _Found(points, report(chip, points[-1].state), held, network)
+    laws, most = conduction_laws(chip), points[-1].at_once
+    limit = None if limit_c is None else limit_c + ZERO_C_K
+    hows: list[Literal["slower", "fewer"]] = [] if limit is None else ["slower", "fewer"]
+    held = [throttle(network, done, limit or 0.0, how, at_once=most, laws=laws) for how in hows]
+    return _Found(
+        points=points,
+        tiles=report(chip, points[-1].state),
+        held=held,
+        network=network,
+        courses=_courses(network, drawn, (most, limit, seconds)),
+        taught=taught(network, lessons, at_once=most, laws=laws) if lessons else None,
+        quality=[],
+    )
+
+
+def _pictures(drawn: "Drawn", found: _Found) -> None:
+    """Add what is drawn at the temperatures of the last line."""
+    from clnf.cli.warm_pictures import qualities
+
+    found.quality.extend(qualities(drawn, found.network, found.points[-1].state))
+
+
+def _courses(
+    network: "ThermalNetwork", drawn: "Drawn", how: tuple[int, float | None, float | None]
+) -> "dict[str, Course]":
+    """The pictures drawn over and over from a cold start, without a limit and below it."""
+    from dataclasses import replace
+
+    from clnf.chip.heat.course import Pacing, follow, settling_s
+    from clnf.chip.heat.effects import conduction_laws
+
+    most, limit, seconds = how
+    whole = seconds or _SETTLED * settling_s(network, drawn.done)
+    free = Pacing(seconds=whole, step_s=whole / _COURSE, repeats=None, at_once=most)
+    kinds = {"no limit": free}
+    if limit is not None:
+        kinds["slower"] = replace(free, limit_k=limit)
+        kinds["fewer"] = replace(free, limit_k=limit, how="fewer")
+    laws = conduction_laws(drawn.chip)
+    return {name: follow(network, [drawn.done], one, laws=laws) for name, one in kinds.items()}
 
 
 def _draw(chip: "Chip", found: _Found, path: Path) -> None:
     from clnf.chip.heat.picture import draw
 
-    draw(chip, found.network, found.points[-1].state, path, points=found.points)
+    draw(
+        chip, found.network, found.points[-1].state, path, points=found.points,
+        courses=found.courses,
+    )  # fmt: skip
 
 
 def _values(found: _Found) -> dict[str, Any]:
@@ -193,6 +199,21 @@ def _values(found: _Found) -> dict[str, Any]:
             }
             for one in found.held
         ],
+        "in_time": {name: _in_time(course) for name, course in found.courses.items()},
+        "pictures": [asdict(one) for one in found.quality],
+        "lessons": [] if found.taught is None else [asdict(one) for one in found.taught.lessons],
+    }
+
+
+def _in_time(course: "Course") -> dict[str, Any]:
+    """A course as JSON values; of times and temperatures every tenth."""
+    return {
+        "times_s": course.times_s[9::10].tolist(),
+        "hottest_k": course.peaks_k[9::10].tolist(),
+        "full_speed_s": course.full_speed_s,
+        "turns": course.turns,
+        "given_j": course.given_j,
+        "stored_j": course.stored_j,
     }
 
 
@@ -212,7 +233,7 @@ def _show(found: _Found, picture: Path | None) -> None:
         for point in found.points
     ]
     heads = ("pitch nm", "tiles at once", "mm²", "µJ", "ms", "mW", "mean °C", "hottest °C")
-    title = f"{_PICTURES} pictures of {_STEPS} steps, drawn again and again; * is the knee."
+    title = "A few pictures, drawn again and again; * is the knee."
     show_table(heads, rows, title=title)
     hottest = sorted(found.tiles, key=lambda tile: -tile.hottest_k)[:5]
     warm = [
@@ -235,8 +256,34 @@ def _show(found: _Found, picture: Path | None) -> None:
             f"below {one.limit_k - ZERO_C_K:.4g} °C by {one.how}: {one.at_once} tiles at once, "
             f"{one.slower:.3f} times slower, {one.cost_s * 1e3:.4g} ms more"
         )
+    _show_times(found)
+    for drawing in found.quality:
+        print(drawing.sentence)
     if picture:
         print(f"picture: {picture}")
+
+
+def _show_times(found: _Found) -> None:
+    """Print how fast the chip warms, what a limit costs in time, and how warm lessons were."""
+    free = found.courses["no limit"]
+    print(
+        f"in time: after {free.times_s[0]:.3g} s at {free.peaks_k[0] - ZERO_C_K:.2f} °C, after "
+        f"{free.times_s[-1]:.3g} s at {free.peaks_k[-1] - ZERO_C_K:.2f} °C"
+    )
+    for one in found.held:
+        course = found.courses[one.how]
+        steady = free.times_s[-1] / one.held.span_s
+        print(
+            f"below {one.limit_k - ZERO_C_K:.4g} °C by {one.how}, from cold: full speed for "
+            f"{course.full_speed_s:.3g} s,\n  {course.turns / free.turns:.1%} of the work in "
+            f"{free.times_s[-1]:.3g} s; at a steady pace {steady / free.turns:.1%}"
+        )
+    if found.taught is not None:
+        rows = [
+            (one.lesson, f"{one.end_s * 1e3:.3f}", f"{one.hottest_k - ZERO_C_K:.3f}")
+            for one in found.taught.lessons
+        ]
+        show_table(("lesson", "until ms", "hottest °C"), rows, title="Lessons, one after another:")
 
 
 def _short(why: str) -> str:

@@ -30,6 +30,9 @@ def noise(
     bits: Annotated[int, typer.Option(help="Bits of the columns' converters.")] = 4,
     trials: Annotated[int, typer.Option(help="Trials at each noise.")] = 2000,
     seed: Annotated[int, typer.Option(help="Of cells and draws.")] = 0,
+    cells: Annotated[
+        bool, typer.Option("--cells", help="Noise of the cells themselves, not at the inputs.")
+    ] = False,
     picture: Annotated[Path | None, typer.Option(help="Draw the curves there, a PNG.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -37,11 +40,12 @@ def noise(
     kinds = {"looks": looks, "bits": bits, "trials": trials, "seed": seed}
     contrasts = contrast or [0.1, 0.25, 0.4, 0.7]
     _check(name, contrasts, kinds, picture)
-    from clnf.chip.resonance import study, study_picture
+    from clnf.chip.resonance import study, study_cells, study_picture
 
+    measure = study_cells if cells else study
     with Bars(quiet=as_json) as bars:
         bars.say("looking at contrasts; the first run also compiles kernels, which takes a while")
-        studies = [study(name, one, **kinds) for one in contrasts]
+        studies = [measure(name, one, **kinds) for one in contrasts]
     if picture:
         write_files([(picture, study_picture(studies, f"cells of {name}"))])
     emit([row(one) for one in studies], as_json, lambda: _show(studies, name))
@@ -82,6 +86,8 @@ def row(one: "Study") -> dict[str, Any]:
         "p_value": one.found.p_value,
         "worst_gap_to_theory": one.worst_gap,
         "own_noise_steps": one.own_noise_steps,
+        "source": one.source,
+        "offset_share": one.offset_share,
         "curve": [[p.sigma, p.accuracy, p.error, told] for p, told in curve],
     }
 
@@ -101,3 +107,4 @@ def _show(studies: "list[Study]", name: str) -> None:
     ]
     heads = ["contrast", "noise helps", "best", "theory says", "right", "without", "p"]
     show_table(heads, rows, title=f"Detection on cells of {name}; noise and contrast in steps")
+    print(f"noise from {studies[0].source}")

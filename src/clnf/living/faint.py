@@ -1,6 +1,7 @@
 """A picture too faint for a coarse sensor, to start a drawing from."""
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
@@ -32,6 +33,8 @@ class Scene:
             :func:`clnf.living.generate.draw`.
         sigma: spread of the noise added before the sensor, in full scales; None takes the one
             that theory names best, and none where none helps.
+        noise: spread of white noise that the source has by itself, new in every look, in full
+            scales.
     """
 
     picture: Path
@@ -40,6 +43,7 @@ class Scene:
     looks: int = quantity("1", 16)
     keep: float = quantity("1", 0.5)
     sigma: float | None = quantity("1", None)
+    noise: float = quantity("1", 0.0)
 
     def __post_init__(self) -> None:
         if not 0 < self.contrast <= 1 or not 0 <= self.keep < 1:
@@ -54,6 +58,8 @@ class Scene:
             )
         if self.sigma is not None and not 0 <= self.sigma < 100:
             raise ConfigError(f"sigma must be 0 to below 100 full scales, got {self.sigma}")
+        if not 0 <= self.noise < 100:
+            raise ConfigError(f"noise must be 0 to below 100 full scales, got {self.noise}")
 
     @property
     def sensor(self) -> Quantiser:
@@ -101,9 +107,10 @@ def look_at(scene: Scene, seed: int) -> Seen:
     """
     levels = read_picture(scene.picture)
     shown = from_levels(levels[None])[0] * scene.contrast
-    dither = best_dither(scene.contrast, scene.sensor, looks=scene.looks)
+    dither = best_dither(scene.contrast, scene.sensor, looks=scene.looks, own=scene.noise)
     sigma = dither.sigma if scene.sigma is None else scene.sigma
-    seen = see(shown, scene.sensor, sigma=sigma, looks=scene.looks, seed=fold(seed, "scene"))
+    total = math.hypot(sigma, scene.noise)
+    seen = see(shown, scene.sensor, sigma=total, looks=scene.looks, seed=fold(seed, "scene"))
     return Seen(
         picture=torch.clamp(seen / scene.contrast, -1.0, 1.0),
         sigma=sigma,

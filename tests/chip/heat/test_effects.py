@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from clnf.chip.crossbar.wiring import Wires
+from clnf.chip.heat.ageing import age
 from clnf.chip.heat.calibrate import LESSON, answers, calibrate
-from clnf.chip.heat.effects import age, drawn, johnson_share, report, warm, warm_cells
+from clnf.chip.heat.effects import drawn, report, warm, warm_cells
+from clnf.chip.heat.johnson import johnson_share
 from clnf.chip.heat.network import Cooling, ThermalNetwork
 from clnf.chip.heat.plan import place
 from clnf.chip.heat.power import work

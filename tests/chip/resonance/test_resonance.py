@@ -16,9 +16,11 @@ from clnf.chip.resonance import (
     calibrate,
     code_chances,
     detection,
+    detection_apart,
     mean_square_error,
     optimum,
     see,
+    study_cells,
 )
 from clnf.core.errors import ClnfError, ConfigError, ShapeError
 
@@ -29,7 +31,8 @@ def lines(seed: int = 3, **kinds: object) -> NoisyLines:
     """A wave that is looked for in 16 columns, by converters of 4 bits."""
     wave = torch.sin(torch.arange(64.0) * 2 * math.pi * 3 / 64)
     own = {"looks": LOOKS, "quantiser": Quantiser(step=1 / 7, top=7), "seed": seed, **kinds}
-    return NoisyLines("pcm_hermes", wave / wave.abs().max(), **own)  # type: ignore[arg-type]
+    material = str(own.pop("material", "pcm_hermes"))
+    return NoisyLines(material, wave / wave.abs().max(), **own)  # type: ignore[arg-type]
 
 
 def test_one_look_at_a_comparator_has_the_known_best_noise() -> None:
@@ -69,6 +72,63 @@ def test_no_noise_helps_a_level_beyond_the_edge() -> None:
         assert not best.helps
         assert best.sigma == 0.0
         assert best.at_zero == pytest.approx(1.0)
+
+
+def test_looks_that_differ_add_up_as_they_do_one_by_one() -> None:
+    """Sums of comparators with edges of their own: accuracy by brute force over all outcomes."""
+    unit, amplitude = Quantiser(step=1.0), 0.2
+    offsets, sigmas = np.array([-0.3, 0.0, 0.2, 0.45]), np.array([0.1, 0.3, 0.2, 0.05])
+    sums = []
+    for level in (0.0, amplitude):
+        p = ndtr((level + offsets - 0.5) / sigmas)
+        chances = np.zeros(5)
+        for outcome in range(16):
+            bits = np.array([outcome >> k & 1 for k in range(4)])
+            chances[bits.sum()] += np.where(bits, p, 1 - p).prod()
+        sums.append(chances)
+    brute = 0.5 * np.maximum(*sums).sum()
+    assert detection_apart(amplitude, offsets, sigmas, unit) == pytest.approx(brute, abs=1e-12)
+    alike = np.zeros(4), np.full(4, 0.3)
+    told = detection(amplitude, 0.3, unit, looks=4)
+    assert detection_apart(amplitude, *alike, unit) == pytest.approx(told, abs=1e-12)
+    with pytest.raises(ConfigError, match="every look"):
+        detection_apart(0.1, offsets, sigmas[:2], unit)
+
+
+def test_a_noisy_source_needs_less_noise_or_none() -> None:
+    unit = Quantiser(step=1.0, top=7)
+    best = optimum(0.25, unit, looks=LOOKS)
+    less = optimum(0.25, unit, looks=LOOKS, own=0.6 * best.sigma)
+    assert less.sigma == pytest.approx(0.8 * best.sigma, rel=1e-3)
+    assert less.accuracy == pytest.approx(best.accuracy, abs=1e-6)
+    assert best.at_zero < less.at_zero < less.accuracy
+    assert not optimum(0.25, unit, looks=LOOKS, own=1.5 * best.sigma).helps
+
+
+def test_cells_bring_noise_of_their_own_under_a_voltage() -> None:
+    own = lines()
+    offset, spread = own.cell_noise(volts=1.0)
+    twice = own.cell_noise(volts=2.0)
+    # Both go with the voltage; offsets stay from read to read, and no column shares another's.
+    assert torch.allclose(twice[0], offset, atol=4 * float(spread.max()) / 16)
+    assert float(twice[1].mean()) == pytest.approx(float(spread.mean()), rel=0.1)
+    assert float(offset.std()) > float(spread.mean()) / 16
+    # Nothing but errors is left of rows that add up to nothing.
+    assert float(offset.abs().max()) < 0.1
+    exact = lines(material="hfo2_1t1r").cell_noise()[1]
+    assert float(exact.max()) < 1e-6  # without read noise there is none
+
+
+def test_noise_of_cells_uncovers_what_a_converter_hides() -> None:
+    found = study_cells("pcm_hermes", 0.25, trials=1000, seed=2)
+    assert found.found.helps
+    assert found.found.p_value < 1e-6
+    assert found.agrees
+    assert found.worst_gap < 0.08
+    assert 0.0 < found.offset_share < 1.0
+    above = study_cells("pcm_hermes", 0.7, trials=400, seed=2)
+    assert not above.found.helps
+    assert not above.told.helps
 
 
 def test_the_tile_follows_theory_over_its_noise() -> None:
@@ -151,6 +211,16 @@ def test_a_faint_ramp_is_seen_by_help_of_noise() -> None:
     assert errors[best.sigma] == pytest.approx(best.error**2, rel=0.1)
     told = mean_square_error(np.linspace(-0.1, 0.1, 65), 0.0, sensor, looks=64)
     assert errors[0.0] == pytest.approx(told, rel=0.05)
+
+
+def test_noise_that_a_source_brings_is_not_added_again() -> None:
+    sensor = Quantiser(step=0.25, top=4)
+    best = best_dither(0.1, sensor, looks=64)
+    less = best_dither(0.1, sensor, looks=64, own=0.6 * best.sigma)
+    assert less.sigma == pytest.approx(0.8 * best.sigma, rel=1e-2)
+    assert less.at_zero < best.at_zero
+    none = best_dither(0.1, sensor, looks=64, own=1.2 * best.sigma)
+    assert none.sigma == 0.0
 
 
 def test_a_fine_sensor_wants_no_noise() -> None:

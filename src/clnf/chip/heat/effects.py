@@ -1,10 +1,10 @@
 """What a tile's temperature does to its cells, and what it does not because nobody knows.
 
 conductance   the material's own coefficient, and copper's for wires
-noise         thermal noise of a read, 4 k T G over the bandwidth of a read, beside the read noise
-retention     the material's activation energy
-drift         unaffected: no law of the catalogue says how it goes with temperature
-endurance     unaffected, likewise; the published figure is reported
+noise         thermal noise of a read, added to the read noise; see *johnson*
+retention     the material's activation energy; this and the next two: see *ageing*
+drift         an activation energy that is supplied, else as measured
+endurance     likewise; the published figure is reported
 
 Whatever a material does not state leaves its cells as they are and is named in the result.
 """
@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.heat.ageing import Activations, drift_pace, endurance_at, refresh
+from clnf.chip.heat.johnson import feel_johnson, johnson_share
 from clnf.chip.heat.network import Law, State, ThermalNetwork
 from clnf.chip.hosting import Chip
 from clnf.core.errors import DeviceLimitError
@@ -27,18 +29,16 @@ from clnf.devices.cell import Cell, Unknown
 
 __all__ = [
     "TileHeat",
-    "age",
+    "cell_temperatures",
     "conduction_laws",
     "drawn",
-    "johnson_share",
+    "feel",
     "report",
     "warm",
     "warm_cells",
 ]
 
 Array = NDArray[np.float64]
-
-_BOLTZMANN_J_K = 1.380649e-23
 
 
 @final
@@ -54,8 +54,10 @@ class TileHeat:
         johnson: thermal noise of one read of a cell at half its window, over its conductance;
             None where window or read are not known.
         retention_s: how long a state is kept at the hottest cell; None where that is not known.
-        endurance: published writes a cell survives, at whatever temperature that was; None where
-            that is not known.
+        drift: how many times as fast as measured the hottest cell drifts; None where cells drift
+            as measured, or not at all.
+        endurance: writes a cell survives at the hottest cell, or as published, at whatever
+            temperature that was; None where that is not known.
         unaffected: what stays as it is, and why.
     """
 
@@ -65,6 +67,7 @@ class TileHeat:
     conductance: float | None = quantity("1", None)
     johnson: float | None = quantity("1", None)
     retention_s: float | None = quantity("s", None)
+    drift: float | None = quantity("1", None)
     endurance: float | None = quantity("1", None)
     unaffected: dict[str, str]
 
@@ -78,20 +81,25 @@ def conduction_laws(chip: Chip) -> dict[str, Law]:
     }
 
 
-def report(chip: Chip, state: State) -> list[TileHeat]:
+def report(chip: Chip, state: State, *, activations: Activations | None = None) -> list[TileHeat]:
     """What a state does to each tile; nothing is changed.
 
     Raises:
         DeviceLimitError: a temperature is beyond what a material's law holds for.
     """
-    tiles = chip.tiles
+    tiles, read_s = chip.tiles, chip.circuit.costs.mvm_s
     both = zip(state.names, state.mean_k, state.hottest_k, strict=True)
-    return [_report(tiles[name], float(mean), float(most), chip) for name, mean, most in both]
+    return [
+        _report(tiles[name], (float(mean), float(most)), read_s, activations)
+        for name, mean, most in both
+    ]
 
 
-def _report(tile: Crossbar, mean_k: float, hottest_k: float, chip: Chip) -> TileHeat:
-    cell, kept = tile.cell, {}
-    conductance = retention = endurance = None
+def _report(
+    tile: Crossbar, kelvins: tuple[float, float], read_s: float, activations: Activations | None
+) -> TileHeat:
+    cell, kept, (mean_k, hottest_k) = tile.make.cell, {}, kelvins
+    conductance = retention = noise = None
     if isinstance(cell.temperature, Unknown):
         kept["conductance"] = cell.temperature.sentence
     else:
@@ -100,17 +108,15 @@ def _report(tile: Crossbar, mean_k: float, hottest_k: float, chip: Chip) -> Tile
         retention = _retention_s(cell, hottest_k)
     except DeviceLimitError as error:
         kept["retention"] = str(error)
-    if isinstance(cell.endurance, Unknown):
-        published = cell.material.values.get("endurance_cycles")
-        endurance = None if published is None else float(published.number)
-    else:
-        endurance = cell.endurance.cycles
-    kept["endurance"] = "no source says how the writes a cell survives go with temperature"
-    kept["drift"] = "no source says how drift goes with temperature"
     try:
-        noise = johnson_share(cell, mean_k, chip.circuit.costs.mvm_s)
+        noise = johnson_share(cell, mean_k, read_s)
     except DeviceLimitError as error:
-        noise, kept["johnson"] = None, str(error)
+        kept["johnson"] = str(error)
+    faster, why_drift = drift_pace(cell, hottest_k, activations)
+    lives, why_lives = endurance_at(cell, hottest_k, activations)
+    why = {"drift": why_drift, "endurance": why_lives}
+    published = cell.material.values.get("endurance_cycles")
+    found = None if published is None else float(published.number)
     return TileHeat(
         tile=tile.name,
         mean_k=mean_k,
@@ -118,8 +124,9 @@ def _report(tile: Crossbar, mean_k: float, hottest_k: float, chip: Chip) -> Tile
         conductance=conductance,
         johnson=noise,
         retention_s=retention,
-        endurance=endurance,
-        unaffected=kept,
+        drift=float(faster) if why_drift is None else None,
+        endurance=found if lives is None else lives.cycles,
+        unaffected=kept | {part: text for part, text in why.items() if text is not None},
     )
 
 
@@ -128,26 +135,6 @@ def _retention_s(cell: Cell, temperature_k: float) -> float:
     law = cell.need(cell.retention)
     gone = math.log(law.kept(law.retention_s, temperature_k) or math.ulp(0.0))
     return law.retention_s * math.log(1.0 - law.loss) / gone if gone else math.inf
-
-
-def johnson_share(cell: Cell, temperature_k: float, read_s: float) -> float:
-    """Thermal noise of one read over the read's current, for a cell at half its window.
-
-        sqrt(4 k T G / (2 t)) / (G V),  bandwidth 1 / (2 t) of a read that integrates for t
-
-    Source: Johnson 1928, Nyquist 1928.
-
-    Raises:
-        DeviceLimitError: the window or the voltage of a read is not known.
-    """
-    middle_s = cell.need(cell.window).low_s + cell.need(cell.window).span_s / 2
-    read = cell.material.values.get("read_voltage_v")
-    if read is None:
-        raise DeviceLimitError(
-            f"no published value of 'read_voltage_v' is known for {cell.material.name}; supply it"
-        )
-    power = 4.0 * _BOLTZMANN_J_K * temperature_k / (2.0 * read_s * middle_s)
-    return math.sqrt(power) / float(read.number)
 
 
 def drawn(tile: Crossbar, now_s: float) -> Array:
@@ -178,14 +165,32 @@ def warm(chip: Chip, temperatures_k: Mapping[str, float] | None) -> dict[str, st
     for name, tile in chip.tiles.items():
         if temperatures_k is None:
             tile.set_temperature(None)
+            feel_johnson(tile, None, chip.circuit.costs.mvm_s)
         elif name not in temperatures_k:
             continue
         elif isinstance(tile.cell.temperature, Unknown):
             stay[name] = tile.cell.temperature.sentence
         else:
             tile.set_temperature(temperatures_k[name])
-    _refresh(chip)
+    feel(chip)
     return stay
+
+
+def feel(chip: Chip) -> dict[str, str]:
+    """Read each tile with the thermal noise of its temperature now.
+
+    What warms a tile does so, too. A chip whose state was loaded remembers its temperatures; this
+    brings back their noise.
+
+    Returns:
+        Tiles without thermal noise, and which value it lacks.
+    """
+    read_s = chip.circuit.costs.mvm_s
+    found = {
+        name: feel_johnson(tile, tile.temperature_k, read_s) for name, tile in chip.tiles.items()
+    }
+    refresh(chip)
+    return {name: why for name, why in found.items() if why is not None}
 
 
 def warm_cells(chip: Chip, network: ThermalNetwork, state: State) -> dict[str, str]:
@@ -210,38 +215,16 @@ def warm_cells(chip: Chip, network: ThermalNetwork, state: State) -> dict[str, s
         cells = network.cells(state, name, drawn(tile, chip.clock_s))
         each = torch.from_numpy(cells).view(*tile.shape[::-1], tile.planes).mean(2).T
         tile.set_temperature(float(each.mean()), each)
-    _refresh(chip)
+    feel(chip)
     return stay
 
 
-def _refresh(chip: Chip) -> None:
-    for layer in chip.layers.values():
-        if all(tile.is_programmed for tile in layer.tiles):
-            layer.refresh()
+def cell_temperatures(chip: Chip, network: ThermalNetwork, state: State) -> dict[str, Array]:
+    """Temperature of every cell by tile, [rows, columns x cells a weight], K; nothing is changed.
 
-
-def age(chip: Chip, seconds: float, temperatures_k: Mapping[str, float]) -> dict[str, str]:
-    """Let time pass with each tile at a temperature of its own.
-
-    Cells drift as at the temperature of their measurement, and lose their states by the retention
-    of their material at theirs.
-
-    Args:
-        chip: its clock goes on.
-        seconds: >= 0.
-        temperatures_k: by tile.
-
-    Returns:
-        Tiles that lose nothing because their retention is not known, and why.
+    What :func:`clnf.chip.heat.ageing.age` takes.
     """
-    stay: dict[str, str] = {}
-    for name, tile in chip.tiles.items():
-        if name in temperatures_k:
-            try:
-                law = tile.cell.need(tile.cell.retention)
-                tile.relax(law.kept(seconds, temperatures_k[name]))
-            except DeviceLimitError as error:
-                stay[name] = str(error)
-    chip.advance(seconds)
-    _refresh(chip)
-    return stay
+    return {
+        name: network.cells(state, name, drawn(chip.tiles[name], chip.clock_s))
+        for name in state.names
+    }

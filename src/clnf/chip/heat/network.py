@@ -155,12 +155,24 @@ class ThermalNetwork:
 
     def powers(self, state: State) -> Array:
         """Watts in every cell of the stack, [Z, Y, X]; they add up to those of all tiles."""
+        return self.spread(np.stack([state.cells_w, state.logic_w]))
+
+    def spread(self, watts: Array) -> Array:
+        """Watts in every cell of the stack, [Z, Y, X], from [2, T]: of tiles' cells, of logic."""
         found = np.zeros(self.stack.shape)
-        for layer, watts in (("logic", state.logic_w), ("cells", state.cells_w)):
-            found[self.stack.at(layer).start] = np.einsum(
-                "t,ty,tx->yx", watts, self._rows, self._columns
-            )
+        for layer, each in zip(("cells", "logic"), watts, strict=True):
+            spread = self._rows.T @ (each[:, None] * self._columns)
+            found[self.stack.at(layer).start] = spread
         return found
+
+    def over_tiles(self, plane: Array) -> Array:
+        """Mean of a plane of the map, [Y, X], over each tile's place, [T]."""
+        return np.asarray(((self._rows @ plane) * self._columns).sum(1))
+
+    @property
+    def own_k_w(self) -> Array:
+        """Mean and most rise of cells above their tile for a watt in its array, [2, T]."""
+        return self._own
 
     def map(self, state: State) -> Array:
         """Temperature of the layer of cells over the chip, K, [Y, X], without arrays' own rise."""

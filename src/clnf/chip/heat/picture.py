@@ -1,9 +1,10 @@
-"""A picture of a warm chip: its map, the cells of its hottest tile, and a sweep beside them."""
+"""A picture of a warm chip: map, cells of its hottest tile, a sweep, and temperature in time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clnf.chip.heat.course import Course
 from clnf.chip.heat.effects import drawn
 from clnf.chip.heat.network import State, ThermalNetwork
 from clnf.chip.heat.sweep import Point
@@ -28,6 +29,7 @@ def draw(
     path: Path | str,
     *,
     points: Sequence[Point] = (),
+    courses: Mapping[str, Course] | None = None,
 ) -> None:
     """Draw a PNG.
 
@@ -36,7 +38,8 @@ def draw(
         network: its thermal resistances.
         state: at rest.
         path: the file, ending in ``.png``; one that is there is replaced.
-        points: of a sweep; a third panel shows them where there are at least two.
+        points: of a sweep; one more panel shows them where there are at least two.
+        courses: temperatures in time by what is said of them; one more panel.
 
     Raises:
         ExportError: the name ends in something else, or the file cannot be written.
@@ -47,13 +50,16 @@ def draw(
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ExportError(f"pictures are PNG files, got {path.name!r}; end the name in .png")
-    panels = 3 if len(points) > 1 else 2
-    figure = Figure(figsize=(4.2 * panels, 3.9), dpi=100, layout="constrained")
+    shown = 2 + (len(points) > 1) + bool(courses)
+    rows, columns = (1, shown) if shown < 4 else (2, 2)
+    figure = Figure(figsize=(4.2 * columns, 3.9 * rows), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    _map(figure, figure.add_subplot(1, panels, 1), network, state)
-    _array(figure, figure.add_subplot(1, panels, 2), chip, network, state)
-    if panels == 3:
-        _sweep(figure.add_subplot(1, panels, 3), points)
+    _map(figure, figure.add_subplot(rows, columns, 1), network, state)
+    _array(figure, figure.add_subplot(rows, columns, 2), chip, network, state)
+    if len(points) > 1:
+        _sweep(figure.add_subplot(rows, columns, 3), points)
+    if courses:
+        _in_time(figure.add_subplot(rows, columns, shown), courses)
     try:
         figure.savefig(path, metadata={"Software": None})
     except OSError as error:
@@ -107,3 +113,12 @@ def _sweep(axes: "Axes", points: Sequence[Point]) -> None:
     axes.set(xscale="log", xlabel="time of the work, ms", ylabel="hottest cell, °C")
     axes.set_title("tiles at once; the ring is the knee")
     axes.legend(title="pitch", fontsize=8)
+
+
+def _in_time(axes: "Axes", courses: Mapping[str, Course]) -> None:
+    styles = zip(_LINES, ("-", "--", "-.", ":", "-"), strict=True)
+    for ((colour, _), dash), (name, course) in zip(styles, courses.items(), strict=False):
+        times, peaks = course.times_s, course.peaks_k - _ZERO_C_K
+        axes.plot(times, peaks, color=colour, ls=dash, lw=1.5, label=name)
+    axes.set(xlabel="time from a cold start, s", ylabel="hottest cell, °C", title="in time")
+    axes.legend(fontsize=8, loc="center right")

@@ -18,7 +18,7 @@ from clnf.core.errors import ConfigError
 from clnf.core.ledger import ATTOJOULES_PER_JOULE, PICOSECONDS_PER_SECOND
 from clnf.core.units import quantity
 
-__all__ = ["Work", "span_s", "work"]
+__all__ = ["Work", "by_lesson", "span_s", "work"]
 
 _IN_CELLS = frozenset({"read", "pulse", "move"})
 
@@ -71,6 +71,17 @@ def work(
         )
         for tile, (cells, logic, time) in sums.items()
     }
+
+
+def by_lesson(rows: Iterable[list[Any]]) -> dict[str, dict[str, Work]]:
+    """What each tile did in each lesson, in order of first appearance.
+
+    >>> rows = [["t", "a", "read", 2, 10**18, 10**12], ["t", "b", "adc", 1, 5 * 10**17, 10**12]]
+    >>> {lesson: done["t"].logic_j for lesson, done in by_lesson(rows).items()}
+    {'a': 0.0, 'b': 0.5}
+    """
+    kept = list(rows)
+    return {lesson: work(kept, lesson=lesson) for lesson in dict.fromkeys(row[1] for row in kept)}
 
 
 def span_s(done: dict[str, Work], at_once: int) -> float:

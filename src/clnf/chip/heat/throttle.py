@@ -31,7 +31,7 @@ class Throttled:
         limit_k: what the hottest cell may reach.
         at_once: tiles that work together.
         slower: factor on the time.
-        cost_s: seconds more than with all tiles at full speed.
+        cost_s: seconds more than at full speed.
         free: the state at full speed; None where heat would run away.
         held: the state below the limit.
     """
@@ -51,6 +51,7 @@ def throttle(
     limit_k: float,
     how: Literal["slower", "fewer"],
     *,
+    at_once: int | None = None,
     laws: Mapping[str, Law] | None = None,
 ) -> Throttled:
     """Find the least throttling that keeps every cell below a limit.
@@ -60,6 +61,7 @@ def throttle(
         done: the work that is repeated.
         limit_k: for the hottest cell.
         how: longer waits, to a millionth; or the most tiles at once.
+        at_once: tiles that work together at full speed; None for all of them.
         laws: see :meth:`ThermalNetwork.rest`.
 
     Raises:
@@ -70,7 +72,7 @@ def throttle(
         raise ConfigError(
             f"a limit lies above the coolant's {network.cooling.ambient_k:g} K, got {limit_k:g} K"
         )
-    tiles = len(network.plan.sites)
+    tiles = at_once or len(network.plan.sites)
 
     def at(number: int, slower: float = 1.0) -> State | None:
         try:

@@ -102,6 +102,18 @@ class Transient:
         """K above the coolant now, [Z, Y, X]."""
         return self._modes.back(self._now)
 
+    def plane(self, layer: int) -> Array:
+        """K above the coolant now in one layer of cells, [Y, X]."""
+        return self._modes.back(self._now[layer])
+
+    def mark(self) -> Array:
+        """All that is needed to come back to where this is now."""
+        return self._now.copy()
+
+    def back(self, mark: Array) -> None:
+        """Go back to a mark."""
+        self._now = mark.copy()
+
     def load(self, rise_k: Array) -> None:
         """Go on from another field, [Z, Y, X].
 

@@ -8,12 +8,14 @@ makes its own noise; ``calibration`` finds the best by measuring and tests wheth
 from clnf.chip.resonance.calibration import Calibration, Point, calibrate
 from clnf.chip.resonance.lines import NoisyLines
 from clnf.chip.resonance.sensor import Dither, best_dither, see
-from clnf.chip.resonance.study import Study, study, study_picture
+from clnf.chip.resonance.study import Study, study, study_cells, study_picture
 from clnf.chip.resonance.theory import (
     Optimum,
     Quantiser,
+    best_of,
     code_chances,
     detection,
+    detection_apart,
     mean_square_error,
     optimum,
 )
@@ -27,12 +29,15 @@ __all__ = [
     "Quantiser",
     "Study",
     "best_dither",
+    "best_of",
     "calibrate",
     "code_chances",
     "detection",
+    "detection_apart",
     "mean_square_error",
     "optimum",
     "see",
     "study",
+    "study_cells",
     "study_picture",
 ]

@@ -26,9 +26,9 @@ class Dither:
     """The noise with which a faint picture is seen best.
 
     Attributes:
-        sigma: its spread in units of full scale; 0 where none helps.
+        sigma: spread of what is added, in units of full scale; 0 where none helps.
         error: root-mean-square error of the mean of all looks, in full scales.
-        at_zero: the same without noise.
+        at_zero: the same without adding any.
     """
 
     sigma: float = quantity("1")
@@ -75,21 +75,24 @@ def see(picture: Tensor, quantiser: Quantiser, *, sigma: float, looks: int, seed
     return total * (quantiser.step / (looks if sigma else 1))
 
 
-def best_dither(contrast: float, quantiser: Quantiser, *, looks: int) -> Dither:
+def best_dither(contrast: float, quantiser: Quantiser, *, looks: int, own: float = 0.0) -> Dither:
     """The noise that brings out levels spread evenly over [-contrast, contrast], by theory.
 
     Args:
         contrast: largest magnitude in the picture, in units of full scale, > 0.
         quantiser: of the sensor, with codes on both sides of 0.
         looks: how many are averaged.
+        own: spread of white noise that the source brings along in every look; what is added
+            makes up what it lacks.
 
     Raises:
-        ConfigError: the contrast is not above 0, or the quantiser is a comparator.
+        ConfigError: the contrast is not above 0, the quantiser is a comparator, or the source's
+            own noise is not at least 0.
     """
-    if not 0 < contrast < math.inf or not quantiser.top:
+    if not 0 < contrast < math.inf or not quantiser.top or not 0 <= own < math.inf:
         raise ConfigError(
-            "contrast must be above 0 and the sensor have codes on both sides, got "
-            f"{contrast} and top {quantiser.top}"
+            "contrast must be above 0, own noise at least 0 and the sensor have codes on both "
+            f"sides, got {contrast}, {own} and top {quantiser.top}"
         )
     levels = np.linspace(-contrast, contrast, _LEVELS)
 
@@ -101,7 +104,8 @@ def best_dither(contrast: float, quantiser: Quantiser, *, looks: int) -> Dither:
     start = int(np.argmin([error(float(at)) for at in grid]))
     around = float(grid[max(start - 1, 0)]), float(grid[min(start + 1, len(grid) - 1)])
     peak = minimize_scalar(error, bounds=around, method="bounded")
-    zero = math.sqrt(mean_square_error(levels, 0.0, quantiser, looks=looks))
-    best = math.sqrt(float(peak.fun))
-    helps = best < (1.0 - _GAIN) * zero
-    return Dither(sigma=math.exp(float(peak.x)) if helps else 0.0, error=best, at_zero=zero)
+    zero = math.sqrt(mean_square_error(levels, own, quantiser, looks=looks))
+    best, all_of_it = math.sqrt(float(peak.fun)), math.exp(float(peak.x))
+    if all_of_it <= own or best >= (1.0 - _GAIN) * zero:
+        return Dither(sigma=0.0, error=min(best, zero), at_zero=zero)
+    return Dither(sigma=math.sqrt(all_of_it**2 - own**2), error=best, at_zero=zero)

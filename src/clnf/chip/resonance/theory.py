@@ -14,6 +14,7 @@ IEEE Trans. Inf. Theory 39, 805, 1993). Levels on two sides of an edge need no n
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -25,7 +26,16 @@ from scipy.special import ndtr
 from clnf.core.errors import ConfigError
 from clnf.core.units import quantity
 
-__all__ = ["Optimum", "Quantiser", "code_chances", "detection", "mean_square_error", "optimum"]
+__all__ = [
+    "Optimum",
+    "Quantiser",
+    "best_of",
+    "code_chances",
+    "detection",
+    "detection_apart",
+    "mean_square_error",
+    "optimum",
+]
 
 _GRID = 64  # sigmas tried before the best of them is refined
 _LEAST, _MOST = 1e-3, 30.0  # in units of the distance from the amplitude to the edge, and of it
@@ -125,6 +135,41 @@ def detection(amplitude: float, sigma: float, quantiser: Quantiser, *, looks: in
     return float(0.5 + 0.25 * np.abs(some - none).sum())
 
 
+def detection_apart(
+    amplitude: float,
+    offsets: NDArray[np.float64],
+    sigmas: NDArray[np.float64],
+    quantiser: Quantiser,
+) -> float:
+    """The same for looks that are not alike: each has an offset and a noise of its own.
+
+    Offsets that differ from look to look uncover a level as noise does: each look has its edges
+    elsewhere.
+
+    Args:
+        amplitude: the other level.
+        offsets: added to the level of each look, [looks].
+        sigmas: spread of the noise of each look, [looks].
+        quantiser: what every look goes through.
+
+    >>> alike = np.zeros(16), np.full(16, 0.25)
+    >>> round(detection_apart(0.25, *alike, Quantiser(step=1.0)), 3)
+    0.848
+    """
+    if not 0 < len(offsets) == len(sigmas):
+        raise ConfigError(
+            f"every look has an offset and a spread, got {len(offsets)} and {len(sigmas)}"
+        )
+    size = len(offsets) * (len(quantiser.codes) - 1) + 1
+    sums = []
+    for level in (0.0, amplitude):
+        pairs = zip(offsets, sigmas, strict=True)
+        each = np.array([code_chances(level + float(o), float(s), quantiser) for o, s in pairs])
+        powered = np.fft.irfft(np.fft.rfft(each, 2 * size).prod(0), 2 * size)[:size]
+        sums.append(np.clip(powered, 0.0, None) / powered.sum())
+    return float(0.5 + 0.25 * np.abs(sums[1] - sums[0]).sum())
+
+
 def mean_square_error(
     levels: NDArray[np.float64], sigma: float, quantiser: Quantiser, *, looks: int
 ) -> float:
@@ -160,6 +205,7 @@ class Optimum:
         at_zero: without noise.
         low: least sigma that loses no more than ``slack``.
         high: largest one.
+        slack: what a sigma between them may lose of the accuracy.
     """
 
     sigma: float = quantity("1")
@@ -167,6 +213,7 @@ class Optimum:
     at_zero: float = quantity("1")
     low: float = quantity("1")
     high: float = quantity("1")
+    slack: float = quantity("1", 0.01)
 
     @property
     def helps(self) -> bool:
@@ -174,8 +221,10 @@ class Optimum:
         return self.accuracy > self.at_zero
 
 
-def optimum(amplitude: float, quantiser: Quantiser, *, looks: int, slack: float = 0.01) -> Optimum:
-    """Find the best noise for detection, by theory.
+def optimum(
+    amplitude: float, quantiser: Quantiser, *, looks: int, slack: float = 0.01, own: float = 0.0
+) -> Optimum:
+    """Find the best noise to add for detection, by theory.
 
     Args:
         amplitude: level to tell from 0, > 0.
@@ -183,29 +232,44 @@ def optimum(amplitude: float, quantiser: Quantiser, *, looks: int, slack: float 
         looks: independent ones.
         slack: accuracy that a sigma inside [low, high] may lose; take twice the standard error
             of a measurement to say where its best may fall.
+        own: spread of the noise that a look has anyway; a source that is noisy enough by itself
+            needs none added.
     """
-    if not 0 < amplitude < math.inf or not 0 < slack < 0.5:
+    if not 0 < amplitude < math.inf or not 0 <= own < math.inf:
         raise ConfigError(
-            f"amplitude must be above 0 and slack in (0, 0.5), got {amplitude} and {slack}"
+            f"amplitude must be above 0 and own noise at least 0, got {amplitude} and {own}"
         )
 
-    def gain(log_sigma: float) -> float:
-        return detection(amplitude, math.exp(log_sigma), quantiser, looks=looks)
+    def gain(sigma: float) -> float:
+        return detection(amplitude, math.hypot(sigma, own), quantiser, looks=looks)
 
-    scale = max(amplitude, quantiser.step)
+    return best_of(gain, max(amplitude, quantiser.step), slack=slack)
+
+
+def best_of(gain: Callable[[float], float], scale: float, *, slack: float = 0.01) -> Optimum:
+    """Find the noise at which detection is best.
+
+    Args:
+        gain: accuracy at an added noise, from 0 on.
+        scale: a noise of about the right size; sought from a thousandth to 30 times of it.
+        slack: see :func:`optimum`.
+    """
+    if not 0 < slack < 0.5:
+        raise ConfigError(f"slack must be in (0, 0.5), got {slack}")
     grid = np.linspace(math.log(_LEAST * scale), math.log(_MOST * scale), _GRID)
-    found = [gain(float(at)) for at in grid]
-    best, zero = int(np.argmax(found)), detection(amplitude, 0.0, quantiser, looks=looks)
+    found = [gain(math.exp(at)) for at in grid]
+    best, zero = int(np.argmax(found)), gain(0.0)
     if found[best] <= zero + 1e-12:
-        return Optimum(sigma=0.0, accuracy=zero, at_zero=zero, low=0.0, high=0.0)
+        return Optimum(sigma=0.0, accuracy=zero, at_zero=zero, low=0.0, high=0.0, slack=slack)
     around = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, _GRID - 1)])
-    peak = minimize_scalar(lambda at: -gain(at), bounds=around, method="bounded")
+    peak = minimize_scalar(lambda at: -gain(math.exp(at)), bounds=around, method="bounded")
     accuracy, fine = float(-peak.fun), np.linspace(grid[0], grid[-1], 8 * _GRID)
-    kept = [float(at) for at in fine if gain(float(at)) >= accuracy - slack]
+    kept = [float(at) for at in fine if gain(math.exp(at)) >= accuracy - slack]
     return Optimum(
         sigma=math.exp(float(peak.x)),
         accuracy=accuracy,
         at_zero=zero,
         low=math.exp(min(*kept, float(peak.x))),
         high=math.exp(max(*kept, float(peak.x))),
+        slack=slack,
     )
