@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from clnf.chip.kernels import Columns
 from clnf.devices.sixteen import (
     WIDTH,
-    address,
     every,
     every_word,
     greater,
@@ -105,7 +104,7 @@ def drive_rows(
         if mine > max(top, peak):
             mine = _finite_peak(x, (p, _I(first), count), gain, far)
         peak = max(peak, mine)
-    return peak
+    return int(peak)
 
 
 @njit(inline="always")
@@ -156,4 +155,4 @@ def sense_rows(
             for k in range(count - c):
                 out[p, c + k] = some[k]
                 some[k] = _F(0.0)
-    return _largest(most, some) if control[6] > _F(0.0) else np.int32(0)
+    return int(_largest(most, some)) if control[6] > _F(0.0) else 0

@@ -161,7 +161,9 @@ def encode_columns(
     """
     vectors, wide = _I(value.shape[0]), _I(value.shape[1])
     long = (vectors + _I(WIDTH - 1)) // _I(WIDTH) * _I(WIDTH)
-    words, used, own = np.empty((wide, long), _U), np.zeros(long, _U), np.zeros(long + _I(WIDTH), _F)
+    # One group more than there are, for they go in pairs.
+    own = np.zeros(long + _I(WIDTH), _F)
+    words, used = np.empty((wide, long), _U), np.zeros(long, _U)
     keys, factor, some = (key[0], key[1]), every(_F(scale)), _U(_U(_U(1) << _U(length)) - _U(1))
     places = load_words(_LANES, _I(0)) * every_word(_U(wide))
     for m in range(wide):

@@ -30,8 +30,9 @@ from clnf.devices.sixteen import (
 )
 
 __all__ = [
-    "BITS", "LINE", "SHEAF", "TRAIN", "Masks", "Sheet", "across", "any_bit", "bits_of_marks", "close",
-    "fill", "lowest", "room", "sheet_of", "start", "sum_of_words", "turn", "where_set_bits",
+    "BITS", "LINE", "SHEAF", "TRAIN", "Masks", "Sheet", "across", "any_bit", "bits_of_marks",
+    "close", "fill", "lowest", "room", "sheet_of", "start", "sum_of_words", "turn",
+    "where_set_bits",
 ]  # fmt: skip
 
 _U = np.uint32
@@ -244,7 +245,7 @@ def fill(sheet: Sheet, trains: Any, place: Any, wanted: Any) -> None:
 
     ``trains`` are four times sixteen; ``place`` is the vector and the first of four groups.
     """
-    (vector, group), none, bits = place, every_word(_U(0)), every_word(TRAIN)
+    (vector, group), bits = place, every_word(TRAIN)
     one, two, three, four = trains
     first = vector * BITS
     signs = one | two | three | four

@@ -24,6 +24,7 @@ from clnf.chip.crossbar.outer import (
     TRAIN_BITS,
     Hand,
     How,
+    Ready,
     encoded,
     pulsing,
 )
@@ -179,10 +180,9 @@ class Crossbar(AbstractCells):
             Pulses applied, energy in aJ, longest sum of coincidences at one cell.
         """
         lines = rows_NR.contiguous(), columns_NC.contiguous()
-        if how.together and not how.even and len(rows_NR) <= BATCH:
-            hand = self._at_hand(self._next_plane(), lines)
-            if hand is not None:
-                return self._pulse_vectors(hand, lines, rate)
+        ready = self.ready(lines, rate, how)
+        if ready is not None:
+            return self.finish(ready, pulse_vectors(*ready.job))
         peak_x, peak_d = peaks(*lines, compiled=self.make.kernels)
         if peak_x == 0.0 or peak_d == 0.0:
             return 0, 0, 0
@@ -196,20 +196,37 @@ class Crossbar(AbstractCells):
         counts, energies, longest = zip(*done, strict=True)
         return sum(counts), sum(energies), max(longest)
 
-    def _pulse_vectors(
-        self, hand: Hand, lines: tuple[Tensor, Tensor], rate: float
-    ) -> tuple[int, int, int]:
-        """What :meth:`pulse_outer` does, by one kernel."""
-        plane, step = self._next_plane(), float(hand.scale[0]) * self._step * self._per_w
-        keys = hash_words(self.seed, "outer", self.operations + 1, words=10)
+    def ready(self, lines: tuple[Tensor, Tensor], rate: float, how: How) -> Ready | None:
+        """What :meth:`pulse_outer` does, where one kernel does it: to be run, then finished.
+
+        Args:
+            lines: rows [N, R] and columns [N, C], contiguous.
+            rate: learning rate in weight units.
+            how: as there.
+
+        Returns:
+            The job of :func:`clnf.devices.batch_moves.pulse_vectors`; None where it is not enough.
+        """
+        if not how.together or how.even or len(lines[0]) > BATCH:
+            return None
+        plane = self._next_plane()
+        hand = self._at_hand(plane, lines)
+        if hand is None:
+            return None
+        self.operations += 1
+        keys = hash_words(self.seed, "outer", self.operations, words=10)
+        step = float(hand.scale[0]) * self._step * self._per_w
         both, sign = rate / (step * TRAIN_BITS), -1.0 if plane % 2 else 1.0
         fence = hand.fence, self.fenced, plane * self.size
         vectors = Vectors(lines[0].numpy(), lines[1].numpy(), both, sign, TRAIN_BITS, *fence)
-        moved = pulse_vectors(vectors, hand.cells, hand.law, hand.table, keys)
+        return Ready((vectors, hand.cells, hand.law, hand.table, keys), plane)
+
+    def finish(self, ready: Ready, moved: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Count what the kernel did; vectors that are all 0 were no operation."""
         if moved[2] < 0:
+            self.operations -= 1
             return 0, 0, 0
-        self.operations += 1
-        self._wear_out(plane, moved[2])
+        self._wear_out(ready.plane, moved[2])
         return moved
 
     def _at_hand(self, plane: int, lines: tuple[Tensor, Tensor]) -> Hand | None:

@@ -19,7 +19,10 @@ from clnf.devices.bit_counts import BATCH
 from clnf.devices.dispatch import run
 from clnf.devices.pulses import Cells
 
-__all__ = ["BATCHED", "ONE_BY_ONE", "PRODUCTS", "TRAIN_BITS", "Hand", "How", "encoded", "pulsing"]
+__all__ = [
+    "BATCHED", "ONE_BY_ONE", "PRODUCTS", "TRAIN_BITS", "Hand", "How", "Ready", "encoded",
+    "pulsing",
+]  # fmt: skip
 
 # Bits of a pulse train.
 TRAIN_BITS = 31
@@ -51,6 +54,14 @@ class Hand(NamedTuple):
     fence: NDArray[np.float32]
     scale: NDArray[np.float32]
     held: tuple[Tensor, ...]
+
+
+@final
+class Ready(NamedTuple):
+    """Arguments of :func:`clnf.devices.batch_moves.pulse_vectors`, and the plane they are of."""
+
+    job: tuple[Any, ...]
+    plane: int
 
 
 ONE_BY_ONE = How()

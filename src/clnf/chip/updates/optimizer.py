@@ -15,7 +15,7 @@ from clnf.chip.updates.mixed import (
     step_digital,
     work,
 )
-from clnf.chip.updates.outer import pulse_products
+from clnf.chip.updates.outer import Due, prepared, pulse_prepared, pulse_products
 from clnf.chip.updates.rule import TRANSFERRING, PulseRule
 from clnf.chip.updates.tiki_taka import TikiTaka
 from clnf.core.errors import ConfigError
@@ -71,14 +71,30 @@ class PulseOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        dues = self._prepare() if self.rule.mode == "stochastic" else {}
         for group in self.param_groups:
             lr = float(group["lr"])
             if group["kind"] == "digital":
                 self._step_digital(group["params"], lr)
                 continue
             for parameter in group["params"]:
-                self._step_plastic(self.layers[id(parameter)], lr)
+                layer = self.layers[id(parameter)]
+                if id(parameter) in dues:
+                    pulse_prepared(layer, dues[id(parameter)], self.bill)
+                else:
+                    self._step_plastic(layer, lr)
         return loss
+
+    def _prepare(self) -> dict[int, list[Due]]:
+        """Pulses of all layers that one kernel a tile gives, by the weight's id."""
+        dues = {}
+        for group in self.param_groups:
+            for parameter in group["params"] if group["kind"] == "plastic" else ():
+                layer = self.layers[id(parameter)]
+                due = prepared(layer, layer.capture or [], float(group["lr"]), self.rule)
+                if due:
+                    dues[id(parameter)], layer.capture = due, []
+        return dues
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop gradients, and what backward passes left for outer products."""
