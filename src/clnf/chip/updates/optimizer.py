@@ -71,11 +71,15 @@ class PulseOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        # Kernels over cells push everything else out of the processor's caches: they come last.
         dues = self._prepare() if self.rule.mode == "stochastic" else {}
+        for group in self.param_groups:
+            if group["kind"] == "digital":
+                self._step_digital(group["params"], float(group["lr"]))
         for group in self.param_groups:
             lr = float(group["lr"])
             if group["kind"] == "digital":
-                self._step_digital(group["params"], lr)
+                self._charge_digital(group["params"])
                 continue
             for parameter in group["params"]:
                 layer = self.layers[id(parameter)]
@@ -108,11 +112,13 @@ class PulseOptimizer(torch.optim.Optimizer):
 
     def _step_digital(self, parameters: Sequence[nn.Parameter], lr: float) -> None:
         due = [parameter for parameter in parameters if parameter.grad is not None]
-        if not due:
-            return
-        numbers = sum(parameter.numel() for parameter in due)
-        charge_digital(self.bill, "digital", numbers, *work("adam"))
-        step_digital(due, self.rule, [self.state[parameter] for parameter in due], lr)
+        if due:
+            step_digital(due, self.rule, [self.state[parameter] for parameter in due], lr)
+
+    def _charge_digital(self, parameters: Sequence[nn.Parameter]) -> None:
+        numbers = sum(parameter.numel() for parameter in parameters if parameter.grad is not None)
+        if numbers:
+            charge_digital(self.bill, "digital", numbers, *work("adam"))
 
     def _step_plastic(self, layer: AbstractAnalog, lr: float) -> None:
         rule, parameter = self.rule, layer.weight
