@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clnf.chip import kernels, reference
+from clnf.chip import kernels, plain_reads, reference
 from clnf.chip.kernels import Columns, FlawedColumns
 from clnf.devices.draws import hash_key
 
@@ -197,6 +197,53 @@ def test_an_input_that_is_not_finite_asks_for_no_wider_range(module: Any) -> Non
         args = (x, torch.ones(3), dac, torch.empty(4, 3), torch.empty(4))
         peaks.append(module.drive(*(arrays(*args) if module is kernels else args), 0))
     assert peaks == [50, 50, 50, 50, 8 * 127]
+
+
+def broken(x: Tensor) -> Tensor:
+    """Some numbers made what no converter can hold."""
+    x = x.clone()
+    x[1, 2], x[2, 0], x[0, -1] = torch.nan, torch.inf, -torch.inf
+    return x
+
+
+@pytest.mark.parametrize("wide", [1, 16, 37, 64])
+@pytest.mark.parametrize("gain", [3.0, 50.0, 400.0])
+def test_rows_are_driven_sixteen_at_a_time_to_the_same_bits(wide: int, gain: float) -> None:
+    rng = torch.Generator().manual_seed(int(gain) + wide)
+    x, power = torch.randn(9, wide + 7, generator=rng), torch.rand(wide, generator=rng)
+    dac = torch.tensor([gain, 1 / gain, 127.0])
+    for values in (x, broken(x)):
+        found = []
+        for drive in (kernels.drive, plain_reads.drive_rows):
+            out, energy = torch.empty(9, wide), torch.empty(9, 1)
+            args = arrays(values, power, dac, out)
+            found.append((drive(*args, energy.numpy()[:, 0], 5), out, energy))
+        assert found[0][0] == found[1][0]
+        for one, other in zip(found[0][1:], found[1][1:], strict=True):
+            assert np.array_equal(one, other, equal_nan=True)
+
+
+@pytest.mark.parametrize("wide", [3, 16, 37, 64])
+@pytest.mark.parametrize("carry", [0.0, 1.0])
+@pytest.mark.parametrize("watch", [0.0, 1.0])
+def test_rows_are_sensed_sixteen_at_a_time_to_the_same_bits(
+    wide: int, carry: float, watch: float
+) -> None:
+    rng = torch.Generator().manual_seed(wide)
+    y, energy = torch.randn(9, wide, generator=rng), torch.rand(9, 1, generator=rng)
+    columns = Columns(*(torch.rand(wide, generator=rng) + 0.5 for _ in range(3)))
+    control = torch.tensor([60.0, 1 / 60.0, 127.0, 1.0, 1.0, carry, watch])
+    for values in (y, broken(y)):
+        found = []
+        for sense in (kernels.sense, plain_reads.sense_rows):
+            for key in (hash_key(4, "read", 0), hash_key(4, "read", 1)):
+                out = values.clone()  # also the currents themselves
+                args = arrays(out, energy, columns, control)
+                found.append((sense(*args, key, out.numpy()), out))
+        assert [peak for peak, _ in found[:2]] == [peak for peak, _ in found[2:]]
+        for (_, one), (_, other) in zip(found[:2], found[2:], strict=True):
+            assert np.array_equal(one, other, equal_nan=True)
+        assert not np.array_equal(found[0][1], found[1][1])  # negative control: another key
 
 
 @pytest.mark.parametrize("wired", [False, True])

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clnf.chip import kernels
 from clnf.chip.analog import AbstractAnalog, Part
 from clnf.chip.circuit import Circuit
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.kernels import Columns
+from clnf.chip.plain_reads import drive_rows, sense_rows
 from clnf.chip.wiring import Wiring
 from clnf.core.errors import ShapeError
 from clnf.devices.draws import hash_key
@@ -29,6 +29,7 @@ class _Hand(NamedTuple):
     weight: Tensor
     power: NDArray[np.float32]
     columns: Any
+    biased: bool
 
 
 @final
@@ -50,33 +51,38 @@ class AnalogLinear(AbstractAnalog):
         """A copy, or what is loaded, has tensors of its own and must look at them anew."""
         return {**vars(self), "_hand": None}
 
-    def _read(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def read(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """As any layer is read; what is simple goes straight to the kernels, to the same bits."""
-        parts, circuit = self._at_hand(), self.circuit
-        if not parts or x.device.type != "cpu":
-            return super()._read(x)
-        rows, ledger = x.view(-1, self.in_features), circuit.ledger
-        count, data, driven = len(rows), rows.numpy(), []
-        dac, asked, out = np.array(self.dac.factors(on=True), dtype=np.float32), 0, rows
+        parts = self._at_hand() if self._parts else []
+        fits = x.dtype == torch.float32 and x.is_cpu and x.shape[-1] == self.in_features
+        if not (parts and fits) or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+            return super().read(x)
+        return self._read_at_hand(parts, x.contiguous())
+
+    def _read_at_hand(self, parts: list[_Hand], x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        circuit, shape = self.circuit, x.shape[:-1]
+        rows = x if x.ndim == 2 else x.view(-1, self.in_features)
+        count, data, driven, asked = rows.shape[0], rows.numpy(), [], 0
+        dac = np.array(self.dac.factors(on=True), dtype=np.float32)
+        y = out = rows
         for index, part in enumerate(parts):
             channels, adc, later = self.channels[index], self.adcs[index], index > 0
             volts = torch.empty(count, channels.stop - channels.start)
             energy = np.empty((count, 1), dtype=np.float32)
             own = data, part.power, dac, volts.numpy(), energy[:, 0], channels.start
-            asked = max(asked, kernels.drive(*own))
-            driven.append(volts.view(*x.shape[:-1], -1))
+            asked = max(asked, drive_rows(*own))
+            driven.append(volts if x.ndim == 2 else volts.view(*shape, -1))
             y = F.linear(volts, part.weight)
             out = out if later else y
-            last = self.bias is not None and index == len(parts) - 1
+            last = part.biased and index == len(parts) - 1
             switches = circuit.noisy, last, later, adc.tracking
             control = np.array((*adc.factors(on=True), *switches), dtype=np.float32)
             key = hash_key(self.seed, "read", self.reads, index)
-            done = y.numpy(), energy, part.columns, control, key, out.numpy()
-            adc.track(kernels.sense(*done))
+            adc.track(sense_rows(y.numpy(), energy, part.columns, control, key, out.numpy()))
         self.dac.track(asked)
         self.reads += 1
-        self.charges.forward(count, count, ledger)
-        return out.view(*x.shape[:-1], -1), driven
+        self.charges.forward(count, count, circuit.ledger)
+        return out if x.ndim == 2 else out.view(*shape, -1), driven
 
     def _at_hand(self) -> list[_Hand]:
         """Arrays of all parts where converters hold ranges and nothing special is asked for."""
@@ -91,7 +97,7 @@ class AnalogLinear(AbstractAnalog):
                 if part.weight.dtype != torch.float32 or not part.weight.is_cpu:
                     return []
                 views = Columns(*(one.numpy() for one in columns))
-                hands.append(_Hand(part.weight, power.numpy(), views))
+                hands.append(_Hand(part.weight, power.numpy(), views, self.bias is not None))
             self._hand = parts, hands
         return self._hand[1]
 
@@ -129,7 +135,12 @@ class AnalogLinear(AbstractAnalog):
         return grad @ weight
 
     def unfolded(self, driven: list[Tensor], tile: Crossbar) -> Tensor:
-        return self.vectors(driven[self.spot(tile).part])
+        volts = driven[self.spot(tile).part]
+        return volts if volts.ndim == 2 else self.vectors(volts)
+
+    def sensed(self, grad: Tensor, tile: Crossbar) -> Tensor:
+        plain = grad.ndim == 2 and tile.shape[0] == self.out_features
+        return grad if plain else super().sensed(grad, tile)
 
     def outer(self, driven: list[Tensor], grad: Tensor, weight: Tensor) -> Tensor:
         x = torch.cat([self.vectors(d) for d in driven], dim=1)

@@ -80,16 +80,20 @@ def paces(table: Tensor, law: Tensor) -> Tensor:
 
 
 @njit(inline="always")
-def _lost(x: Any) -> Any:
-    """(1 - exp(-x)) / x: a series for small x, which loses no digits."""
+def _lost(x: Any, steep: bool) -> Any:
+    """(1 - exp(-x)) / x: a series for small x, which loses no digits.
+
+    ``steep``: whether any x may be large.
+    """
     one = every(_F(1.0))
     p = every(_F(1.0 / 24.0)) - x * every(_F(1.0 / 120.0))
     p = every(_F(1.0 / 6.0)) - x * p
     p = every(_F(0.5)) - x * p
     p = one - x * p
-    large = magnitude(x) > every(_F(SMALL))
-    if any_of(large):
-        p = where(large, (one - exponential(every(_F(0.0)) - x)) / x, p)
+    if steep:
+        large = magnitude(x) > every(_F(SMALL))
+        if any_of(large):
+            p = where(large, (one - exponential(every(_F(0.0)) - x)) / x, p)
     return p
 
 
@@ -101,10 +105,15 @@ def _linear(w: Any, n: Any, m: Any, cell: Any, ways: tuple[float, float]) -> Any
     to_up, to_down = high * every(ways[0]) - w, low * every(ways[1]) - w
     ups, downs = floats(n), floats(m)
     raising, lowering = lesser(ups * up, most), lesser(downs * down, most)
-    moved = _lost(lesser(raising + lowering, most)) * (raising * to_up + lowering * to_down)
-    kept_up, kept_down = one - raising * _lost(raising), one - lowering * _lost(lowering)
+    both = lesser(raising + lowering, most)
+    # One question for all five: the largest of what they are asked of.
+    largest = greater(magnitude(both), greater(magnitude(up), magnitude(down)))
+    steep = any_of(greater(largest, magnitude(raising)) > every(_F(SMALL)))
+    moved = _lost(both, steep) * (raising * to_up + lowering * to_down)
+    kept_up = one - raising * _lost(raising, steep)
+    kept_down = one - lowering * _lost(lowering, steep)
     # a / (1 - a) of the pace of a.
-    up, down = up * _lost(none - up) * to_up, down * _lost(none - down) * to_down
+    up, down = up * _lost(none - up, steep) * to_up, down * _lost(none - down, steep) * to_down
     variance = ups * kept_up * (up * up) + downs * kept_down * (down * down)
     return moved, (kept_up * kept_down) * variance
 
@@ -228,10 +237,12 @@ def add(sums: Any, both: Any, seen: Any, rules: Rules) -> Any:
     pulsed, energy, most = sums
     n, m = both
     total = n + m
-    pulsed = pulsed + doubles(floats(total))
     if rules.base != _F(0.0) or rules.slope != _F(0.0):
         each = every(rules.base) + every(rules.slope) * (seen + every(_F(1.0)))
         each = greater(each, every(_F(0.0)))
-        energy = energy + doubles(floats(n)) * doubles(nearest(each))
-        energy = energy + doubles(floats(m)) * doubles(nearest(each * every(rules.fall)))
-    return pulsed, energy, where_words(total > most, total, most)
+        if rules.fall == _F(1.0):  # sums of whole numbers, whichever way they are taken
+            energy = energy + doubles(floats(total)) * doubles(nearest(each))
+        else:
+            energy = energy + doubles(floats(n)) * doubles(nearest(each))
+            energy = energy + doubles(floats(m)) * doubles(nearest(each * every(rules.fall)))
+    return pulsed + total, energy, where_words(total > most, total, most)

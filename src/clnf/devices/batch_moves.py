@@ -5,6 +5,7 @@ the twin is :func:`clnf.devices.coincidence_reference.pulse_batch`. Cells go six
 groups of neighbours where steps are linear; else those with pulses are brought together first.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,7 +36,7 @@ from clnf.devices.cell_groups import (
     whole_sums,
 )
 from clnf.devices.pulses import Cells
-from clnf.devices.random_trains import encode_columns, encode_rows
+from clnf.devices.random_trains import encode_columns, encode_rows, peaks_of
 from clnf.devices.sixteen import (
     WIDTH,
     address,
@@ -52,7 +53,10 @@ from clnf.devices.sixteen import (
 from clnf.devices.train_masks import Masks, across, lowest, turn
 from clnf.devices.trains import Trains
 
-__all__ = ["Lines", "Products", "pulse_batch", "pulse_lines", "pulse_products", "runs_of"]
+__all__ = [
+    "Lines", "Products", "Vectors", "pulse_batch", "pulse_lines", "pulse_products",
+    "pulse_vectors", "runs_of",
+]  # fmt: skip
 
 _F = np.float32
 _U = np.uint32
@@ -87,6 +91,23 @@ class Products(NamedTuple):
     columns: Any
     scales: Any
     keys: Any
+    length: int
+    fence: Any
+    fenced: bool
+    first: int
+
+
+class Vectors(NamedTuple):
+    """Vectors as they come: what :class:`Products` has, scales worked out of a rate.
+
+    ``rate`` is the pulses of a bit of both trains that a product of 1 asks for; rows take their
+    share of it, columns theirs with ``sign``, so that both saturate alike.
+    """
+
+    rows: Any
+    columns: Any
+    rate: float
+    sign: float
     length: int
     fence: Any
     fenced: bool
@@ -208,6 +229,39 @@ def pulse_products(
     columns, wanted = encode_columns(products.columns, scales[1], length, keys[2:])
     masks = encode_rows(products.rows, scales[0], keys[:2], wanted)
     return _sweep(job, masks, columns, new_counts(masks), few_room())
+
+
+@njit(nogil=True, cache=True)
+def pulse_vectors(
+    vectors: Vectors,
+    cells: Cells,
+    law: NDArray[np.float32],
+    table: NDArray[np.float32],
+    keys: NDArray[np.uint32],
+) -> tuple[int, int, int]:
+    """As :func:`pulse_products`, but scales come of the largest magnitudes, found here.
+
+    Args:
+        vectors: at most :data:`clnf.devices.bit_counts.BATCH` of them, and the fence.
+        cells: as there.
+        law: as there.
+        table: as there.
+        keys: six words for draws, then four for trains.
+
+    Returns:
+        As there; all -1, and nothing has happened, where all rows or all columns are 0.
+    """
+    rows, columns = vectors.rows, vectors.columns
+    one, other = peaks_of(rows, columns)
+    peak_x, peak_d = np.float64(one), np.float64(other)
+    if peak_x == 0.0 or peak_d == 0.0:
+        return -1, -1, -1
+    scales = np.empty(2, _F)
+    scales[0] = math.sqrt(vectors.rate * peak_d / peak_x)
+    scales[1] = vectors.sign * math.sqrt(vectors.rate * peak_x / peak_d)
+    fence = vectors.fence, vectors.fenced, vectors.first
+    products = Products(rows, columns, scales, keys[6:], vectors.length, *fence)
+    return pulse_products(products, cells, law, table, keys)
 
 
 @njit(nogil=True, cache=True)

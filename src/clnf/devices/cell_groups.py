@@ -18,6 +18,7 @@ from clnf.devices.sixteen import (
     doubles,
     every,
     every_word,
+    floats,
     largest,
     load,
     load_one,
@@ -95,13 +96,16 @@ class Ground(NamedTuple):
 @njit(inline="always")
 def none_yet() -> Any:
     """Sums before any cell has moved: pulses, energy, longest."""
-    return doubles(every(_F(0.0))), doubles(every(_F(0.0))), every_word(_U(0))
+    return every_word(_U(0)), doubles(every(_F(0.0))), every_word(_U(0))
 
 
 @njit(inline="always")
 def whole_sums(sums: Any) -> Any:
     """Sums of sixteen lanes as whole numbers: pulses, aJ, pulses of one cell."""
-    return sum_of_doubles(sums[0]), sum_of_doubles(sums[1]), largest(sums[2])
+    low, high = sums[0] & every_word(_U(0xFFFF)), sums[0] >> every_word(_U(16))
+    # Halves of words become floats, and they without loss.
+    pulsed = sum_of_doubles(doubles(floats(high))) * 65536 + sum_of_doubles(doubles(floats(low)))
+    return pulsed, sum_of_doubles(sums[1]), largest(sums[2])
 
 
 @njit(inline="always")

@@ -36,7 +36,7 @@ def hash_words(seed: int, *place: str | int, words: int) -> NDArray[np.uint32]:
 
 def _told(part: str | int) -> bytes:
     """A part of a place as :func:`clnf.core.rng.fold` tells it to its hash."""
-    text = f"{type(part).__name__}:{part}".encode()
+    text = b"int:%d" % part if type(part) is int else f"{type(part).__name__}:{part}".encode()
     return len(text).to_bytes(4, "little") + text
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from clnf.devices.sixteen import (
     WIDTH,
+    address,
     every,
     every_word,
     greater,
@@ -28,7 +29,17 @@ from clnf.devices.sixteen import (
     whole,
 )
 from clnf.devices.sixteen_maths import word
-from clnf.devices.train_masks import BITS, Masks, any_bit, close, fill, room, sheet_of, start
+from clnf.devices.train_masks import (
+    BITS,
+    SHEAF,
+    Masks,
+    any_bit,
+    close,
+    fill,
+    room,
+    sheet_of,
+    start,
+)
 
 __all__ = ["encode_columns", "encode_random", "encode_rows", "peaks_of"]
 
@@ -74,6 +85,33 @@ def _train(value: Any, index: Any, wanted: Any, key: tuple[int, int]) -> Any:
             break
         state, limit, less, left = _place(state, limit, less, left)
     return less
+
+
+@njit(inline="always")
+def _trains(values: Any, indices: Any, wanted: Any, key: tuple[int, int]) -> Any:
+    """The same of twice sixteen: what waits for the one has time for the other."""
+    none, one, top = every_word(_U(0)), every(_F(1.0)), every(_F(2.0**_PLACES))
+    full, shift = every_word(_U(2**_PLACES - 1)), every_word(_U(32 - _PLACES))
+    limit = whole(lesser(magnitude(values[0]), one) * top)
+    other = whole(lesser(magnitude(values[1]), one) * top)
+    less, more = where_words(limit > full, wanted, none), where_words(other > full, wanted, none)
+    left, rest = (
+        where_words(limit > none, wanted ^ less, none),
+        where_words(other > none, wanted ^ more, none),
+    )
+    if not any_bit(left | rest):
+        return less, more
+    state, limit = word(indices[0], key[0], key[1]), limit << shift
+    second, other = word(indices[1], key[0], key[1]), other << shift
+    for _ in range(_FEW):
+        state, limit, less, left = _place(state, limit, less, left)
+        second, other, more, rest = _place(second, other, more, rest)
+    for _ in range(_PLACES - _FEW):
+        if not any_bit(left | rest):
+            break
+        state, limit, less, left = _place(state, limit, less, left)
+        second, other, more, rest = _place(second, other, more, rest)
+    return less, more
 
 
 @njit(inline="always")
@@ -123,18 +161,24 @@ def encode_columns(
     """
     vectors, wide = _I(value.shape[0]), _I(value.shape[1])
     long = (vectors + _I(WIDTH - 1)) // _I(WIDTH) * _I(WIDTH)
-    words, used, own = np.empty((wide, long), _U), np.zeros(long, _U), np.zeros(long, _F)
+    # One group more than there are, for they go in pairs.
+    own = np.zeros(long + _I(WIDTH), _F)
+    words, used = np.empty((wide, long), _U), np.zeros(long, _U)
     keys, factor, some = (key[0], key[1]), every(_F(scale)), _U(_U(_U(1) << _U(length)) - _U(1))
     places = load_words(_LANES, _I(0)) * every_word(_U(wide))
     for m in range(wide):
         for n in range(vectors):
             own[n] = value[n, m]
-        for n in range(_I(0), long, _I(WIDTH)):
-            one = load(own, n) * factor
+        for n in range(_I(0), long, _I(2 * WIDTH)):
+            one, two = load(own, n) * factor, load(own, n + _I(WIDTH)) * factor
             index = places + every_word(_U(_U(n * wide) + _U(m)))
-            train = _train(one, index, every_word(some), keys)
+            both = index, index + every_word(_U(WIDTH * wide))
+            train, other = _trains((one, two), both, every_word(some), keys)
             save_words(words, m * long + n, train | _sign(one))
             save_words(used, n, load_words(used, n) | train)
+            if n + _I(WIDTH) < long:
+                save_words(words, m * long + n + _I(WIDTH), other | _sign(two))
+                save_words(used, n + _I(WIDTH), load_words(used, n + _I(WIDTH)) | other)
     return words, used
 
 
@@ -144,24 +188,29 @@ def encode_rows(
 ) -> Masks:
     """The trains of :func:`encode_random` as masks, of the bits ``wanted`` [N] of each vector."""
     vectors, wide = _I(value.shape[0]), _I(value.shape[1])
-    masks, tail = room(vectors, wide), np.zeros(WIDTH, _F)
-    sheet = sheet_of(masks)
-    keys, factor, lanes = (key[0], key[1]), every(_F(scale)), load_words(_LANES, _I(0))
+    masks, tail, sixteen = room(vectors, wide), np.zeros(SHEAF, _F), _I(WIDTH)
+    sheet, numbers = sheet_of(masks), load_words(_LANES, _I(0))
+    keys, factor = (key[0], key[1]), every(_F(scale))
     for v in range(vectors):
         if wanted[v] == _U(0):
             continue
         some = every_word(wanted[v])
         start(sheet, v * BITS, wanted[v])
-        for at in range(_I(0), wide, _I(WIDTH)):
-            first = v * wide + at
-            if at + _I(WIDTH) > wide:
-                for k in range(WIDTH):
-                    tail[k] = value[v, at + _I(k)] if at + _I(k) < wide else _F(0.0)
-                own = load(tail, _I(0)) * factor
-            else:
-                own = load(value, first) * factor
-            train = _train(own, lanes + every_word(_U(first)), some, keys)
-            fill(sheet, train | _sign(own), (v, at // _I(WIDTH)), wanted[v])
+        for at in range(_I(0), wide, SHEAF):
+            here, first = at + SHEAF <= wide, v * wide + at
+            if not here:
+                for k in range(SHEAF):
+                    tail[k] = value[v, at + k] if at + k < wide else _F(0.0)
+            source, begin = (address(value), first) if here else (address(tail), _I(0))
+            index = numbers + every_word(_U(first))
+            one = load(source, begin) * factor, load(source, begin + sixteen) * factor
+            words = _trains(one, (index, index + every_word(_U(WIDTH))), some, keys)
+            begin, index = begin + _I(2) * sixteen, index + every_word(_U(2 * WIDTH))
+            two = load(source, begin) * factor, load(source, begin + sixteen) * factor
+            more = _trains(two, (index, index + every_word(_U(WIDTH))), some, keys)
+            signed = words[0] | _sign(one[0]), words[1] | _sign(one[1])
+            trains = signed[0], signed[1], more[0] | _sign(two[0]), more[1] | _sign(two[1])
+            fill(sheet, trains, (v, at // sixteen), wanted[v])
         close(sheet, v, wanted[v])
     return masks
 

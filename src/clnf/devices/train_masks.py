@@ -18,23 +18,27 @@ from clnf.devices.sixteen import (
     Marks,
     Words,
     address,
+    any_of,
     every_word,
     load_words,
     negative,
     peek_byte,
     poke_byte,
-    poke_short,
+    poke_long,
     save_words,
     where_words,
 )
 
 __all__ = [
-    "BITS", "LINE", "TRAIN", "Masks", "Sheet", "across", "any_bit", "bits_of_marks", "close",
-    "fill", "lowest", "room", "sheet_of", "start", "sum_of_words", "turn", "where_set_bits",
+    "BITS", "LINE", "SHEAF", "TRAIN", "Masks", "Sheet", "across", "any_bit", "bits_of_marks",
+    "close", "fill", "lowest", "room", "sheet_of", "start", "sum_of_words", "turn",
+    "where_set_bits",
 ]  # fmt: skip
 
 _U = np.uint32
 _I = np.uintp
+# Rows that are turned together.
+SHEAF = _I(4 * WIDTH)
 # Bits of a train, and what they are of its word.
 BITS, TRAIN = _I(31), _U(0x7FFFFFFF)
 # Masks and planes are of 16 bits a word, so that a word has the rows of one group of cells. This
@@ -109,6 +113,50 @@ def _zeros_below(_: Any, word: Any) -> Any:
     return kinds, code
 
 
+def _bytes_of(_: Any, one: Any, two: Any, three: Any, four: Any, place: Any) -> Any:
+    """One byte of each of sixty-four words, the ``place``-th from below, as sixteen words."""
+
+    def code(context: Any, builder: Any, kind: Any, args: Any) -> Any:
+        *words, which = args
+        many = ir.Constant(Words.inside, ir.Undefined)
+        index = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), None)
+        shift = builder.mul(which, ir.IntType(32)(8))
+        first = builder.insert_element(many, shift, ir.IntType(32)(0))
+        shifts = builder.shuffle_vector(first, many, index)
+        narrow = ir.VectorType(ir.IntType(8), WIDTH)
+        parts = [builder.trunc(builder.lshr(word, shifts), narrow) for word in words]
+        halves = [_joined(builder, *parts[:2]), _joined(builder, *parts[2:])]
+        return builder.bitcast(_joined(builder, *halves), Words.inside)
+
+    kinds = Words, Words, Words, Words, Words, types.uint32
+    return signature(*kinds), code  # type: ignore[no-untyped-call]
+
+
+def _joined(builder: Any, low: Any, high: Any) -> Any:
+    """Two vectors as one."""
+    kind = ir.VectorType(ir.IntType(32), 2 * low.type.count)
+    return builder.shuffle_vector(low, high, ir.Constant(kind, list(range(kind.count))))
+
+
+def _bytes_with(_: Any, words: Any, bit: Any) -> Any:
+    """Which of the sixty-four bytes of sixteen words have a bit set."""
+
+    def code(context: Any, builder: Any, kind: Any, args: Any) -> Any:
+        vector = ir.VectorType(ir.IntType(8), 4 * WIDTH)
+        one = builder.shl(ir.IntType(8)(1), builder.trunc(args[1], ir.IntType(8)))
+        empty = ir.Constant(vector, ir.Undefined)
+        first = builder.insert_element(empty, one, ir.IntType(32)(0))
+        index = ir.Constant(ir.VectorType(ir.IntType(32), 4 * WIDTH), None)
+        every = builder.shuffle_vector(first, empty, index)
+        both = builder.and_(builder.bitcast(args[0], vector), every)
+        marks = builder.icmp_unsigned("!=", both, ir.Constant(vector, None))
+        return builder.bitcast(marks, ir.IntType(64))
+
+    return signature(types.uintp, Words, types.uint32), code  # type: ignore[no-untyped-call]
+
+
+_byte_of: Any = intrinsic(_bytes_of)
+_with_bit: Any = intrinsic(_bytes_with)
 bits_of_marks: Any = intrinsic(_bits_set)
 where_set_bits: Any = intrinsic(_set_bits)
 any_bit: Any = intrinsic(_not_zero)
@@ -176,49 +224,75 @@ def _has(sheet: Sheet, mask: Any) -> Any:
 
 
 @njit(inline="always")
-def _spread(sheet: Sheet, words: Any, first: Any, group: Any) -> None:
-    """Write the bits of sixteen rows to the masks of one vector, which begin with ``first``."""
-    left = _either(words)
-    while left != _U(0):
-        bit = lowest(left)
-        one = every_word(_U(_U(1) << _U(bit)))
-        marks = bits_of_marks((words & one) > every_word(_U(0)))
-        poke_short(sheet.bits, (first + bit) * sheet.words + group, marks)
-        left = _U(left & _U(left - _U(1)))
+def _spread(sheet: Sheet, words: Any, first: Any, place: Any, wanted: Any) -> None:
+    """Write bits of sixty-four rows to the masks of a vector, ``first`` on, at ``place``."""
+    one, two, three, four = words
+    for byte in range(4):
+        left = _U(_U(wanted >> _U(8 * byte)) & _U(0xFF))
+        if left == _U(0):
+            continue
+        own, begin = _byte_of(one, two, three, four, _U(byte)), first + _I(8 * byte)
+        while left != _U(0):
+            bit = lowest(left)
+            mask = sheet.bits + _I(2) * ((begin + bit) * sheet.words + place)
+            poke_long(mask, _I(0), _with_bit(own, _U(bit)))
+            left = _U(left & _U(left - _U(1)))
 
 
 @njit(inline="always")
 def fill(sheet: Sheet, trains: Any, place: Any, wanted: Any) -> None:
-    """Write trains of sixteen rows, their sign in bit 31; ``place`` is vector and group."""
-    (vector, group), none = place, every_word(_U(0))
-    below, train = negative(trains), trains & every_word(TRAIN)
+    """Write trains of sixty-four rows, their sign in bit 31.
+
+    ``trains`` are four times sixteen; ``place`` is the vector and the first of four groups.
+    """
+    (vector, group), bits = place, every_word(TRAIN)
+    one, two, three, four = trains
     first = vector * BITS
-    _spread(sheet, where_words(below, none, train), first, group)
-    minus = where_words(below, train, none)
-    if any_bit(minus):
+    signs = one | two | three | four
+    if not any_of(negative(signs)):
+        _spread(sheet, trains, first, group, wanted)
+        return
+    plus = _without(one), _without(two), _without(three), _without(four)
+    _spread(sheet, plus, first, group, wanted)
+    minus = (
+        (one & bits) ^ plus[0], (two & bits) ^ plus[1],
+        (three & bits) ^ plus[2], (four & bits) ^ plus[3],
+    )  # fmt: skip
+    if any_bit(minus[0] | minus[1] | minus[2] | minus[3]):
         first += sheet.half
         if peek_byte(sheet.below, vector) == 0:
             poke_byte(sheet.below, vector, np.uint8(1))
             start(sheet, first, wanted)
-        _spread(sheet, minus, first, group)
+        _spread(sheet, minus, first, group, wanted)
+
+
+@njit(inline="always")
+def _without(words: Any) -> Any:
+    """Trains of rows that are not negative, nothing of others."""
+    return where_words(negative(words), every_word(_U(0)), words)
 
 
 @njit(nogil=True, cache=True)
 def turn(rows: NDArray[np.uint32]) -> Masks:
     """The masks of trains of rows, uint32 [N, R]."""
     vectors, wide = _I(rows.shape[0]), _I(rows.shape[1])
-    masks, tail = room(vectors, wide), np.zeros(WIDTH, _U)
-    sheet = sheet_of(masks)
+    masks, tail = room(vectors, wide), np.zeros(SHEAF, _U)
+    sheet, sixteen = sheet_of(masks), _I(WIDTH)
     for v in range(vectors):
         start(sheet, v * BITS, TRAIN)
-        for at in range(_I(0), wide, _I(WIDTH)):
-            if at + _I(WIDTH) > wide:
-                for k in range(_I(WIDTH)):
+        for at in range(_I(0), wide, SHEAF):
+            here = at + SHEAF <= wide
+            if not here:
+                for k in range(SHEAF):
                     tail[k] = rows[v, at + k] if at + k < wide else _U(0)
-                word = load_words(tail, _I(0))
-            else:
-                word = load_words(rows, v * wide + at)
-            fill(sheet, word, (v, at // _I(WIDTH)), TRAIN)
+            source, first = (address(rows), v * wide + at) if here else (address(tail), _I(0))
+            words = (
+                load_words(source, first),
+                load_words(source, first + sixteen),
+                load_words(source, first + _I(2) * sixteen),
+                load_words(source, first + _I(3) * sixteen),
+            )
+            fill(sheet, words, (v, at // sixteen), TRAIN)
         close(sheet, v, TRAIN)
     return masks
 

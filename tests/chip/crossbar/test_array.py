@@ -1,5 +1,7 @@
 """Cutting layers into tiles, and what one tile of each kind does by itself."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given
@@ -105,3 +107,42 @@ def test_outer_products_have_the_mean_and_spread_of_random_trains() -> None:
     away = (found.mean(0) - 1.1 * wanted) / (variance / rounds).sqrt()
     assert float(away.square().mean()) > 1.5
     assert abs(float(ratio) / 1.1 - 1.0) > 0.05
+
+
+@pytest.mark.parametrize("name", ["ecram_li", "hfo2_array_optimised"])
+@pytest.mark.parametrize("pairs", [1, 2])
+def test_arrays_kept_of_a_plane_give_the_same_bits_and_follow_new_tensors(
+    name: str, pairs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = ChipSpec(plastic=material(name), pairs=pairs).make(plastic=True)
+    torch.manual_seed(1)
+    x, d = torch.rand(8, 40), torch.randn(8, 6)
+    half = (torch.rand(6, 40) > 0.5).float()
+
+    def pulsed(*, kept: bool) -> tuple[list[tuple[int, int, int]], list[torch.Tensor]]:
+        tile = Crossbar("t", slice(0, 40), slice(0, 6), 4, spec)
+        found: list[tuple[int, int, int]] = []
+        with monkeypatch.context() as patch:
+            if not kept:
+                patch.setattr(Crossbar, "_at_hand", lambda *_: None)
+            for turn in range(6):
+                if turn == 2:
+                    tile.set_fence(half)
+                if turn == 3:  # a copy looks at its own cells, not at those of the first
+                    tile = copy.deepcopy(tile)
+                if turn == 4:  # other tensors than those of which arrays are kept
+                    tile.load_state({k: v.clone() if isinstance(v, torch.Tensor) else v
+                                     for k, v in tile.state().items()})  # fmt: skip
+                    tile.tables = [table * 0.5 for table in tile.tables]
+                    tile.scale.mul_(2.0)
+                found.append(tile.pulse_outer(x, d, 0.5, how=How(together=True)))
+                found.append(tile.pulse_outer(x, 0.0 * d, 0.5, how=How(together=True)))
+            assert bool(tile._hands) == kept
+        return found, [tile.hidden, tile.seen, tile.wear]
+
+    one, other = pulsed(kept=True), pulsed(kept=False)
+    assert one[0] == other[0]
+    assert all(map(torch.equal, one[1], other[1]))
+    assert one[0][1::2] == [(0, 0, 0)] * 6
+    # Negative control: the fence does stop pulses, so arrays that missed it would be seen.
+    assert one[0][4][0] < 0.8 * one[0][0][0]

@@ -4,6 +4,7 @@ Legend: C columns (outputs), R rows (inputs x kernel), M = C R weights, N vector
 """
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, final
 
@@ -21,14 +22,16 @@ from clnf.chip.crossbar.outer import (
     ONE_BY_ONE,
     PRODUCTS,
     TRAIN_BITS,
+    Hand,
     How,
+    Ready,
     encoded,
     pulsing,
 )
 from clnf.core.errors import ConfigError
 from clnf.devices import pulse_reference, pulses
 from clnf.devices.batch_maths import paces
-from clnf.devices.batch_moves import Lines, Products
+from clnf.devices.batch_moves import Lines, Products, Vectors, pulse_vectors
 from clnf.devices.bit_counts import BATCH
 from clnf.devices.cell import Unknown
 from clnf.devices.dispatch import run
@@ -62,6 +65,11 @@ class Crossbar(AbstractCells):
         # Views of planes, and what was worked out of tables of traits: for speed alone.
         self._views: dict[int, tuple[tuple[Tensor, ...], Cells]] = {}
         self._paces: dict[int, tuple[Tensor, Tensor]] = {}
+        self._hands: dict[int, Hand] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, or what is loaded, has tensors of its own and must look at them anew."""
+        return {**vars(self), "_views": {}, "_paces": {}, "_hands": {}}
 
     def move(self, device: torch.device) -> torch.device:
         """Let the cells' state live on a device, and say where it lived; nothing else changes."""
@@ -172,6 +180,9 @@ class Crossbar(AbstractCells):
             Pulses applied, energy in aJ, longest sum of coincidences at one cell.
         """
         lines = rows_NR.contiguous(), columns_NC.contiguous()
+        ready = self.ready(lines, rate, how)
+        if ready is not None:
+            return self.finish(ready, pulse_vectors(*ready.job))
         peak_x, peak_d = peaks(*lines, compiled=self.make.kernels)
         if peak_x == 0.0 or peak_d == 0.0:
             return 0, 0, 0
@@ -184,6 +195,58 @@ class Crossbar(AbstractCells):
         done = [self._outer(part, scales, how, now_s) for part in parts]
         counts, energies, longest = zip(*done, strict=True)
         return sum(counts), sum(energies), max(longest)
+
+    def ready(self, lines: tuple[Tensor, Tensor], rate: float, how: How) -> Ready | None:
+        """What :meth:`pulse_outer` does, where one kernel does it: to be run, then finished.
+
+        Args:
+            lines: rows [N, R] and columns [N, C], contiguous.
+            rate: learning rate in weight units.
+            how: as there.
+
+        Returns:
+            The job of :func:`clnf.devices.batch_moves.pulse_vectors`; None where it is not enough.
+        """
+        if not how.together or how.even or len(lines[0]) > BATCH:
+            return None
+        plane = self._next_plane()
+        hand = self._at_hand(plane, lines)
+        if hand is None:
+            return None
+        self.operations += 1
+        keys = hash_words(self.seed, "outer", self.operations, words=10)
+        step = float(hand.scale[0]) * self._step * self._per_w
+        both, sign = rate / (step * TRAIN_BITS), -1.0 if plane % 2 else 1.0
+        fence = hand.fence, self.fenced, plane * self.size
+        vectors = Vectors(lines[0].numpy(), lines[1].numpy(), both, sign, TRAIN_BITS, *fence)
+        return Ready((vectors, hand.cells, hand.law, hand.table, keys), plane)
+
+    def finish(self, ready: Ready, moved: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Count what the kernel did; vectors that are all 0 were no operation."""
+        if moved[2] < 0:
+            self.operations -= 1
+            return 0, 0, 0
+        self._wear_out(ready.plane, moved[2])
+        return moved
+
+    def _at_hand(self, plane: int, lines: tuple[Tensor, Tensor]) -> Hand | None:
+        """Arrays of a plane, kept; None where more than one kernel on the CPU is at work."""
+        more = self.drifts or self.make.half_select or not self.make.kernels
+        table = self.tables[plane]
+        held = self.hidden, self.seen, self.wear, self.fence, self.scale, self.law, table
+        if more or not (lines[0].is_cpu and lines[1].is_cpu):
+            return None
+        known = self._hands.get(plane)
+        if known is not None and all(map(operator.is_, known.held, held)):
+            return known
+        if not all(tensor.is_cpu for tensor in held):
+            return None
+        cells = Cells(*(tensor.numpy() for tensor in self._cells(plane)))
+        law, traits = self.law.numpy(), self._table(plane, PRODUCTS[0]).numpy()
+        fence = self.fence.view(self.shape).numpy()
+        known = Hand(cells, law, traits, fence, self.scale.numpy(), held)
+        self._hands[plane] = known
+        return known
 
     def _outer(
         self, lines: tuple[Tensor, Tensor], scales: tuple[float, float], how: How, now_s: float

@@ -17,8 +17,12 @@ from clnf.devices import (
 )
 from clnf.devices.bit_counts import BATCH
 from clnf.devices.dispatch import run
+from clnf.devices.pulses import Cells
 
-__all__ = ["BATCHED", "ONE_BY_ONE", "PRODUCTS", "TRAIN_BITS", "How", "encoded", "pulsing"]
+__all__ = [
+    "BATCHED", "ONE_BY_ONE", "PRODUCTS", "TRAIN_BITS", "Hand", "How", "Ready", "encoded",
+    "pulsing",
+]  # fmt: skip
 
 # Bits of a pulse train.
 TRAIN_BITS = 31
@@ -35,6 +39,29 @@ class How(NamedTuple):
 
     even: bool = False
     together: bool = False
+
+
+@final
+class Hand(NamedTuple):
+    """What a kernel takes of a plane time after time, and the tensors whose arrays these are.
+
+    ``fence`` is [C, R]; ``scale`` are the weights at full scale of columns.
+    """
+
+    cells: Cells
+    law: NDArray[np.float32]
+    table: NDArray[np.float32]
+    fence: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    held: tuple[Tensor, ...]
+
+
+@final
+class Ready(NamedTuple):
+    """Arguments of :func:`clnf.devices.batch_moves.pulse_vectors`, and the plane they are of."""
+
+    job: tuple[Any, ...]
+    plane: int
 
 
 ONE_BY_ONE = How()

@@ -15,7 +15,7 @@ from clnf.chip.updates.mixed import (
     step_digital,
     work,
 )
-from clnf.chip.updates.outer import pulse_products
+from clnf.chip.updates.outer import Due, prepared, pulse_prepared, pulse_products
 from clnf.chip.updates.rule import TRANSFERRING, PulseRule
 from clnf.chip.updates.tiki_taka import TikiTaka
 from clnf.core.errors import ConfigError
@@ -71,14 +71,34 @@ class PulseOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        # Kernels over cells push everything else out of the processor's caches: they come last.
+        dues = self._prepare() if self.rule.mode == "stochastic" else {}
+        for group in self.param_groups:
+            if group["kind"] == "digital":
+                self._step_digital(group["params"], float(group["lr"]))
         for group in self.param_groups:
             lr = float(group["lr"])
             if group["kind"] == "digital":
-                self._step_digital(group["params"], lr)
+                self._charge_digital(group["params"])
                 continue
             for parameter in group["params"]:
-                self._step_plastic(self.layers[id(parameter)], lr)
+                layer = self.layers[id(parameter)]
+                if id(parameter) in dues:
+                    pulse_prepared(layer, dues[id(parameter)], self.bill)
+                else:
+                    self._step_plastic(layer, lr)
         return loss
+
+    def _prepare(self) -> dict[int, list[Due]]:
+        """Pulses of all layers that one kernel a tile gives, by the weight's id."""
+        dues = {}
+        for group in self.param_groups:
+            for parameter in group["params"] if group["kind"] == "plastic" else ():
+                layer = self.layers[id(parameter)]
+                due = prepared(layer, layer.capture or [], float(group["lr"]), self.rule)
+                if due:
+                    dues[id(parameter)], layer.capture = due, []
+        return dues
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop gradients, and what backward passes left for outer products."""
@@ -92,11 +112,13 @@ class PulseOptimizer(torch.optim.Optimizer):
 
     def _step_digital(self, parameters: Sequence[nn.Parameter], lr: float) -> None:
         due = [parameter for parameter in parameters if parameter.grad is not None]
-        if not due:
-            return
-        numbers = sum(parameter.numel() for parameter in due)
-        charge_digital(self.bill, "digital", numbers, *work("adam"))
-        step_digital(due, self.rule, [self.state[parameter] for parameter in due], lr)
+        if due:
+            step_digital(due, self.rule, [self.state[parameter] for parameter in due], lr)
+
+    def _charge_digital(self, parameters: Sequence[nn.Parameter]) -> None:
+        numbers = sum(parameter.numel() for parameter in parameters if parameter.grad is not None)
+        if numbers:
+            charge_digital(self.bill, "digital", numbers, *work("adam"))
 
     def _step_plastic(self, layer: AbstractAnalog, lr: float) -> None:
         rule, parameter = self.rule, layer.weight
