@@ -95,6 +95,9 @@ def generate(
     dither: Annotated[
         float | None, typer.Option(help="Noise before the sensor; the best by theory without.")
     ] = None,
+    source_noise: Annotated[
+        float, typer.Option(help="Noise the source has by itself, in full scales.")
+    ] = 0.0,
     out: Out = Path("out.png"),
     device: DeviceName = "cpu",
     threads: Threads = 1,
@@ -107,11 +110,10 @@ def generate(
 
     place(device, threads)
     wish = Wish(concept=concept, n=n, seed=seed, steps=steps, guidance=guidance)
-    scene = None
-    if like is not None:
-        scene = Scene(
-            picture=like, contrast=contrast, bits=sensor_bits, looks=looks, keep=keep, sigma=dither
-        )
+    scene = None if like is None else Scene(
+        picture=like, contrast=contrast, bits=sensor_bits, looks=looks, keep=keep, sigma=dither,
+        noise=source_noise,
+    )  # fmt: skip
     drawn = draw_from_run(folder, wish, out, device, scene)
     emit({**asdict(drawn), "files": [*map(str, drawn.files)]}, as_json, lambda: show_drawn(drawn))
 
