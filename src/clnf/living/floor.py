@@ -1,0 +1,151 @@
+"""The chip of a living model as a floor: what its tiles do, where they lie, how worn they are."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from clnf.chip.groups.picture import draw_floor
+from clnf.chip.groups.placement import Routing, arrange, plan_of, routing, scatter
+from clnf.chip.groups.table import GroupLine, Seen, TileLine, group_lines, tile_lines
+from clnf.chip.groups.traffic import traffic
+from clnf.chip.heat.network import Cooling, ThermalNetwork
+from clnf.chip.heat.power import work
+from clnf.chip.hosting import Chip
+from clnf.core.rng import fold
+from clnf.core.units import quantity
+from clnf.living.files import write_whole
+from clnf.living.model import LivingModel
+from clnf.media.flow import last, noise_for
+
+__all__ = ["CHIP_JSON", "CHIP_PNG", "Floor", "group_of", "keep_floor", "look", "untouched"]
+
+CHIP_PNG, CHIP_JSON = "chip.png", "chip.json"
+_PICTURES, _STEPS = 4, 2
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Floor:
+    """What was seen of a chip while its model drew a few pictures.
+
+    Attributes:
+        network: its thermal resistances.
+        seen: groups, placement, talk, work and temperatures.
+        tiles: a line for each.
+        groups: a line for each.
+        random_j: routing energy of a field evaluation, were the tiles placed at random.
+        evaluations: field evaluations that the work was made of.
+    """
+
+    network: ThermalNetwork
+    seen: Seen
+    tiles: list[TileLine]
+    groups: list[GroupLine]
+    random_j: float = quantity("J")
+    evaluations: int = quantity("1")
+
+    @property
+    def routing(self) -> Routing:
+        """Of one field evaluation."""
+        return self.seen.routing
+
+    def to_json(self) -> dict[str, Any]:
+        """All lines and the sums of routing as JSON values."""
+        return {
+            "groups": [asdict(line) for line in self.groups],
+            "tiles": [asdict(line) for line in self.tiles],
+            "routing": {
+                "energy_j": self.routing.energy_j,
+                "random_placement_j": self.random_j,
+                "bits": self.routing.bits,
+                "hops_a_bit": self.routing.bit_hops / max(self.routing.bits, 1.0),
+                "unknown": list(self.routing.unknown),
+            },
+            "hottest_k": self.seen.state.peak_k,
+            "evaluations": self.evaluations,
+        }
+
+
+def group_of(layer: str) -> str | None:
+    """Group of a layer of the bundled net: its feature's, if it has one, else its stage.
+
+    >>> group_of("net.up.1.conv1.of.hands.down"), group_of("net.up.1.conv1.base")
+    ('hands', 'up 1')
+    """
+    words = layer.split(".")
+    if "of" in words:
+        return words[words.index("of") + 1]
+    stage = words[1] if words[0] == "net" and len(words) > 1 else words[0]
+    return f"{stage} {words[2]}" if stage in ("down", "up") else stage
+
+
+@contextmanager
+def untouched(chip: Chip) -> Iterator[None]:
+    """Let a chip be read without a trace: bill, counts of reads and converters are put back."""
+    rows = chip.ledger.state()
+    layers = list(chip.layers.values())
+    kept = [(one.reads, [c.range for c in (one.dac, *one.adcs)]) for one in layers]
+    try:
+        yield
+    finally:
+        chip.ledger.load_state(rows)
+        for layer, (reads, ranges) in zip(layers, kept, strict=True):
+            layer.reads = reads
+            for converter, value in zip((layer.dac, *layer.adcs), ranges, strict=True):
+                converter.range = value
+
+
+def look(model: LivingModel, *, seed: int = 0, cooling: Cooling | None = None) -> Floor:
+    """Let a model draw a few pictures and see what its tiles do; the model stays as it was.
+
+    Args:
+        model: whose core is programmed.
+        seed: of the placement and the pictures.
+        cooling: of the chip; None for HotSpot's heat sink.
+    """
+    chip, engine = model.chip, model.engine
+    was_training = engine.training
+    engine.eval()
+    groups = {name: group_of(name.partition("[")[0]) for name in chip.tiles}
+    noise = noise_for([fold(seed, "floor", n) for n in range(_PICTURES)], (3, 32, 32))
+    one = torch.ones(1, dtype=torch.int64, device=engine.device)
+    with untouched(chip):
+        first = noise[:1].to(engine.device)
+        flows = traffic(chip, lambda: engine.net(first, 0.5 * one.float(), one))
+        before = chip.ledger.state()
+        concepts = one.cpu().repeat(_PICTURES)
+        last(engine.sample(concepts, noise=noise, steps=_STEPS, guidance=2.0))
+        done = work(chip.ledger.state(), before)
+    engine.train(was_training)
+    placed = arrange(flows, groups, seed=fold(seed, "floor"))
+    network = ThermalNetwork(plan_of(chip, placed), cooling)
+    known = {name: one for name, one in done.items() if name in chip.tiles}
+    cost = routing(chip, flows, placed)
+    seen = Seen(groups, placed, cost, known, network.rest(known))
+    tiles = tile_lines(chip, seen)
+    control = routing(chip, flows, scatter(tuple(groups), fold(seed, "floor")))
+    return Floor(
+        network=network, seen=seen, tiles=tiles, groups=group_lines(tiles),
+        random_j=control.energy_j, evaluations=2 * _PICTURES * (2 * _STEPS - 1),
+    )  # fmt: skip
+
+
+def keep_floor(model: LivingModel, folder: Path) -> Floor:
+    """Look at a model's chip, and leave a picture and a table where the report looks for them.
+
+    Args:
+        model: see :func:`look`.
+        folder: the arm's; ``media/chip.png`` and ``media/chip.json`` in it are replaced.
+    """
+    floor = look(model, seed=model.recipe.seed)
+    media = folder / "media"
+    media.mkdir(parents=True, exist_ok=True)
+    draw_floor(floor.network, floor.seen, floor.tiles, media / CHIP_PNG)
+    text = json.dumps(floor.to_json(), indent=1, allow_nan=False)
+    write_whole([(media / CHIP_JSON, text.encode())], durable=False)
+    return floor
