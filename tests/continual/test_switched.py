@@ -15,9 +15,7 @@ NAMES = ("hands", "food")
 
 def net() -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(2, 6, 3, padding=1), nn.SiLU(), nn.Flatten(), nn.Linear(96, 3)
-    )
+    return nn.Sequential(nn.Conv2d(2, 6, 3, padding=1), nn.SiLU(), nn.Flatten(), nn.Linear(96, 3))
 
 
 def adapted() -> tuple[nn.Sequential, Switch]:

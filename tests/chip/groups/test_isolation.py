@@ -113,8 +113,10 @@ def test_measuring_leaves_the_chip_as_it_was() -> None:
     assert all(change.identical for change in compared(first, second).values())
     for key, value in chip.state_dict().items():
         if key != "ledger":
-            assert torch.equal(value, state[key]) if isinstance(value, Tensor) else (
-                value == state[key]
+            assert (
+                torch.equal(value, state[key])
+                if isinstance(value, Tensor)
+                else (value == state[key])
             ), key
     noisy = model(X, NAMES[0]), model(X, NAMES[0])
     assert not torch.equal(*noisy)  # by itself every read draws anew

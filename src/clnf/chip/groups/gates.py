@@ -22,8 +22,8 @@ class Groups:
 
     While a group is open, a lesson reaches nothing else. Elsewhere no gradient of weights is
     worked out, the write gates of all cells are shut (fences of 0, which no update rule passes),
-    and converters hold their ranges; one that had none yet has none again afterwards. What belongs to
-    no group is shut too while any group is open.
+    and converters hold their ranges; one that had none yet has none again afterwards. What belongs
+    to no group is shut too while any group is open.
 
     A group's outputs stay the same bit for bit when others learn, if they are read through its own
     and stored tiles alone: a head of its own, or adapters of its own as in

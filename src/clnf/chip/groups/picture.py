@@ -113,9 +113,9 @@ def _outline(axes: "Axes", seen: Seen, side: float) -> None:
                 ends.append([(left, top), (left, top - side)])
     axes.add_collection(LineCollection(ends, colors="white", linewidths=1.1))
     for number, name in enumerate(names):
-        y, x = _middle(grid == number)
+        down, along = _middle(grid == number)
         text = axes.text(
-            (x + 0.5) * side, (rows - y - 0.5) * side, name, ha="center", va="center",
+            (along + 0.5) * side, (rows - down - 0.5) * side, name, ha="center", va="center",
             fontsize=7.5, color="white",
         )  # fmt: skip
         text.set_path_effects([withStroke(linewidth=2.0, foreground="black")])

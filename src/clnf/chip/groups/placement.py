@@ -5,7 +5,7 @@
 A flow passes the router of its own place and one more for each place it goes on, along rows and
 columns. The first router is what the ledger charges; the rest depends on the placement. A wire's
 joules per bit and metre are in no row of the technology table, so without a figure of your own they
-are left out, and :class:`Bill` says so.
+are left out, and :class:`Routing` says so.
 
 Tiles are placed by simulated annealing (Kirkpatrick et al., Science 220, 671, 1983) of bits times
 hops, with a pull between tiles of a group. What is simplified: one router a place, no queues, and
@@ -30,8 +30,20 @@ from clnf.core.ledger import ATTOJOULES_PER_JOULE
 from clnf.core.rng import numpy_rng
 from clnf.core.units import quantity
 
-__all__ = ["Moves", "Net", "Placement", "Routing", "anneal", "anneal_reference", "arrange",
-           "charge_hops", "plan_of", "routing", "scatter"]  # fmt: skip
+__all__ = [
+    "Moves",
+    "Net",
+    "Placement",
+    "Routing",
+    "anneal",
+    "anneal_reference",
+    "arrange",
+    "charge_hops",
+    "place_m",
+    "plan_of",
+    "routing",
+    "scatter",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -175,7 +187,7 @@ def _net(
 
 
 def _moves(net: Net, tiles: int, tries: int, seed: int) -> Moves:
-    """Tries that lose less and less: from a hundredth of a grid's width to nothing."""
+    """Tries that may lose less and less: at first what the usual tile's talk costs over two places."""
     rng, count = numpy_rng(seed, "annealing"), tiles * tries
     usual = float(net.pulls.sum() + net.port.sum()) / tiles
     warmth = usual * np.geomspace(2.0, 1e-4, count)

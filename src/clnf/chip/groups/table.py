@@ -8,7 +8,6 @@ from clnf.chip.analog import AbstractAnalog
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.floorplan import area
 from clnf.chip.groups.placement import Placement, Routing
-from clnf.chip.groups.traffic import PORT
 from clnf.chip.heat.network import State
 from clnf.chip.heat.power import Work
 from clnf.chip.hosting import Chip
@@ -122,13 +121,20 @@ def tile_lines(chip: Chip, seen: Seen) -> list[TileLine]:
             known = wear[name].endurance < float("inf")
             lines.append(
                 TileLine(
-                    tile=name, group=seen.groups.get(name) or NO_GROUP, learns=layer.plastic,
-                    row=row, column=column, cells=cells, used=cells / whole,
-                    area_m2=areas[name].known_m2, work_j=done.cells_j + done.logic_j,
-                    routing_j=seen.routing.by_tile_j.get(name, 0.0), most_worn=most,
+                    tile=name,
+                    group=seen.groups.get(name) or NO_GROUP,
+                    learns=layer.plastic,
+                    row=row,
+                    column=column,
+                    cells=cells,
+                    used=cells / whole,
+                    area_m2=areas[name].known_m2,
+                    work_j=done.cells_j + done.logic_j,
+                    routing_j=seen.routing.by_tile_j.get(name, 0.0),
+                    most_worn=most,
                     spent=most / wear[name].endurance if known else None,
                     hottest_k=warm[name],
-                )  # fmt: skip
+                )
             )
     return sorted(lines, key=lambda line: line.group)
 
@@ -155,18 +161,18 @@ def group_lines(lines: Sequence[TileLine]) -> list[GroupLine]:
         hot = max(mine, key=lambda line: line.hottest_k)
         found.append(
             GroupLine(
-                group=group, tiles=len(mine), learning=sum(line.learns for line in mine),
-                cells=cells, used=cells / sum(line.cells / line.used for line in mine),
+                group=group,
+                tiles=len(mine),
+                learning=sum(line.learns for line in mine),
+                cells=cells,
+                used=cells / sum(line.cells / line.used for line in mine),
                 area_m2=sum(line.area_m2 for line in mine),
                 work_j=sum(line.work_j for line in mine),
                 routing_j=sum(line.routing_j for line in mine),
-                most_worn=worn.most_worn, most_worn_tile=worn.tile,
-                hottest_k=hot.hottest_k, hottest_tile=hot.tile,
-            )  # fmt: skip
+                most_worn=worn.most_worn,
+                most_worn_tile=worn.tile,
+                hottest_k=hot.hottest_k,
+                hottest_tile=hot.tile,
+            )
         )
     return found
-
-
-def port_j(routing: Routing) -> float:
-    """Joules of what came from the port."""
-    return routing.by_tile_j.get(PORT, 0.0)
