@@ -187,7 +187,7 @@ def _net(
 
 
 def _moves(net: Net, tiles: int, tries: int, seed: int) -> Moves:
-    """Tries that may lose less and less: at first what the usual tile's talk costs over two places."""
+    """Tries that may lose less and less: at first the usual tile's talk over two places."""
     rng, count = numpy_rng(seed, "annealing"), tiles * tries
     usual = float(net.pulls.sum() + net.port.sum()) / tiles
     warmth = usual * np.geomspace(2.0, 1e-4, count)
