@@ -34,6 +34,14 @@ def test_json_is_in_si_and_warmth_follows_the_package(clnf: Clnf, made: Path) ->
     assert peaks[1] > peaks[0] + 0.2 > 318.15
 
 
+def test_without_a_run_it_is_a_model_that_nobody_taught(clnf: Clnf) -> None:
+    code, out, _ = clnf("chip", "map", "--json")
+    tiles = json.loads(out)["tiles"]
+    assert code == 0
+    assert len(tiles) > 200
+    assert all(line["spent"] < 0.01 for line in tiles if line["spent"] is not None)
+
+
 def test_what_cannot_be_is_one_sentence(clnf: Clnf, tmp_path: Path) -> None:
     code, _, err = clnf("chip", "map", tmp_path)
     assert code == 2

@@ -1,11 +1,11 @@
-"""``clnf chip map``: where a run's tiles lie, what they do, how worn and how warm they are."""
+"""``clnf chip map``: where a model's tiles lie, what they do, how worn and how warm they are."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clnf.cli.options import Json, RunFolder
+from clnf.cli.options import Json
 from clnf.cli.show import Bars, emit, show_table
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ app = typer.Typer()
 
 @app.command(name="map", epilog="Example: clnf chip map runs/emoji --picture chip.png")
 def map_(
-    folder: RunFolder,
+    run: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="A run folder; else a model untaught.")
+    ] = None,
     picture: Annotated[
         Path | None, typer.Option("--picture", metavar="FILE.png", help="Draw the chip.")
     ] = None,
@@ -31,27 +33,32 @@ def map_(
     seed: Annotated[int, typer.Option("--seed", help="Of the placement.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Show a run's chip: groups of tiles, area, routing energy, wear, warmth."""
+    """Show a model's chip: groups of tiles, area, routing energy, wear, warmth."""
     from clnf.chip.groups.picture import draw_floor
 
     with Bars(quiet=as_json) as bars:
         bars.say("drawing a few pictures, to see what each tile does")
-        floor = _look(folder, package, seed)
+        floor = _look(run, package, seed)
     if picture:
         draw_floor(floor.network, floor.seen, floor.tiles, picture)
     emit(floor.to_json(), as_json, lambda: _show(floor, picture))
 
 
-def _look(folder: Path, package: float | None, seed: int) -> "Floor":
-    """A run's model as its newest snapshot left it, looked at."""
+def _look(folder: Path | None, package: float | None, seed: int) -> "Floor":
+    """A run's model as its newest snapshot left it, or a fresh one; looked at."""
     from clnf.chip.heat.network import Cooling
     from clnf.living import snapshots
     from clnf.living.floor import look
     from clnf.living.model import LivingModel
+    from clnf.living.recipe import Recipe
     from clnf.living.run import Run
 
-    model = LivingModel(Run(folder).recipe)
-    model.load_state_dict(snapshots.load_latest(folder / "snapshots").parts)
+    if folder is None:  # without wires, which change no charge
+        model = LivingModel(Recipe(name="untaught").changed("chip", wire_ohm=0.0))
+        model.chip.program_core()
+    else:
+        model = LivingModel(Run(folder).recipe)
+        model.load_state_dict(snapshots.load_latest(folder / "snapshots").parts)
     return look(model, seed=seed, cooling=Cooling(package_k_w=package))
 
 
