@@ -13,7 +13,7 @@ largest difference over the root-mean-square answer. Three ways:
     shared   one adapter for all (control)
 
 ``loss`` is the flow-matching loss of the taught families before and after their lessons: what
-isolation costs in learning.
+isolation costs in learning. ``pulses`` are those of the lessons.
 
 ``routing``: joules of one field evaluation with tiles placed by groups, by traffic alone, and at
 random, on the default recipe's tiles; ``x_random`` is the ratio to random placement. Hops through
@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clnf.chip import Chip, ChipSpec, host
+from clnf.chip import Chip, ChipSpec, PulseRule, host
 from clnf.chip.groups import Groups, answers, compared
 from clnf.chip.groups.placement import arrange, routing, scatter
 from clnf.chip.groups.traffic import traffic
@@ -44,7 +44,8 @@ from clnf.media.bundled import load_core
 from clnf.media.flow import FlowModel, noise_for
 from clnf.streams.bundled import CORE_FAMILIES, emoji32, family
 
-SEEDS, NEW, STEPS, BATCH, REHEARSED = (1, 2, 3), ("hands", "shapes"), 12, 12, 2
+SEEDS, NEW, STEPS, BATCH, REHEARSED = (1, 2, 3), ("hands", "shapes"), 16, 12, 2
+LR, DIGITAL_LR = 1e-2, 3e-2
 FAMILIES = (*CORE_FAMILIES, *NEW)  # the row of each in the look-up table is its place plus one
 
 
@@ -72,7 +73,7 @@ class Taught:
                 rows[FAMILIES.index(name) + 1] = number
             switch.follow(net, rows, 2)
             attach_switched(net, switch, rank=4, seed=seed, only=adapted)
-        spec = ChipSpec(tile_rows=512, tile_columns=512, pairs=1)
+        spec = ChipSpec(tile_rows=512, tile_columns=512)
         self.chip: Chip = host(
             self.engine,
             assign=lambda name, leaf: "plastic" if name.endswith((".down", ".up")) else "core",
@@ -112,18 +113,25 @@ class Taught:
 
     def lesson(self, name: str) -> None:
         optimizer = self.chip.optimizer(
-            [p for p in self.engine.parameters() if p.requires_grad], lr=1e-2
+            [p for p in self.engine.parameters() if p.requires_grad],
+            lr=LR,
+            rule=PulseRule(digital_lr=DIGITAL_LR),
         )
         table, row = self.engine.net.concept.weight, FAMILIES.index(name) + 1
+        self.chip.ledger.lesson = name
         self.engine.train()
         for step in range(STEPS):
             optimizer.zero_grad()
             rng = torch_rng(self.seed, "step", name, step)
+            for group in optimizer.param_groups:  # the last steps settle what the first ones moved
+                top = DIGITAL_LR if group["kind"] == "digital" else LR
+                group["lr"] = top * (1.0 - 0.9 * step / STEPS)
             self.engine.loss(self.batch(name, step), rng).mean().backward()
             assert table.grad is not None
             own = table.grad[row].clone()
             table.grad.zero_()
             table.grad[row] = own
+            nn.utils.clip_grad_norm_(self.engine.parameters(), 1.0)
             optimizer.step()
         self.engine.eval()
 
@@ -161,7 +169,7 @@ def isolation(way: str, seed: int) -> dict[str, float]:
         "largest": largest,
         "loss_before": statistics.mean(before_loss),
         "loss_after": statistics.mean(after_loss),
-        "pulses": one.chip.ledger.total(op="pulse").count,
+        "pulses": sum(one.chip.ledger.total(op="pulse", lesson=name).count for name in NEW),
     }
 
 

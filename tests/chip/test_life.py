@@ -110,6 +110,13 @@ def test_levelled_writes_give_a_longer_life_where_they_were_uneven() -> None:
     # 200 pulses on a hot cell, 38 on the mean one and 5 % more; of thirty lines that wear alike one
     # ends sooner than of three.
     assert 0.8 < later.lessons / now.lessons / (200 / (38 * 1.05)) < 1.0
+    one = tile(3)  # one plane alone is written: moves change nothing about that
+    before = one.wear.clone()
+    one.wear[0] += busy[0].flatten().int()
+    lesson = [float(busy[0].sum())]
+    now = project(one, before, lesson, share=0.25, of="line")
+    later = project_levelled(one, lesson, extra=0.05, share=0.25, of="line")
+    assert 0.8 < later.lessons / now.lessons / (200 / (38 * 1.05)) < 1.0
     even = tile(4)
     before = even.wear.clone()
     even.wear += 50

@@ -109,8 +109,10 @@ def project_levelled(
 ) -> Life:
     """Project the life of a tile whose writes are levelled from now on.
 
-    As :func:`project`, but all cells, those of spare columns too, share a lesson's writes and the
-    moves' evenly: what levelling comes near to, and cannot pass.
+    As :func:`project`, but all columns, spare ones too, share a lesson's writes and the moves'
+    evenly: what levelling comes near to; by the first line it may come a little further, as the
+    most worn columns end as spare ones. A plane of cells goes on getting the
+    share of writes that it got so far, as columns change places and planes do not.
 
     Args:
         tile: likewise.
@@ -128,11 +130,17 @@ def project_levelled(
     if not 0 <= extra < math.inf:
         raise ConfigError(f"moves take a share of at least 0 of the pulses, got {extra}")
     endurance = tile.cell.need(tile.cell.endurance)
-    spare = 0 if tile.spares is None else tile.spares.count
-    cells = tile.planes * tile.shape[1] * (tile.shape[0] + spare)
-    each = sum(pulses) / len(pulses) * (1.0 + extra) / cells
-    now = tile.wear.double().flatten()
-    return _life(tile, _Deaths(endurance, now, torch.full_like(now, each), share), pulses, rate, of)
+    spare, now = 0, tile.wear.double()
+    by_plane = now.sum(1)
+    if tile.spares is not None:
+        spare = tile.spares.count
+        by_plane = by_plane + tile.spares.kept["wear"].double().sum((1, 2)).to(now.device)
+    if not float(by_plane.sum()):
+        by_plane = torch.ones_like(by_plane)
+    mean = sum(pulses) / len(pulses) * (1.0 + extra)
+    each = mean * by_plane / by_plane.sum() / (tile.shape[1] * (tile.shape[0] + spare))
+    every = each[:, None].expand_as(now).flatten()
+    return _life(tile, _Deaths(endurance, now.flatten(), every, share), pulses, rate, of)
 
 
 def _check(share: float, rate: float, pulses: Sequence[float]) -> None:
