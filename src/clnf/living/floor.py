@@ -18,6 +18,7 @@ from clnf.chip.heat.power import work
 from clnf.chip.hosting import Chip
 from clnf.core.rng import fold
 from clnf.core.units import quantity
+from clnf.living.features import feature_row
 from clnf.living.files import write_whole
 from clnf.living.model import LivingModel
 from clnf.media.flow import last, noise_for
@@ -111,7 +112,7 @@ def look(model: LivingModel, *, seed: int = 0, cooling: Cooling | None = None) -
     chip, engine = model.chip, model.engine
     was_training = engine.training
     engine.eval()
-    groups = {name: group_of(name.partition("[")[0]) for name in chip.tiles}
+    groups = {name: _shown(model, group_of(name.partition("[")[0])) for name in chip.tiles}
     noise = noise_for([fold(seed, "floor", n) for n in range(_PICTURES)], (3, 32, 32))
     one = torch.ones(1, dtype=torch.int64, device=engine.device)
     with untouched(chip):
@@ -133,6 +134,13 @@ def look(model: LivingModel, *, seed: int = 0, cooling: Cooling | None = None) -
         network=network, seen=seen, tiles=tiles, groups=group_lines(tiles),
         random_j=control.energy_j, evaluations=2 * _PICTURES * (2 * _STEPS - 1),
     )  # fmt: skip
+
+
+def _shown(model: LivingModel, group: str | None) -> str | None:
+    """A group's name; of one that is a concept's, the concept's where it is known by now."""
+    row = None if group is None else feature_row(group)
+    known = row is not None and row <= len(model.concepts.names)
+    return model.concepts.names[row - 1] if known and row is not None else group
 
 
 def keep_floor(model: LivingModel, folder: Path) -> Floor:
