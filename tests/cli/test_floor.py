@@ -46,3 +46,6 @@ def test_what_cannot_be_is_one_sentence(clnf: Clnf, tmp_path: Path) -> None:
     code, _, err = clnf("chip", "map", tmp_path)
     assert code == 2
     assert "no run in" in err
+    code, _, err = clnf("chip", "map", tmp_path, "--picture", tmp_path / "a.jpg")
+    assert code == 2
+    assert "end the name in .png" in err

@@ -102,7 +102,7 @@ def test_the_report_shows_the_chip_where_somebody_looked(tmp_path: Path) -> None
 def test_a_picture_is_a_png(floor: Floor, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="end the name in .png"):
         draw_floor(floor.network, floor.seen, floor.tiles, tmp_path / "a.jpg")
-    with pytest.raises(ExportError, match="name another file"):
+    with pytest.raises(ExportError, match="in a folder of yours"):
         draw_floor(floor.network, floor.seen, floor.tiles, tmp_path / "none" / "a.png")
 
 

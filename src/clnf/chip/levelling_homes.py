@@ -16,6 +16,7 @@ from clnf.chip.floorplan import tile_area
 from clnf.chip.hosting import Chip
 from clnf.chip.levelling import rewrite, swing
 from clnf.core.errors import ConfigError
+from clnf.core.inputs import whole
 from clnf.core.units import quantity
 
 __all__ = ["Homes", "Relocation"]
@@ -66,8 +67,7 @@ class Homes:
     """
 
     def __init__(self, chip: Chip, *, spare: int = 0) -> None:
-        if not isinstance(spare, int) or spare < 0:
-            raise ConfigError(f"spare is a whole number of tiles of at least 0, got {spare!r}")
+        spare = whole("spare", spare, least=0)
         self.chip, self.spares = chip, dict[str, Crossbar]()
         self._layers = {tile.name: layer for layer, tile in _plastic(chip)}
         if not self._layers or any(tile.fast is not None for _, tile in _plastic(chip)):

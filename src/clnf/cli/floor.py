@@ -35,7 +35,10 @@ def map_(
 ) -> None:
     """Show a model's chip: groups of tiles, area, routing energy, wear, warmth."""
     from clnf.chip.groups.picture import draw_floor
+    from clnf.core.files import check_file
 
+    if picture:
+        check_file(picture, ".png")
     with Bars(quiet=as_json) as bars:
         bars.say("drawing a few pictures, to see what each tile does")
         floor = _look(run, package, seed)

@@ -11,6 +11,7 @@ from clnf.chip.groups.placement import Placement
 from clnf.chip.groups.table import Seen, TileLine
 from clnf.chip.heat.network import ThermalNetwork
 from clnf.core.errors import ExportError
+from clnf.core.files import check_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,9 +44,7 @@ def draw_floor(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise ExportError(f"pictures are PNG files, got {path.name!r}; end the name in .png")
+    path = check_file(path, ".png")
     figure = Figure(figsize=(13.2, 4.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     _heat(figure, figure.add_subplot(1, 3, 1), network, seen)
