@@ -159,6 +159,21 @@ def test_a_busy_group_lives_longer_within_the_budget_and_even_ones_gain_nothing(
     assert even <= 1.15 * lives(levelled=False, skew=1.0)[0]
 
 
+@pytest.mark.parametrize("exchange", [True, False])
+def test_other_groups_need_not_be_written(exchange: bool) -> None:
+    chip = hosted()
+    homes = Homes(chip, spare=1)
+    others = {name: chip.layers[name].weight.detach().clone() for name in NAMES[1:]}
+    moves = []
+    for _ in range(12):
+        teach(chip, "a", 400)
+        moves += homes.level(exchange=exchange)
+    assert {move.tile for move in moves} == {full("a")}
+    assert all(not move.other for move in moves) is not exchange
+    same_as_ever = [torch.equal(chip.layers[name].weight, was) for name, was in others.items()]
+    assert all(same_as_ever) is not exchange
+
+
 def test_bad_input_gets_a_sentence() -> None:
     chip = hosted()
     homes = Homes(chip)

@@ -140,7 +140,9 @@ class Homes:
             pulses=pulses,
         )
 
-    def level(self, *, budget: float = 0.05, swings: float = 4.0) -> list[Relocation]:
+    def level(
+        self, *, budget: float = 0.05, swings: float = 4.0, exchange: bool = True
+    ) -> list[Relocation]:
         """Lead busy tiles to cells that wore less, within a budget of pulses.
 
         Call it between lessons. A tile counts by the mean wear of its cells, and is as busy as that
@@ -152,6 +154,8 @@ class Homes:
         Args:
             budget: largest share of the chip's pulses so far that moves may take, above 0.
             swings: least difference, in pulses that swing a cell once through its range; > 0.
+            exchange: let tiles change places, which writes the less busy one anew too; False moves
+                to spare tiles alone, and leaves every other group as it is.
         """
         if not budget > 0 or not swings > 0:
             raise ConfigError(f"budget and swings must be above 0, got {budget} and {swings}")
@@ -160,7 +164,8 @@ class Homes:
             name: self._wear(name) - self._counted[home] for name, home in self._homes.items()
         }
         spent, moved = (ledger.total(op=op).count for op in ("pulse", "move"))
-        while pair := self._best(busy, swings):
+        goals = list(busy) if exchange else list(self.spares)
+        while pair := self._best(busy, swings, goals):
             first = self._tile(pair[0])
             written = first.size * (2 if pair[1] in self._layers else 1)
             if moved + written * max(self._dearest, swing(first) / 4.0) > budget * spent:
@@ -171,14 +176,17 @@ class Homes:
         self._counted = {self._place(name): self._wear(name) for name in busy}
         return moves
 
-    def _best(self, busy: dict[str, float], swings: float) -> tuple[str, str] | None:
+    def _best(
+        self, busy: dict[str, float], swings: float, goals: list[str]
+    ) -> tuple[str, str] | None:
         """The pair that gains most, or none."""
         tiles = {name: self._tile(name) for name in busy}
         wear = {name: self._wear(name) for name in busy}
         least = {name: swings * swing(tile) for name, tile in tiles.items()}
         best, found = 0.0, None
         for name in self._layers:
-            for other, theirs in tiles.items():
+            for other in goals:
+                theirs = tiles[other]
                 worse, faster = wear[name] - wear[other], busy[name] - busy[other]
                 if worse < least[name] or faster <= 0 or worse * faster <= best:
                     continue
