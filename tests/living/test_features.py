@@ -37,7 +37,7 @@ def test_other_concepts_draw_the_same(gated: bool) -> None:
     chip.program_core()
     engine.net.concept.requires_grad_(True)
     groups = features.gates(chip, engine)
-    assert groups.names == ("concept 1", "concept 2", "concept 3")
+    assert groups.names == ("concept1", "concept2", "concept3")
 
     def draw(row: int) -> Tensor:
         noise = noise_for([row], (3, 16, 16))

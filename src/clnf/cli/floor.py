@@ -72,7 +72,7 @@ def _show(floor: "Floor", picture: Path | None) -> None:
             line.group,
             line.tiles,
             line.learning,
-            f"{100 * line.used:.0f} %",
+            f"{100 * line.used:.2g} %",
             f"{line.area_m2 * 1e6:.2f}",
             f"{line.work_j * 1e6:.2f}",
             f"{line.routing_j * 1e9:.0f}",

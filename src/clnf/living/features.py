@@ -18,7 +18,7 @@ from clnf.media.unet import NULL_CONCEPT
 
 __all__ = ["Features", "feature_row"]
 
-_PREFIX = "concept "
+_PREFIX = "concept"
 _CONDITION = 2  # place of the concept's row among a field's arguments
 
 
@@ -92,7 +92,7 @@ def _group_of(name: str) -> str | None:
 def feature_row(group: str) -> int | None:
     """Row of the concept that a group is for; None for other groups.
 
-    >>> feature_row("concept 6"), feature_row("middle1")
+    >>> feature_row("concept6"), feature_row("middle1")
     (6, None)
     """
     number = group.removeprefix(_PREFIX)

@@ -3,16 +3,18 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
 import torch
+from torch import Tensor
 
 from clnf.chip.groups.picture import draw_floor
 from clnf.chip.groups.placement import Routing, arrange, plan_of, routing, scatter
 from clnf.chip.groups.table import GroupLine, Seen, TileLine, group_lines, tile_lines
-from clnf.chip.groups.traffic import traffic
+from clnf.chip.groups.traffic import Flow, traffic
 from clnf.chip.heat.network import Cooling, ThermalNetwork
 from clnf.chip.heat.power import work
 from clnf.chip.hosting import Chip
@@ -26,7 +28,7 @@ from clnf.media.flow import last, noise_for
 __all__ = ["CHIP_JSON", "CHIP_PNG", "Floor", "group_of", "keep_floor", "look", "untouched"]
 
 CHIP_PNG, CHIP_JSON = "chip.png", "chip.json"
-_PICTURES, _STEPS = 4, 2
+_PICTURES, _STEPS = 16, 2  # at most one of each concept
 
 
 @final
@@ -102,7 +104,7 @@ def untouched(chip: Chip) -> Iterator[None]:
 
 
 def look(model: LivingModel, *, seed: int = 0, cooling: Cooling | None = None) -> Floor:
-    """Let a model draw a few pictures and see what its tiles do; the model stays as it was.
+    """Let a model draw a picture of each concept and see what its tiles do; it stays as it was.
 
     Args:
         model: whose core is programmed.
@@ -112,15 +114,14 @@ def look(model: LivingModel, *, seed: int = 0, cooling: Cooling | None = None) -
     chip, engine = model.chip, model.engine
     was_training = engine.training
     engine.eval()
-    groups = {name: _shown(model, group_of(name.partition("[")[0])) for name in chip.tiles}
-    noise = noise_for([fold(seed, "floor", n) for n in range(_PICTURES)], (3, 32, 32))
-    one = torch.ones(1, dtype=torch.int64, device=engine.device)
+    groups = _groups(model)
+    count = min(len(model.concepts.names), _PICTURES)
+    rows = torch.arange(1, count + 1)
+    noise = noise_for([fold(seed, "floor", n) for n in range(count)], (3, 32, 32))
     with untouched(chip):
-        first = noise[:1].to(engine.device)
-        flows = traffic(chip, lambda: engine.net(first, 0.5 * one.float(), one))
+        flows = _flows(model, noise, rows)
         before = chip.ledger.state()
-        concepts = one.cpu().repeat(_PICTURES)
-        last(engine.sample(concepts, noise=noise, steps=_STEPS, guidance=2.0))
+        last(engine.sample(rows, noise=noise, steps=_STEPS, guidance=2.0))
         done = work(chip.ledger.state(), before)
     engine.train(was_training)
     placed = arrange(flows, groups, seed=fold(seed, "floor"))
@@ -132,15 +133,31 @@ def look(model: LivingModel, *, seed: int = 0, cooling: Cooling | None = None) -
     control = routing(chip, flows, scatter(tuple(groups), fold(seed, "floor")))
     return Floor(
         network=network, seen=seen, tiles=tiles, groups=group_lines(tiles),
-        random_j=control.energy_j, evaluations=2 * _PICTURES * (2 * _STEPS - 1),
+        random_j=control.energy_j, evaluations=2 * count * (2 * _STEPS - 1),
     )  # fmt: skip
 
 
-def _shown(model: LivingModel, group: str | None) -> str | None:
-    """A group's name; of one that is a concept's, the concept's where it is known by now."""
-    row = None if group is None else feature_row(group)
-    known = row is not None and row <= len(model.concepts.names)
-    return model.concepts.names[row - 1] if known and row is not None else group
+def _flows(model: LivingModel, noise: Tensor, rows: Tensor) -> list[Flow]:
+    """Talk of the mean evaluation, each concept asked by itself: it may have tiles of its own."""
+    device, half, bits = model.engine.device, torch.full((1,), 0.5), dict[Flow, float]()
+    for x, row in zip(noise.split(1), rows.split(1), strict=True):
+        field = [one.to(device) for one in (x, half, row)]
+        for flow in traffic(model.chip, partial(model.engine.net, *field)):
+            key = replace(flow, bits=0.0)
+            bits[key] = bits.get(key, 0.0) + flow.bits / len(rows)
+    return [replace(flow, bits=value) for flow, value in bits.items()]
+
+
+def _groups(model: LivingModel) -> dict[str, str | None]:
+    """Group of each tile. Where concepts have tiles of their own, the rest is the core."""
+    known, found = model.concepts.names, dict[str, str | None]()
+    own = any(".of." in name for name in model.chip.layers)
+    for tile in model.chip.tiles:
+        name = tile.partition("[")[0]
+        group = group_of(name) if ".of." in name or not own else "core"
+        row = None if group is None else feature_row(group)
+        found[tile] = known[row - 1] if row is not None and row <= len(known) else group
+    return found
 
 
 def keep_floor(model: LivingModel, folder: Path) -> Floor:

@@ -199,7 +199,7 @@ def _floor(folder: Path) -> dict[str, Any] | None:
     found = json.loads(table.read_text(encoding="utf-8"))
     lines = [
         (
-            line["group"], line["tiles"], line["learning"], f"{100 * line['used']:.0f} %",
+            line["group"], line["tiles"], line["learning"], f"{100 * line['used']:.2g} %",
             f"{line['area_m2'] * 1e6:.2f} mm²", si(line["work_j"], "J"),
             si(line["routing_j"], "J"), f"{line['most_worn']:,}",
             f"{line['hottest_k'] - ZERO_C_K:.2f} °C",
