@@ -42,6 +42,15 @@ def test_without_a_run_it_is_a_model_that_nobody_taught(clnf: Clnf) -> None:
     assert all(line["spent"] < 0.01 for line in tiles if line["spent"] is not None)
 
 
+def test_a_strong_pull_costs_routing(clnf: Clnf, made: Path) -> None:
+    costs = []
+    for pull in ("0", "5"):
+        code, out, _ = clnf("chip", "map", made, "--together", pull, "--json")
+        assert code == 0
+        costs.append(json.loads(out)["routing"]["energy_j"])
+    assert costs[1] > 1.05 * costs[0]
+
+
 def test_what_cannot_be_is_one_sentence(clnf: Clnf, tmp_path: Path) -> None:
     code, _, err = clnf("chip", "map", tmp_path)
     assert code == 2

@@ -31,6 +31,10 @@ def map_(
         typer.Option("--package", help="Package to air, K/W; HotSpot's heat sink if not given."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the placement.")] = 0,
+    together: Annotated[
+        float | None,
+        typer.Option("--together", help="Pull between tiles of a group; 0: none, 2: strong."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show a model's chip: groups of tiles, area, routing energy, wear, warmth."""
@@ -41,13 +45,13 @@ def map_(
         check_file(picture, ".png")
     with Bars(quiet=as_json) as bars:
         bars.say("drawing a few pictures, to see what each tile does")
-        floor = _look(run, package, seed)
+        floor = _look(run, package, seed, together)
     if picture:
         draw_floor(floor.network, floor.seen, floor.tiles, picture)
     emit(floor.to_json(), as_json, lambda: _show(floor, picture))
 
 
-def _look(folder: Path | None, package: float | None, seed: int) -> "Floor":
+def _look(folder: Path | None, package: float | None, seed: int, together: float | None) -> "Floor":
     """A run's model as its newest snapshot left it, or a fresh one; looked at."""
     from clnf.chip.heat.network import Cooling
     from clnf.living import snapshots
@@ -62,7 +66,7 @@ def _look(folder: Path | None, package: float | None, seed: int) -> "Floor":
     else:
         model = LivingModel(Run(folder).recipe)
         model.load_state_dict(snapshots.load_latest(folder / "snapshots").parts)
-    return look(model, seed=seed, cooling=Cooling(package_k_w=package))
+    return look(model, seed=seed, cooling=Cooling(package_k_w=package), together=together)
 
 
 def _show(floor: "Floor", picture: Path | None) -> None:

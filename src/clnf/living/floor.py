@@ -28,6 +28,7 @@ from clnf.media.flow import last, noise_for
 __all__ = ["CHIP_JSON", "CHIP_PNG", "Floor", "group_of", "keep_floor", "look", "untouched"]
 
 CHIP_PNG, CHIP_JSON = "chip.png", "chip.json"
+_PULL, _OWN_PULL = 0.05, 2.0
 _PICTURES, _STEPS = 16, 2  # at most one of each concept
 
 
@@ -103,13 +104,22 @@ def untouched(chip: Chip) -> Iterator[None]:
                 converter.range = value
 
 
-def look(model: LivingModel, *, seed: int = 0, cooling: Cooling | None = None) -> Floor:
+def look(
+    model: LivingModel,
+    *,
+    seed: int = 0,
+    cooling: Cooling | None = None,
+    together: float | None = None,
+) -> Floor:
     """Let a model draw a picture of each concept and see what its tiles do; it stays as it was.
 
     Args:
         model: whose core is programmed.
         seed: of the placement and the pictures.
         cooling: of the chip; None for HotSpot's heat sink.
+        together: pull between tiles of a group, see
+            :func:`clnf.chip.groups.placement.arrange`; None for 0.05, or 2 where concepts have
+            tiles of their own: each then lies in one piece, for more routing.
     """
     chip, engine = model.chip, model.engine
     was_training = engine.training
@@ -124,7 +134,8 @@ def look(model: LivingModel, *, seed: int = 0, cooling: Cooling | None = None) -
         last(engine.sample(rows, noise=noise, steps=_STEPS, guidance=2.0))
         done = work(chip.ledger.state(), before)
     engine.train(was_training)
-    placed = arrange(flows, groups, seed=fold(seed, "floor"))
+    pull = (_OWN_PULL if "core" in groups.values() else _PULL) if together is None else together
+    placed = arrange(flows, groups, seed=fold(seed, "floor"), together=pull)
     network = ThermalNetwork(plan_of(chip, placed), cooling)
     known = {name: one for name, one in done.items() if name in chip.tiles}
     cost = routing(chip, flows, placed)
