@@ -7,7 +7,7 @@ import torch
 
 from clnf.chip import ChipSpec
 from clnf.chip.crossbar.array import Crossbar
-from clnf.chip.life import project
+from clnf.chip.life import project, project_levelled
 from clnf.core.errors import ConfigError, DeviceLimitError
 from clnf.devices.cell import Unknown
 from clnf.devices.draws import hash_key
@@ -70,6 +70,64 @@ def test_what_nothing_wears_lives_for_ever_and_what_is_spent_has_no_lesson_left(
     before = one.wear.clone()
     one.wear += int(2 * CYCLES)
     assert project(one, before, [1.0]).lessons == 0.0
+
+
+def lines_truth(one: Crossbar, rates: torch.Tensor, share: float) -> float:
+    """Lessons until the first line has lost its share, by each cell's own life."""
+    endurance = one.cell.endurance
+    assert not isinstance(endurance, Unknown)
+    key = hash_key(one.seed, "life")
+    life = torch.cat([endurance.life(one.size, key, p * one.size) for p in range(one.planes)])
+    left = (life - one.wear.flatten()).clamp(min=0) / rates.flatten()
+    lines = left.view(one.planes, *one.shape).transpose(0, 1).flatten(1)
+    return float(lines.sort(1).values[:, math.ceil(share * lines.shape[1]) - 1].min())
+
+
+def test_the_interval_of_the_first_line_holds_the_truth_too() -> None:
+    held, of_one = [], []
+    for seed in range(120):
+        one = tile(seed)
+        before = one.wear.clone()
+        sizes, rates = worn(one, seed)
+        life = project(one, before, sizes, share=0.25, rate=0.9, of="line")
+        truth_ = lines_truth(one, rates, 0.25)
+        held.append(life.low <= truth_ <= life.high)
+        # What the mean line would do says too late an end for the first of thirty.
+        of_one.append(project(one, before, sizes, share=0.25, rate=0.9).low <= truth_)
+    assert 0.80 <= sum(held) / len(held) <= 0.99
+    assert sum(of_one) / len(of_one) < 0.2
+
+
+def test_levelled_writes_give_a_longer_life_where_they_were_uneven() -> None:
+    one = tile(3)
+    before = one.wear.clone()
+    busy = torch.full((2, *one.shape), 20)
+    busy[:, :3] = 200
+    one.wear += busy.view(2, -1).int()
+    lesson = [float(busy.sum()) / 2] * 2
+    now = project(one, before, lesson, share=0.25, of="line")
+    later = project_levelled(one, lesson, extra=0.05, share=0.25, of="line")
+    # 200 pulses on a hot cell, 38 on the mean one and 5 % more; of thirty lines that wear alike one
+    # ends sooner than of three.
+    assert 0.8 < later.lessons / now.lessons / (200 / (38 * 1.05)) < 1.0
+    one = tile(3)  # one plane alone is written: moves change nothing about that
+    before = one.wear.clone()
+    one.wear[0] += busy[0].flatten().int()
+    lesson = [float(busy[0].sum())]
+    now = project(one, before, lesson, share=0.25, of="line")
+    later = project_levelled(one, lesson, extra=0.05, share=0.25, of="line")
+    assert 0.8 < later.lessons / now.lessons / (200 / (38 * 1.05)) < 1.0
+    even = tile(4)
+    before = even.wear.clone()
+    even.wear += 50
+    lesson = [50.0 * even.wear.numel()]
+    same = project(even, before, lesson, share=0.25, of="line")
+    alike = project_levelled(even, lesson, extra=0.0, share=0.25, of="line")
+    assert alike.lessons == pytest.approx(same.lessons, rel=1e-6)
+    with pytest.raises(ConfigError, match="at least 0 of the pulses"):
+        project_levelled(even, lesson, extra=-0.1)
+    with pytest.raises(ConfigError, match="of cells or of a line"):
+        project(even, before, lesson, of="tile")  # type: ignore[arg-type]
 
 
 def test_bad_input_gets_a_sentence() -> None:

@@ -12,7 +12,7 @@ from clnf.chip.technology import Technology
 from clnf.core.ledger import ATTOJOULES_PER_JOULE, PICOSECONDS_PER_SECOND
 from clnf.core.units import quantity
 
-__all__ = ["TileArea", "area", "charge_leakage"]
+__all__ = ["TileArea", "area", "charge_leakage", "tile_area"]
 
 _ATTOJOULES_PER_WATT_PICOSECOND = ATTOJOULES_PER_JOULE // PICOSECONDS_PER_SECOND
 
@@ -40,10 +40,11 @@ def area(chip: Chip) -> dict[str, TileArea]:
     converters serve ``columns_per_adc`` columns each, one after the other. A tile has one buffer
     and its share of a router. Drivers, multiplexers and control logic are in no table.
     """
-    return {name: _area(tile, chip.circuit.costs) for name, tile in chip.tiles.items()}
+    return {name: tile_area(tile, chip.circuit.costs) for name, tile in chip.tiles.items()}
 
 
-def _area(tile: Crossbar, costs: Technology) -> TileArea:
+def tile_area(tile: Crossbar, costs: Technology) -> TileArea:
+    """Area of one tile, see :func:`area`; spare columns count as cells, not as converters."""
     rows, columns = (s.stop - s.start for s in (tile.rows, tile.columns))
     physical = columns + tile.make.spare_columns
     adcs = columns

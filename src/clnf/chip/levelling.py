@@ -15,7 +15,7 @@ from clnf.core.errors import ConfigError
 from clnf.core.ledger import Ledger
 from clnf.core.units import quantity
 
-__all__ = ["Move", "level", "replace_dead"]
+__all__ = ["Move", "level", "replace_dead", "rewrite", "swing"]
 
 _ROUNDS = 5  # of write-verify for a moved column
 
@@ -69,7 +69,7 @@ def level(chip: Chip, *, budget: float = 0.05, swings: float = 4.0) -> list[Move
         spares = tile.spares
         assert spares is not None
         busy = _hottest(_columns(tile)).cpu().long() - spares.counted
-        costs = [2.0 * tile.shape[1] * _swing(tile) / 4.0]  # of a move, until one was made
+        costs = [2.0 * tile.shape[1] * swing(tile) / 4.0]  # of a move, until one was made
         while moved + max(costs) <= budget * spent:
             found = _level_one(chip, tile, busy, swings)
             if found is None:
@@ -133,7 +133,7 @@ def _level_one(chip: Chip, tile: Crossbar, busy: Tensor, swings: float) -> Move 
     all_busy = torch.cat([busy, busy.new_zeros(spares.count)])
     worse = wear[:, None] - all_wear[None]
     gain = worse.float() * (busy[:, None] - all_busy[None]).clamp(min=0).float()
-    gain[worse < swings * _swing(tile)] = 0.0
+    gain[worse < swings * swing(tile)] = 0.0
     if not float(gain.max()) > 0:
         return None
     line, other = divmod(int(gain.argmax()), len(all_wear))
@@ -153,12 +153,28 @@ def _move(chip: Chip, tile: Crossbar, line: int, other: int | None, gained: int 
     else:
         spares.exchange(tile, line, other)
         only[other] = True
-    # Written under a name of its own, so that a bill tells moves from lessons.
+    pulses = rewrite(chip, tile, held, only)
+    return Move(tile=tile.name, line=line, other=other, gained=gained, pulses=pulses)
+
+
+def rewrite(chip: Chip, tile: Crossbar, held_CR: Tensor, only_CR: Tensor) -> int:
+    """Write what cells held before others took their place, charged as "move".
+
+    Args:
+        chip: whose ledger is charged.
+        tile: written in place.
+        held_CR: weights.
+        only_CR: bool, which of them.
+
+    Returns:
+        Pulses that it took.
+    """
+    # Under a name of its own, so that a bill tells moves from lessons.
     ledger = Ledger()
     ledger.lesson = chip.ledger.lesson
     write_by_pulses(
-        tile, held, Bill(ledger, chip.circuit.costs), _gentle(tile, chip.spec.verify),
-        only_CR=only, now_s=chip.clock_s,
+        tile, held_CR, Bill(ledger, chip.circuit.costs), _gentle(tile, chip.spec.verify),
+        only_CR=only_CR, now_s=chip.clock_s,
     )  # fmt: skip
     pulses = 0
     for _, _, op, count, energy_aj, time_ps in ledger.state():
@@ -167,7 +183,7 @@ def _move(chip: Chip, tile: Crossbar, line: int, other: int | None, gained: int 
         chip.ledger.charge_total(
             name, tile=tile.name, count=count, energy_aj=energy_aj, time_ps=time_ps
         )
-    return Move(tile=tile.name, line=line, other=other, gained=gained, pulses=pulses)
+    return pulses
 
 
 def _gentle(tile: Crossbar, verify: Verify) -> Verify:
@@ -177,14 +193,14 @@ def _gentle(tile: Crossbar, verify: Verify) -> Verify:
     whole range does not bring there will not come for more.
     """
     return Verify(
-        tolerance=max(verify.tolerance, 1.0 / _swing(tile)),
+        tolerance=max(verify.tolerance, 1.0 / swing(tile)),
         rounds=min(verify.rounds, _ROUNDS),
-        longest=min(verify.longest, round(_swing(tile))),
+        longest=min(verify.longest, round(swing(tile))),
     )
 
 
-def _swing(tile: Crossbar) -> float:
-    """Pulses that bring a weight through its whole range, by the mean step."""
+def swing(tile: Crossbar) -> float:
+    """Pulses that bring a weight through its whole range, by the mean step; at least 1."""
     return max(1.0, 2.0 * float(tile.scale[0]) / tile.weight_step)
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 from clnf import __version__
 from clnf.core.toml import load_toml, recipe_hash
 from clnf.living.files import write_whole
+from clnf.living.floor import CHIP_JSON, CHIP_PNG
 from clnf.living.journal import Journal
 from clnf.living.pictures import grid, safe_name
 from clnf.living.summary import ArmSummary, summarise
@@ -19,6 +21,7 @@ from clnf.living.summary import ArmSummary, summarise
 __all__ = ["render", "si", "write_report"]
 
 SECONDS_PER_DAY = 86400.0
+ZERO_C_K = 273.15
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"),
              (1e-9, "n"), (1e-12, "p"), (1e-15, "f"))  # fmt: skip
 
@@ -99,6 +102,7 @@ def render(folder: Path, plain: Path | None) -> str:
         quarantine=_quarantine(folder),
         bars=_bars(guarded),
         chip=_chip(guarded),
+        floor=_floor(folder),
     )
 
 
@@ -185,6 +189,32 @@ def _chip(arm: ArmSummary) -> list[tuple[str, str]]:
         ("lessons left at this rate", left),
         ("days simulated", f"{wear['simulated_clock_s'] / SECONDS_PER_DAY:.1f}"),
     ]
+
+
+def _floor(folder: Path) -> dict[str, Any] | None:
+    """Picture and lines of the chip's groups, where somebody looked at the chip."""
+    table, picture = (folder / "media" / name for name in (CHIP_JSON, CHIP_PNG))
+    if not table.exists() or not picture.exists():
+        return None
+    found = json.loads(table.read_text(encoding="utf-8"))
+    lines = [
+        (
+            line["group"], line["tiles"], line["learning"], f"{100 * line['used']:.2g} %",
+            f"{line['area_m2'] * 1e6:.2f} mm²", si(line["work_j"], "J"),
+            si(line["routing_j"], "J"), f"{line['most_worn']:,}",
+            f"{line['hottest_k'] - ZERO_C_K:.2f} °C",
+        )
+        for line in found["groups"]
+    ]  # fmt: skip
+    routing = found["routing"]
+    return {
+        "uri": _uri(picture.read_bytes()),
+        "lines": lines,
+        "evaluations": found["evaluations"],
+        "routing": si(routing["energy_j"], "J"),
+        "chance": si(routing["random_placement_j"], "J"),
+        "unknown": routing["unknown"],
+    }
 
 
 def _uri(png: bytes) -> str:
