@@ -210,7 +210,7 @@ class Arm:
                 return verdict
         self.before = model.capture()
         model.concepts.add(concept)
-        model.begin()
+        model.begin(self.lessons.name(number))
         self.cursor = {"lesson": number, "at": 0, "offered": offered.to_json()}
         self._snapshot()
         return None
@@ -252,7 +252,7 @@ class Arm:
             self.journal.append("rolled back", self.step, {"lesson": name, "rms_error": left})
             self._measure(f"{name} rolled back")
         else:
-            self.model.consolidate(experience)
+            self.model.consolidate(experience, self.lessons.core())
             self.lessons.committed(self.cursor["lesson"], Offered.from_json(self.cursor["offered"]))
         return verdict
 
@@ -276,6 +276,7 @@ class Arm:
                 "time_ps": cost.time_ps,
                 "pulses": chip.ledger.total(lesson=name, op="pulse").count,
                 "wear": _wear(chip),
+                **self.model.facts(name),
             },
         )
         self.cursor = {"lesson": number + 1, "at": 0, "offered": None}

@@ -24,6 +24,7 @@ from clnf.living.concepts import Concepts
 from clnf.living.edits import Edits
 from clnf.living.recipe import ChipPart, Recipe
 from clnf.living.rows import OwnRow
+from clnf.living.write_masks import WriteMasks, by_tile
 from clnf.media.bundled import load_core
 
 __all__ = ["LivingModel"]
@@ -63,6 +64,15 @@ class LivingModel:
         )
         self.engine.net.concept.requires_grad_(True)
         self.learner = self._learner()
+        self.masks: WriteMasks | None = None
+        if recipe.mask.kind != "none":
+            self.masks = WriteMasks(
+                self.engine,
+                self.chip,
+                recipe.mask,
+                {one.name: one.mask for one in recipe.lesson if one.mask is not None},
+                seed=fold(recipe.seed, "masks"),
+            )
 
     def _learner(self) -> Learner:
         recipe, guards = self.recipe, self.recipe.guards
@@ -122,15 +132,20 @@ class LivingModel:
         errors = self.chip.program_core()
         for guard in self.learner.guards:
             guard.begin(core)
-        self.consolidate(core)
+        self.consolidate(core, core)
         return errors
 
-    def begin(self) -> None:
-        """Start a lesson with a fresh optimizer.
+    def begin(self, lesson: str = "") -> None:
+        """Start a lesson with a fresh optimizer and the masks it asks for.
 
         Momentum left from the last lesson would go on writing what that lesson taught.
+
+        Args:
+            lesson: its name.
         """
         self.learner.optimizer.state.clear()
+        if self.masks is not None:
+            self.masks.begin(lesson, self._fences())
 
     def pace(self, share: float) -> None:
         """Set the learning rates for a lesson of which ``share`` (0 to 1) is taught.
@@ -142,13 +157,40 @@ class LivingModel:
         for group in self.learner.optimizer.param_groups:
             group["lr"] = left * (part.digital_lr if group["kind"] == "digital" else part.lr)
 
-    def consolidate(self, experience: Experience) -> None:
-        """Let guards keep what was committed, and close the write gates of fenced cells."""
+    def consolidate(self, experience: Experience, core: Experience) -> None:
+        """Let guards keep what was committed, and close the write gates of fenced cells.
+
+        Where there are masks too, each cell gets the smaller share of pulses of both.
+
+        Args:
+            experience: the lesson.
+            core: samples of the core, on which masks are measured as well.
+        """
         self.learner.consolidate(experience)
+        if self.masks is not None:
+            self.masks.consolidate(experience, core, self._fences())
+            return
         for guard in self.learner.guards:
             if isinstance(guard, Fence):
                 for name, mask in guard.masks.items():
                     self.chip.set_fence(name.removesuffix(".weight"), mask)
+
+    def _fences(self) -> dict[str, Tensor]:
+        """What the digital fence holds, by tile; empty without one."""
+        fences: dict[str, Tensor] = {}
+        for guard in self.learner.guards:
+            if isinstance(guard, Fence):
+                held = {name.removesuffix(".weight"): mask for name, mask in guard.masks.items()}
+                fences |= by_tile(self.chip, held)
+        return fences
+
+    def facts(self, lesson: str) -> dict[str, Any]:
+        """What a verdict says of masks, as JSON values; nothing of what is switched off.
+
+        Args:
+            lesson: whose bill is asked for.
+        """
+        return {} if self.masks is None else {"mask": self.masks.facts(lesson)}
 
     def capture(self) -> dict[str, Any]:
         """What a roll-back returns to: cells, digital weights, learner."""
@@ -182,6 +224,7 @@ class LivingModel:
             "core": {key: whole[key] for key in whole if key in stored},
             "chip": {key: whole[key] for key in whole if key not in stored},
             "learner": self.learner.state_dict(),
+            **({} if self.masks is None else {"masks": self.masks.state_dict()}),
         }
 
     def load_state_dict(self, parts: dict[str, dict[str, Any]]) -> None:
@@ -191,6 +234,8 @@ class LivingModel:
         _load_digital(self.engine, model)
         self.chip.load_state_dict({**parts["core"], **parts["chip"]})
         self.learner.load_state_dict(parts["learner"])
+        if self.masks is not None:
+            self.masks.load_state_dict(parts["masks"])
 
 
 def _spec(part: ChipPart) -> ChipSpec:

@@ -27,6 +27,7 @@ __all__ = [
     "GuardPart",
     "LearnPart",
     "LessonPart",
+    "MaskPart",
     "ProbePart",
     "Recipe",
     "load_recipe",
@@ -94,6 +95,8 @@ class ChipPart(_Part):
     adc_bits: Bits = 8
     compute: Literal["float32", "bfloat16"] = "float32"
     hours_between_lessons: Annotated[float, Field(ge=0.0)] = 24.0
+    half_select: Share = 0.0
+    spare_columns: Annotated[int, Field(ge=0, le=64)] = 0
 
 
 @final
@@ -136,6 +139,25 @@ class GuardPart(_Part):
 
 
 @final
+class MaskPart(_Part):
+    """Write masks of cells, from importance measured on the array."""
+
+    kind: Literal["none", "fisher", "sensitivity", "activity", "random"] = "none"
+    share: Share = 0.05
+    most: Share = 0.5
+    bits: Annotated[int, Field(ge=0, le=8)] = 0
+    samples: Positive = 48
+
+    @model_validator(mode="after")
+    def _can_be_made(self) -> Self:
+        if self.bits and self.kind == "random":
+            raise ValueError("random masks shut cells, they grade none; take bits 0")
+        if self.bits and not (0 < self.share < 1 and 0 < self.most < 1):
+            raise ValueError("graded masks need share and most between 0 and 1, both left out")
+        return self
+
+
+@final
 class ProbePart(_Part):
     """What is measured before and after each lesson, and what may not be lost."""
 
@@ -159,6 +181,7 @@ class LessonPart(_Part):
     concept: str
     poisoned: bool = False
     moved: bool = False
+    mask: Annotated[float | None, Field(ge=0.0, le=1.0)] = None
 
 
 @final
@@ -172,6 +195,7 @@ class Recipe(_Part):
     adapter: AdapterPart = AdapterPart()
     learn: LearnPart = LearnPart()
     guards: GuardPart = GuardPart()
+    mask: MaskPart = MaskPart()
     probe: ProbePart = ProbePart()
     snapshot_steps: Positive = 40
     compare: bool = True
@@ -187,6 +211,13 @@ class Recipe(_Part):
             if mine in taken or mine.endswith("rolled_back") or not lesson.name.strip():
                 raise ValueError(f"lesson {lesson.name!r} needs a name that no other row has")
             taken.add(mine)
+            if lesson.mask is not None and self.mask.kind == "none":
+                raise ValueError(f"lesson {lesson.name!r} asks for a mask; choose mask.kind first")
+            if lesson.mask in (0.0, 1.0) and self.mask.bits:
+                raise ValueError(
+                    f"lesson {lesson.name!r} asks for a graded mask of share {lesson.mask:g}; "
+                    "take one between 0 and 1"
+                )
             try:
                 concepts.add(lesson.concept)
             except ConfigError as error:
@@ -200,11 +231,16 @@ class Recipe(_Part):
         return Recipe.model_validate(tree)
 
     def plain(self) -> "Recipe":
-        """The comparison: same chip, stream and seed, no guards and no verdicts.
+        """The comparison: same chip, stream and seed, no guards, no masks and no verdicts.
 
         The gate stays, so that the difference shown is forgetting and not a broken input.
         """
-        return self.changed("guards", rehearsal=False, ewc=False, fence=False, monitor=False)
+        tree = self.model_dump()
+        tree["guards"] |= {"rehearsal": False, "ewc": False, "fence": False, "monitor": False}
+        tree["mask"] = MaskPart().model_dump()
+        for lesson in tree["lesson"]:
+            lesson["mask"] = None
+        return Recipe.model_validate(tree)
 
     def quick(self) -> "Recipe":
         """The same lessons in a fraction of the time: few steps, small batches, few samples."""
