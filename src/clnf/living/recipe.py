@@ -25,8 +25,10 @@ __all__ = [
     "AdapterPart",
     "ChipPart",
     "GuardPart",
+    "HeatPart",
     "LearnPart",
     "LessonPart",
+    "LevellingPart",
     "MaskPart",
     "ProbePart",
     "Recipe",
@@ -72,6 +74,8 @@ def _learns(name: str) -> None:
 Bits = Annotated[int, Field(ge=0, le=16), AfterValidator(_not_one)]
 CoreName = Annotated[str, _known(_stores)]
 PlasticName = Annotated[str, _known(_learns)]
+# The first row, and what the ledger files under no lesson.
+_RESERVED = ("start", "setup", "calibration")
 FamilyName = Annotated[str, _known(family)]
 
 
@@ -118,6 +122,10 @@ class LearnPart(_Part):
     final_lr: Share = 0.1
     clip_norm: Annotated[float, Field(gt=0.0)] = 1.0
     shift: Annotated[int, Field(ge=0, le=4)] = 1
+    noise_weight: Share = 0.0
+    noise_read: Share = 0.0
+    noise_bits: Bits = 0
+    write_budget: Annotated[int, Field(ge=0)] = 0
 
 
 @final
@@ -154,6 +162,43 @@ class MaskPart(_Part):
             raise ValueError("random masks shut cells, they grade none; take bits 0")
         if self.bits and not (0 < self.share < 1 and 0 < self.most < 1):
             raise ValueError("graded masks need share and most between 0 and 1, both left out")
+        return self
+
+
+@final
+class LevellingPart(_Part):
+    """Wear of the cells that learn: what is moved between lessons, and what is told of it."""
+
+    every: Annotated[int, Field(ge=0)] = 0
+    budget: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+    life: bool = False
+
+
+@final
+class HeatPart(_Part):
+    """How warm a lesson makes the chip, and what is done about it."""
+
+    on: bool = False
+    package_k_w: Annotated[float, Field(ge=0.0)] = 0.0
+    ambient_k: Annotated[float, Field(gt=0.0)] = 318.15
+    slope: Annotated[float, Field(ge=-0.02, le=0.02)] = 0.0
+    limit_k: Annotated[float, Field(ge=0.0)] = 0.0
+    throttle: Literal["slower", "fewer"] = "slower"
+    calibrate: Annotated[int, Field(ge=0, le=64)] = 0
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not self.on and self != HeatPart.model_construct(on=False):
+            raise ValueError("the chip's heat is not looked at; set heat.on to true as well")
+        if self.limit_k and self.limit_k <= self.ambient_k:
+            raise ValueError(
+                f"a limit of {self.limit_k:g} K is not above the coolant's {self.ambient_k:g} K"
+            )
+        if self.calibrate and not self.slope:
+            raise ValueError(
+                "no source says how these cells follow temperature, so there is nothing to "
+                "calibrate; supply a slope"
+            )
         return self
 
 
@@ -196,16 +241,27 @@ class Recipe(_Part):
     learn: LearnPart = LearnPart()
     guards: GuardPart = GuardPart()
     mask: MaskPart = MaskPart()
+    levelling: LevellingPart = LevellingPart()
+    heat: HeatPart = HeatPart()
     probe: ProbePart = ProbePart()
     snapshot_steps: Positive = 40
     compare: bool = True
     lesson: tuple[LessonPart, ...] = ()
 
     @model_validator(mode="after")
+    def _moves_have_room(self) -> Self:
+        if self.levelling.every and not self.chip.spare_columns:
+            raise ValueError(
+                f"levelling.every is {self.levelling.every}, but there are no columns to move to; "
+                "set chip.spare_columns, or levelling.every to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _names_are_names(self) -> Self:
         """Rows, pictures and the bill are kept under these names; none may be another's."""
         concepts = Concepts(list(CORE_FAMILIES), rows=UNetParams().concepts)
-        taken = {safe_name("start").casefold()}
+        taken = set(_RESERVED)
         for lesson in self.lesson:
             mine = safe_name(lesson.name).casefold()
             if mine in taken or mine.endswith("rolled_back") or not lesson.name.strip():

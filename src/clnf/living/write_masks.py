@@ -1,7 +1,7 @@
 """Write masks of a living model's cells: measured when a lesson is committed, worn by the next."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from typing import Any, final
 
@@ -18,6 +18,7 @@ from clnf.media.flow import FlowModel
 
 __all__ = ["WriteMasks", "by_tile"]
 
+Quiet = Callable[[], AbstractContextManager[None]]
 _TOGETHER = 8  # samples in one backward pass of a measurement
 
 
@@ -41,6 +42,7 @@ class WriteMasks:
         part: the recipe's.
         asked: share by name of the lessons that ask for one of their own.
         seed: of samples, noise and random places.
+        quiet: a context without noise that a recipe adds while teaching.
     """
 
     def __init__(
@@ -51,8 +53,10 @@ class WriteMasks:
         asked: Mapping[str, float],
         *,
         seed: int,
+        quiet: Quiet = nullcontext,
     ) -> None:
         self.engine, self.chip, self.part, self.seed = engine, chip, part, seed
+        self._quiet = quiet
         self.asked = dict(asked)
         self.importance: Masks = {}
         self.lessons = 0
@@ -155,10 +159,11 @@ class WriteMasks:
         if not len(whole):
             raise DataError(f"lesson {experience.name!r} gave no finite sample to measure")
         kind = self.part.kind
-        assert kind not in ("none", "random")
-        with _training(self.engine), Importance(self.chip, kind) as probe:
+        assert kind != "none"
+        assert kind != "random"
+        with _training(self.engine), self._quiet(), Importance(self.chip, kind) as probe:
             for picked in whole.split(_TOGETHER):
-                self._loss(batch.select(picked), rng).backward()  # type: ignore[no-untyped-call]
+                self._loss(batch.select(picked), rng).backward()
                 probe.take()
         return probe.result()
 
