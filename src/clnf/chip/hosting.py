@@ -397,7 +397,13 @@ def _kept(value: Any) -> Any:
 
 
 def host(
-    module: nn.Module, *, assign: Assign, seed: int, spec: ChipSpec, ledger: Ledger | None = None
+    module: nn.Module,
+    *,
+    assign: Assign,
+    seed: int,
+    spec: ChipSpec,
+    ledger: Ledger | None = None,
+    blank: bool = False,
 ) -> Chip:
     """Replace chosen leaves by layers on tiles, in place.
 
@@ -413,6 +419,7 @@ def host(
         seed: of every cell and every draw of this chip.
         spec: what kind of chip.
         ledger: an existing ledger to charge; None makes one.
+        blank: leave plastic cells as they come, for who loads a stored state at once.
 
     Raises:
         ConfigError: the module is itself a leaf, nothing was assigned, or a leaf's weight is not
@@ -443,7 +450,8 @@ def host(
     if not layers:
         raise ConfigError("no leaf was assigned to the chip; check the assign function")
     chip = Chip(layers, circuit)
-    chip.program_plastic()
+    if not blank:
+        chip.program_plastic()
     return chip
 
 

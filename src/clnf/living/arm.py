@@ -72,9 +72,10 @@ class Arm:
         self.folder = folder
         self.recipe = recipe
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "snapshots").exists():
+        known = (folder / "snapshots").exists()
+        if not known:
             _begin_anew(folder)
-        self.model = LivingModel(recipe, device)
+        self.model = LivingModel(recipe, device, blank=known)
         self.lessons = Lessons(recipe, folder / "lessons", self.model.concepts)
         judge, _ = load_judge()
         self.probe = DrawProbe(judge, self.lessons.real(), recipe.probe, seed=recipe.seed)

@@ -48,9 +48,12 @@ class LivingModel:
         recipe: all choices; equal recipes give equal models.
         device: where weights and cells live and torch works on them. Draws are the same
             everywhere, sums round differently: bits repeat on one kind of device only.
+        blank: leave plastic cells as they come, for who loads a snapshot at once.
     """
 
-    def __init__(self, recipe: Recipe, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, recipe: Recipe, device: torch.device | str = "cpu", *, blank: bool = False
+    ) -> None:
         self.recipe = recipe
         self.engine, facts = load_core()
         self.core: tuple[str, ...] = tuple(facts["families"])
@@ -65,6 +68,7 @@ class LivingModel:
             assign=_cells_for,
             seed=fold(recipe.seed, "chip"),
             spec=_spec(recipe.chip, recipe.heat.slope),
+            blank=blank,
         )
         self.engine.net.concept.requires_grad_(True)
         self.learner = self._learner()
