@@ -81,13 +81,12 @@ class Stream:
     def run(self, kind: str) -> dict[str, Any]:
         """Teach all families under one kind of mask."""
         began, model = time.process_time(), self.model
-        model.load_state_dict(self.origin)
         chosen = self.recipe.changed("mask", **KINDS[kind])
-        model.hardware = Hardware(model.engine, model.chip, chosen, {}, None)
+        for one in (self.recipe, chosen):  # the origin knows no masks
+            model.hardware = Hardware(model.engine, model.chip, one, {}, None)
+            if one is self.recipe:
+                model.load_state_dict(self.origin)
         masks, newest = model.hardware.masks, {}
-        for layer in model.chip.layers.values():
-            for tile in layer.tiles:
-                tile.set_fence(torch.ones(tile.shape))
         model.chip.ledger.lesson = "core"
         model.hardware.consolidate(self.core, self.core, {})
         for family in FAMILIES:
