@@ -82,10 +82,10 @@ class Stream:
         """Teach all families under one kind of mask."""
         began, model = time.process_time(), self.model
         chosen = self.recipe.changed("mask", **KINDS[kind])
-        for one in (self.recipe, chosen):  # the origin knows no masks
-            model.hardware = Hardware(model.engine, model.chip, one, {}, None)
-            if one is self.recipe:
-                model.load_state_dict(self.origin)
+        # The origin knows no masks.
+        model.hardware = Hardware(model.engine, model.chip, self.recipe, {}, None)
+        model.load_state_dict(self.origin)
+        model.hardware = Hardware(model.engine, model.chip, chosen, {}, None)
         masks, newest = model.hardware.masks, {}
         model.chip.ledger.lesson = "core"
         model.hardware.consolidate(self.core, self.core, {})

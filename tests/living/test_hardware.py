@@ -16,6 +16,7 @@ from clnf.living.journal import Journal
 from clnf.living.lessons import Lessons
 from clnf.living.model import LivingModel
 from clnf.living.recipe import LessonPart, Recipe, load_recipe
+from clnf.living.summary import summarise
 from clnf.streams.stream import emoji_source
 
 ALWAYS = {
@@ -135,6 +136,9 @@ def test_all_of_it_is_resumed_bit_for_bit(tmp_path: Path) -> None:
     finish(tmp_path / "paused", everything())
     assert same(final_state(tmp_path / "whole"), final_state(tmp_path / "paused"))
     first, second = payloads(tmp_path / "whole", "verdict")
+    told = [line.hardware for line in summarise(tmp_path / "whole").lessons]
+    wanted = ("mask", "heat", "budget")
+    assert told == [{key: one[key] for key in wanted} for one in (first, second)]
     assert second.keys() == ALWAYS | {"mask", "heat", "budget"}
     assert first["mask"]["bits"] == second["mask"]["bits"] > 0
     assert first["mask"]["measured_aj"] > first["mask"]["written_aj"] > 0
@@ -149,7 +153,8 @@ def test_all_of_it_is_resumed_bit_for_bit(tmp_path: Path) -> None:
 
 def test_a_shut_cell_keeps_its_conductance_bit_for_bit() -> None:
     model, lesson = taught(small(mask={"kind": "fisher", "share": 0.3, "samples": 2}))
-    before, shares = cells(model), {}
+    before = cells(model)
+    shares: dict[str, torch.Tensor] = {}
     for layer in model.chip.layers.values():
         shares |= {tile.name: tile.fence.clone() for tile in layer.tiles if layer.plastic}
     teach(model, lesson)
