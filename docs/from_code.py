@@ -26,7 +26,13 @@ from clnf.living.recipe import Recipe
 __all__ = ["api", "commands", "draw_materials", "keys", "recipe", "write"]
 
 MEANINGS = Path(__file__).with_name("recipe_keys.toml")
-KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+KINDS = {
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    float | None: "number, or left out",
+}
 LEAST = {"gt": "above {}", "ge": "at least {}", "le": "at most {}", "lt": "below {}"}
 # The page of commands shows this room better.
 LEFT_OUT = {"cli"}

@@ -29,13 +29,15 @@ class Pictures:
 LESSON = Experience(name="three", concept="faces", data=Pictures())
 
 
-def made(device: torch.device | str) -> LivingModel:
+def made(device: torch.device | str, *, blank: bool = False) -> LivingModel:
     # Without wires, which take seconds to solve, and with few tiles.
     small = {"tile_rows": 512, "tile_columns": 512, "plastic_tile_rows": 512, "wire_ohm": 0.0}
     recipe = Recipe(name="tiny", seed=3).changed("chip", pairs=1, **small)
     recipe = recipe.changed("adapter", rank=1)
     return LivingModel(
-        recipe.changed("guards", fisher_samples=1, rehearsed=1, rehearsed_core=1), device
+        recipe.changed("guards", fisher_samples=1, rehearsed=1, rehearsed_core=1),
+        device,
+        blank=blank,
     )
 
 
@@ -66,6 +68,27 @@ def test_a_model_lives_on_another_device(far: torch.device, tmp_path: Path) -> N
     del twin, theirs
     goes_on_from_files(model, tmp_path, far)
     roll_back(model)
+
+
+def test_a_blank_model_takes_a_snapshot_to_the_same_bits(tmp_path: Path) -> None:
+    model, blank = made("cpu"), made("cpu", blank=True)
+    model.prepare(LESSON)
+    teach(model)
+    snapshots.save(tmp_path, 1, model.state_dict())
+    assert not any(bool(tile.wear.any()) for tile in blank.chip.tiles.values())  # nothing written
+    blank.load_state_dict(snapshots.load(tmp_path / "00000001").parts)
+    steps = [teach(one) for one in (model, blank)]
+    assert steps[0] == steps[1]
+    states = []
+    for number, one in enumerate((model, blank), 2):
+        snapshots.save(tmp_path, number, one.state_dict(), keep=3)
+        states.append(snapshots.load(tmp_path / f"{number:08d}").parts)
+    assert same(*states)
+
+
+def teach(model: LivingModel) -> Any:
+    (info,) = model.learner.lesson(LESSON, steps=1, batch_size=2)
+    return info
 
 
 def goes_on_from_files(model: LivingModel, folder: Path, device: torch.device) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from clnf.core.errors import ConfigError
 from clnf.core.toml import dump_toml
-from clnf.living.recipe import Recipe, load_recipe
+from clnf.living.recipe import LessonPart, Recipe, load_recipe
 from clnf.streams.stream import EMOJI_LESSONS, Lesson
 
 BUNDLED = Path(__file__).parents[2] / "recipes" / "emoji.toml"
@@ -18,7 +18,11 @@ def test_the_bundled_recipe_teaches_four_families_and_three_traps() -> None:
     assert [part.concept for part in honest] == ["hands", "faces", "people", "shapes", "buttons"]
     assert sum(part.poisoned for part in recipe.lesson) == 1
     assert [p.family for p in recipe.lesson if p.family != p.concept] == ["mammals"]
-    assert tuple(Lesson(**part.model_dump()) for part in recipe.lesson) == EMOJI_LESSONS
+    assert tuple(_lesson(part) for part in recipe.lesson) == EMOJI_LESSONS
+
+
+def _lesson(part: LessonPart) -> Lesson:
+    return Lesson(**part.model_dump(exclude={"mask"}))
 
 
 def test_a_resolved_recipe_reads_back_as_itself(tmp_path: Path) -> None:

@@ -287,8 +287,7 @@ class Chip:
                 if tile.fast is not None and f"{prefix}fast/wear" in snapshot:
                     self._roll_back(tile.fast, snapshot, f"{prefix}fast/")
                 left, touched = self._roll_back(tile, snapshot, prefix)
-                total += left**2 * touched
-                count += touched
+                total, count = total + left**2 * touched, count + touched
             layer.refresh()
         return float((total / count) ** 0.5) if count else 0.0
 
@@ -377,9 +376,8 @@ class Chip:
             raise ConfigError(f"clock_s of the state must be at least 0 and finite, got {now_s}")
         lesson = instance("lesson of the state", state["lesson"], str, "load another state")
         warm = instance("temperature_k of the state", state["temperature_k"], dict, "load another")
-        for warmth in warm.values():
-            if warmth is not None:
-                kelvin(warmth)
+        for warmth in (value for value in warm.values() if value is not None):
+            kelvin(warmth)
         self.ledger.load_state(state["ledger"])
         self.circuit.now_s, self.ledger.lesson = now_s, lesson
         for tile_name, tile in self.tiles.items():
@@ -397,8 +395,9 @@ def _kept(value: Any) -> Any:
 
 
 def host(
-    module: nn.Module, *, assign: Assign, seed: int, spec: ChipSpec, ledger: Ledger | None = None
-) -> Chip:
+    module: nn.Module, *, assign: Assign, seed: int, spec: ChipSpec, ledger: Ledger | None = None,
+    blank: bool = False,
+) -> Chip:  # fmt: skip
     """Replace chosen leaves by layers on tiles, in place.
 
     Core layers hold nothing until :meth:`Chip.program_core`; plastic ones are written at once.
@@ -413,6 +412,7 @@ def host(
         seed: of every cell and every draw of this chip.
         spec: what kind of chip.
         ledger: an existing ledger to charge; None makes one.
+        blank: leave plastic cells as they come, for who loads a stored state at once.
 
     Raises:
         ConfigError: the module is itself a leaf, nothing was assigned, or a leaf's weight is not
@@ -443,7 +443,8 @@ def host(
     if not layers:
         raise ConfigError("no leaf was assigned to the chip; check the assign function")
     chip = Chip(layers, circuit)
-    chip.program_plastic()
+    if not blank:
+        chip.program_plastic()
     return chip
 
 

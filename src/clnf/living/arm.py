@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clnf.chip.hosting import Chip
 from clnf.core.errors import RunError
 from clnf.core.records import Experience, Quality, Source, Verdict
 from clnf.core.units import quantity
 from clnf.living import snapshots
 from clnf.living.journal import Journal
 from clnf.living.lessons import Added, Lessons, Offered
+from clnf.living.levelling import wear
 from clnf.living.model import LivingModel
 from clnf.living.monitor import KeepKnowledge, MonitorParams
 from clnf.living.pictures import save_strips
@@ -72,9 +72,10 @@ class Arm:
         self.folder = folder
         self.recipe = recipe
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "snapshots").exists():
+        known = (folder / "snapshots").exists()
+        if not known:
             _begin_anew(folder)
-        self.model = LivingModel(recipe, device)
+        self.model = LivingModel(recipe, device, blank=known)
         self.lessons = Lessons(recipe, folder / "lessons", self.model.concepts)
         judge, _ = load_judge()
         self.probe = DrawProbe(judge, self.lessons.real(), recipe.probe, seed=recipe.seed)
@@ -177,6 +178,7 @@ class Arm:
                 self._snapshot()
             yield Progress(lesson=name, phase="teach", done=info.step + 1, total=total)
         yield Progress(lesson=name, phase="measure")
+        self.model.hardware.taught(name)
         yield from self._close(self._judge(experience, name))
 
     def _open(self, number: int) -> Verdict | None:
@@ -184,6 +186,9 @@ class Arm:
         model, chip = self.model, self.model.chip
         chip.advance(self.recipe.chip.hours_between_lessons * SECONDS_PER_HOUR)
         chip.recalibrate()
+        moved = model.hardware.moves(number)
+        if moved is not None:
+            self.journal.append("moves", self.step, {"lesson": self.lessons.name(number), **moved})
         offered, turned_away = self.lessons.offer(number)
         name, concept = self.lessons.name(number), self.lessons.concept(number)
         for away in turned_away:
@@ -210,7 +215,7 @@ class Arm:
                 return verdict
         self.before = model.capture()
         model.concepts.add(concept)
-        model.begin()
+        model.begin(self.lessons.name(number))
         self.cursor = {"lesson": number, "at": 0, "offered": offered.to_json()}
         self._snapshot()
         return None
@@ -252,14 +257,14 @@ class Arm:
             self.journal.append("rolled back", self.step, {"lesson": name, "rms_error": left})
             self._measure(f"{name} rolled back")
         else:
-            self.model.consolidate(experience)
+            self.model.consolidate(experience, self.lessons.core())
             self.lessons.committed(self.cursor["lesson"], Offered.from_json(self.cursor["offered"]))
         return verdict
 
     def _close(self, verdict: Verdict) -> Iterator[Progress]:
         number = self.cursor["lesson"]
         name = self.lessons.name(number)
-        chip = self.model.chip
+        chip, hardware = self.model.chip, self.model.hardware
         cost = chip.ledger.total(lesson=name)
         self.journal.append(
             "verdict",
@@ -275,7 +280,8 @@ class Arm:
                 "energy_aj": cost.energy_aj,
                 "time_ps": cost.time_ps,
                 "pulses": chip.ledger.total(lesson=name, op="pulse").count,
-                "wear": _wear(chip),
+                "wear": wear(chip) | ({"life": life} if (life := hardware.life()) else {}),
+                **hardware.facts(name),
             },
         )
         self.cursor = {"lesson": number + 1, "at": 0, "offered": None}
@@ -331,23 +337,6 @@ class Arm:
         self.cursor, self.step = state["cursor"], state["step"]
         self.row, self.origin_row = Quality(state["row"]), Quality(state["origin_row"])
         self.before = found.parts["before"]
-
-
-def _wear(chip: Chip) -> dict[str, Any]:
-    """The most worn cell of the plastic tiles, and how long it lasts at this rate."""
-    plastic = {t.name for layer in chip.layers.values() if layer.plastic for t in layer.tiles}
-    tiles = {name: wear for name, wear in chip.wear().items() if name in plastic}
-    name = max(tiles, key=lambda tile: tiles[tile].most)
-    worst = tiles[name]
-    return {
-        "most_worn_tile": name,
-        "most_worn_cell": list(worst.worst),
-        "pulses_on_it": worst.most,
-        "endurance_pulses": worst.endurance,
-        "endurance_source": worst.source,
-        "life_lessons": min(wear.life_lessons for wear in tiles.values()),
-        "simulated_clock_s": chip.clock_s,
-    }
 
 
 def _begin_anew(folder: Path) -> None:

@@ -175,7 +175,7 @@ def draw_from_run(
     names = Concepts([], rows=0)
     names.load_state_dict(found.parts["model"]["concepts"])
     names.row(wish.concept)  # an unknown one is refused before the model is built
-    model = LivingModel(recipe, device)
+    model = LivingModel(recipe, device, blank=True)
     model.load_state_dict(found.parts)
     if scene is None or seen is None:
         x, made = draw(model, wish), asdict(wish)

@@ -268,7 +268,7 @@ class Lessons:
         concept, planned = self.concept(number), self.recipe.lesson
         names = self._table(concept)
         if number < len(planned):
-            part = Lesson(**planned[number].model_dump())
+            part = Lesson(**planned[number].model_dump(exclude={"mask"}))
             return emoji_stream([part], concepts=names, seed=self.recipe.seed)[0]
         added = self.added[number - len(planned)]
         return Experience(

@@ -20,10 +20,14 @@ from clnf.continual.memory import Balanced
 from clnf.core.protocols import Guard
 from clnf.core.records import Experience, Kind
 from clnf.core.rng import fold
+from clnf.devices.materials import material
+from clnf.living.budget import Budgeted
 from clnf.living.concepts import Concepts
 from clnf.living.edits import Edits
+from clnf.living.hardware import Hardware
 from clnf.living.recipe import ChipPart, Recipe
 from clnf.living.rows import OwnRow
+from clnf.living.write_masks import by_tile
 from clnf.media.bundled import load_core
 
 __all__ = ["LivingModel"]
@@ -44,9 +48,12 @@ class LivingModel:
         recipe: all choices; equal recipes give equal models.
         device: where weights and cells live and torch works on them. Draws are the same
             everywhere, sums round differently: bits repeat on one kind of device only.
+        blank: leave plastic cells as they come, for who loads a snapshot at once.
     """
 
-    def __init__(self, recipe: Recipe, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, recipe: Recipe, device: torch.device | str = "cpu", *, blank: bool = False
+    ) -> None:
         self.recipe = recipe
         self.engine, facts = load_core()
         self.core: tuple[str, ...] = tuple(facts["families"])
@@ -55,14 +62,19 @@ class LivingModel:
         part = recipe.adapter
         attach(self.engine.net, rank=part.rank, scale=part.scale, seed=recipe.seed, only=_adapted)
         self.engine.to(device)
+        leaves = dict(self.engine.named_modules())
         self.chip: Chip = host(
             self.engine,
             assign=_cells_for,
             seed=fold(recipe.seed, "chip"),
-            spec=_spec(recipe.chip),
+            spec=_spec(recipe.chip, recipe.heat.slope),
+            blank=blank,
         )
         self.engine.net.concept.requires_grad_(True)
         self.learner = self._learner()
+        optimizer = self.learner.optimizer
+        budget = optimizer if isinstance(optimizer, Budgeted) else None
+        self.hardware = Hardware(self.engine, self.chip, recipe, leaves, budget)
 
     def _learner(self) -> Learner:
         recipe, guards = self.recipe, self.recipe.guards
@@ -86,14 +98,17 @@ class LivingModel:
             chosen.append(Fence(fisher, params, optimizer=optimizer))
             chosen.append(OwnRow(self.engine.net.concept))
         chosen.append(Edits(self.engine.net))
-        learner = Learner(
+        learn = recipe.learn
+        budgeted: torch.optim.Optimizer = optimizer
+        if learn.write_budget:
+            budgeted = Budgeted(optimizer, budget=learn.write_budget, steps=learn.steps)
+        return Learner(
             self.engine,
-            optimizer,
+            budgeted,
             guards=chosen,
             seed=fold(recipe.seed, "learner"),
-            clip_norm=recipe.learn.clip_norm,
+            clip_norm=learn.clip_norm,
         )
-        return learner
 
     def _rehearsals(self) -> Iterator[Rehearsal]:
         """Two memories: core cells never change, so what adapters learned needs more rehearsal."""
@@ -120,17 +135,22 @@ class LivingModel:
             Relative programming error per layer.
         """
         errors = self.chip.program_core()
+        self.hardware.prepared()
         for guard in self.learner.guards:
             guard.begin(core)
-        self.consolidate(core)
+        self.consolidate(core, core)
         return errors
 
-    def begin(self) -> None:
-        """Start a lesson with a fresh optimizer.
+    def begin(self, lesson: str = "") -> None:
+        """Start a lesson with a fresh optimizer and the masks it asks for.
 
         Momentum left from the last lesson would go on writing what that lesson taught.
+
+        Args:
+            lesson: its name.
         """
         self.learner.optimizer.state.clear()
+        self.hardware.begin(lesson, self._fences())
 
     def pace(self, share: float) -> None:
         """Set the learning rates for a lesson of which ``share`` (0 to 1) is taught.
@@ -142,13 +162,34 @@ class LivingModel:
         for group in self.learner.optimizer.param_groups:
             group["lr"] = left * (part.digital_lr if group["kind"] == "digital" else part.lr)
 
-    def consolidate(self, experience: Experience) -> None:
-        """Let guards keep what was committed, and close the write gates of fenced cells."""
+    def consolidate(self, experience: Experience, core: Experience) -> None:
+        """Let guards keep what was committed, and close the write gates of fenced cells.
+
+        Where there are masks too, each cell gets the smaller share of pulses of both.
+
+        Args:
+            experience: the lesson.
+            core: samples of the core, on which masks are measured as well.
+        """
         self.learner.consolidate(experience)
+        self.hardware.consolidate(experience, core, self._fences())
+        if self.hardware.masks is not None:
+            return
         for guard in self.learner.guards:
             if isinstance(guard, Fence):
                 for name, mask in guard.masks.items():
                     self.chip.set_fence(name.removesuffix(".weight"), mask)
+
+    def _fences(self) -> dict[str, Tensor]:
+        """What the digital fence holds, by tile; empty without one, or where nobody asks."""
+        fences: dict[str, Tensor] = {}
+        if self.hardware.masks is None:
+            return fences
+        for guard in self.learner.guards:
+            if isinstance(guard, Fence):
+                held = {name.removesuffix(".weight"): mask for name, mask in guard.masks.items()}
+                fences |= by_tile(self.chip, held)
+        return fences
 
     def capture(self) -> dict[str, Any]:
         """What a roll-back returns to: cells, digital weights, learner."""
@@ -182,6 +223,7 @@ class LivingModel:
             "core": {key: whole[key] for key in whole if key in stored},
             "chip": {key: whole[key] for key in whole if key not in stored},
             "learner": self.learner.state_dict(),
+            **({"hardware": hardware} if (hardware := self.hardware.state_dict()) else {}),
         }
 
     def load_state_dict(self, parts: dict[str, dict[str, Any]]) -> None:
@@ -191,13 +233,20 @@ class LivingModel:
         _load_digital(self.engine, model)
         self.chip.load_state_dict({**parts["core"], **parts["chip"]})
         self.learner.load_state_dict(parts["learner"])
+        self.hardware.load_state_dict(parts.get("hardware", {}))
 
 
-def _spec(part: ChipPart) -> ChipSpec:
-    """The chip of a recipe; its wires are solved when a tile is written, and then carried on."""
+def _spec(part: ChipPart, slope: float) -> ChipSpec:
+    """The chip of a recipe; its wires are solved when a tile is written, and then carried on.
+
+    Cells conduct more by ``slope`` of themselves for each kelvin.
+    """
     same = part.model_dump(exclude={"hours_between_lessons", "wire_ohm"})
     ohm = part.wire_ohm
     wires = Wires(word_ohm=ohm, bit_ohm=ohm) if ohm else None
+    if slope:
+        warm = {"conductance_temperature_coefficient": slope}
+        same |= {name: material(same[name]).supply(**warm) for name in ("core", "plastic")}
     return ChipSpec(**same, wires=wires, exact_wires=False)
 
 
@@ -214,12 +263,13 @@ def _cells_for(name: str, leaf: nn.Module) -> Literal["core", "plastic"]:
 def _is_stored(chip: Chip, key: str, value: Any) -> bool:
     """Whether a state is of cells that were programmed once: no lesson changes it.
 
-    A drift correction does change; a snapshot so finds the rest as the last one left it.
+    A drift correction does change, and so does how warm they are; a snapshot finds the rest as
+    the last one left it.
     """
     name, _, inner = key.partition("/")
     layer = chip.layers.get(name)
     stored = layer is not None and not layer.plastic and isinstance(value, Tensor)
-    return stored and not inner.endswith("/compensation")
+    return stored and not inner.endswith(("/compensation", "/uneven"))
 
 
 def _plastic_only(chip: Chip) -> dict[str, Any]:

@@ -25,8 +25,11 @@ __all__ = [
     "AdapterPart",
     "ChipPart",
     "GuardPart",
+    "HeatPart",
     "LearnPart",
     "LessonPart",
+    "LevellingPart",
+    "MaskPart",
     "ProbePart",
     "Recipe",
     "load_recipe",
@@ -71,6 +74,8 @@ def _learns(name: str) -> None:
 Bits = Annotated[int, Field(ge=0, le=16), AfterValidator(_not_one)]
 CoreName = Annotated[str, _known(_stores)]
 PlasticName = Annotated[str, _known(_learns)]
+# The first row, and what the ledger files under no lesson.
+_RESERVED = ("start", "setup", "calibration")
 FamilyName = Annotated[str, _known(family)]
 
 
@@ -94,6 +99,8 @@ class ChipPart(_Part):
     adc_bits: Bits = 8
     compute: Literal["float32", "bfloat16"] = "float32"
     hours_between_lessons: Annotated[float, Field(ge=0.0)] = 24.0
+    half_select: Share = 0.0
+    spare_columns: Annotated[int, Field(ge=0, le=64)] = 0
 
 
 @final
@@ -115,6 +122,10 @@ class LearnPart(_Part):
     final_lr: Share = 0.1
     clip_norm: Annotated[float, Field(gt=0.0)] = 1.0
     shift: Annotated[int, Field(ge=0, le=4)] = 1
+    noise_weight: Share = 0.0
+    noise_read: Share = 0.0
+    noise_bits: Bits = 0
+    write_budget: Annotated[int, Field(ge=0)] = 0
 
 
 @final
@@ -133,6 +144,62 @@ class GuardPart(_Part):
     fisher_samples: Positive = 48
     gate: bool = True
     monitor: bool = True
+
+
+@final
+class MaskPart(_Part):
+    """Write masks of cells, from importance measured on the array."""
+
+    kind: Literal["none", "fisher", "sensitivity", "activity", "random"] = "none"
+    share: Share = 0.05
+    most: Share = 0.5
+    bits: Annotated[int, Field(ge=0, le=8)] = 0
+    samples: Positive = 48
+
+    @model_validator(mode="after")
+    def _can_be_made(self) -> Self:
+        if self.bits and self.kind == "random":
+            raise ValueError("random masks shut cells, they grade none; take bits 0")
+        if self.bits and not (0 < self.share < 1 and 0 < self.most < 1):
+            raise ValueError("graded masks need share and most between 0 and 1, both left out")
+        return self
+
+
+@final
+class LevellingPart(_Part):
+    """Wear of the cells that learn: what is moved between lessons, and what is told of it."""
+
+    every: Annotated[int, Field(ge=0)] = 0
+    budget: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+    life: bool = False
+
+
+@final
+class HeatPart(_Part):
+    """How warm a lesson makes the chip, and what is done about it."""
+
+    on: bool = False
+    package_k_w: Annotated[float, Field(ge=0.0)] = 0.0
+    ambient_k: Annotated[float, Field(gt=0.0)] = 318.15
+    slope: Annotated[float, Field(ge=-0.02, le=0.02)] = 0.0
+    limit_k: Annotated[float, Field(ge=0.0)] = 0.0
+    throttle: Literal["slower", "fewer"] = "slower"
+    calibrate: Annotated[int, Field(ge=0, le=64)] = 0
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not self.on and self != HeatPart.model_construct(on=False):
+            raise ValueError("the chip's heat is not looked at; set heat.on to true as well")
+        if self.limit_k and self.limit_k <= self.ambient_k:
+            raise ValueError(
+                f"a limit of {self.limit_k:g} K is not above the coolant's {self.ambient_k:g} K"
+            )
+        if self.calibrate and not self.slope:
+            raise ValueError(
+                "no source says how these cells follow temperature, so there is nothing to "
+                "calibrate; supply a slope"
+            )
+        return self
 
 
 @final
@@ -159,6 +226,7 @@ class LessonPart(_Part):
     concept: str
     poisoned: bool = False
     moved: bool = False
+    mask: Annotated[float | None, Field(ge=0.0, le=1.0)] = None
 
 
 @final
@@ -172,21 +240,40 @@ class Recipe(_Part):
     adapter: AdapterPart = AdapterPart()
     learn: LearnPart = LearnPart()
     guards: GuardPart = GuardPart()
+    mask: MaskPart = MaskPart()
+    levelling: LevellingPart = LevellingPart()
+    heat: HeatPart = HeatPart()
     probe: ProbePart = ProbePart()
     snapshot_steps: Positive = 40
     compare: bool = True
     lesson: tuple[LessonPart, ...] = ()
 
     @model_validator(mode="after")
+    def _moves_have_room(self) -> Self:
+        if self.levelling.every and not self.chip.spare_columns:
+            raise ValueError(
+                f"levelling.every is {self.levelling.every}, but there are no columns to move to; "
+                "set chip.spare_columns, or levelling.every to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _names_are_names(self) -> Self:
         """Rows, pictures and the bill are kept under these names; none may be another's."""
         concepts = Concepts(list(CORE_FAMILIES), rows=UNetParams().concepts)
-        taken = {safe_name("start").casefold()}
+        taken = set(_RESERVED)
         for lesson in self.lesson:
             mine = safe_name(lesson.name).casefold()
             if mine in taken or mine.endswith("rolled_back") or not lesson.name.strip():
                 raise ValueError(f"lesson {lesson.name!r} needs a name that no other row has")
             taken.add(mine)
+            if lesson.mask is not None and self.mask.kind == "none":
+                raise ValueError(f"lesson {lesson.name!r} asks for a mask; choose mask.kind first")
+            if lesson.mask in (0.0, 1.0) and self.mask.bits:
+                raise ValueError(
+                    f"lesson {lesson.name!r} asks for a graded mask of share {lesson.mask:g}; "
+                    "take one between 0 and 1"
+                )
             try:
                 concepts.add(lesson.concept)
             except ConfigError as error:
@@ -200,11 +287,16 @@ class Recipe(_Part):
         return Recipe.model_validate(tree)
 
     def plain(self) -> "Recipe":
-        """The comparison: same chip, stream and seed, no guards and no verdicts.
+        """The comparison: same chip, stream and seed, no guards, no masks and no verdicts.
 
         The gate stays, so that the difference shown is forgetting and not a broken input.
         """
-        return self.changed("guards", rehearsal=False, ewc=False, fence=False, monitor=False)
+        tree = self.model_dump()
+        tree["guards"] |= {"rehearsal": False, "ewc": False, "fence": False, "monitor": False}
+        tree["mask"] = MaskPart().model_dump()
+        for lesson in tree["lesson"]:
+            lesson["mask"] = None
+        return Recipe.model_validate(tree)
 
     def quick(self) -> "Recipe":
         """The same lessons in a fraction of the time: few steps, small batches, few samples."""

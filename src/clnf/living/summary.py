@@ -10,11 +10,17 @@ from clnf.living.journal import Journal
 
 __all__ = ["ArmSummary", "LessonLine", "summarise"]
 
+_HARDWARE = ("mask", "heat", "budget")
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class LessonLine:
-    """One lesson's verdict and bill."""
+    """One lesson's verdict and bill.
+
+    Attributes:
+        hardware: what the verdict says of masks, heat and budget, where a recipe asks for them.
+    """
 
     name: str
     concept: str
@@ -25,6 +31,7 @@ class LessonLine:
     pulses: int = quantity("1", 0)
     energy_j: float = quantity("J", 0.0)
     time_s: float = quantity("s", 0.0)
+    hardware: dict[str, Any] = field(default_factory=dict)
 
 
 @final
@@ -129,4 +136,5 @@ def _line(verdict: dict[str, Any], gate: dict[str, Any]) -> LessonLine:
         pulses=verdict["pulses"],
         energy_j=verdict["energy_aj"] / ATTOJOULES_PER_JOULE,
         time_s=verdict["time_ps"] / PICOSECONDS_PER_SECOND,
+        hardware={key: verdict[key] for key in _HARDWARE if key in verdict},
     )

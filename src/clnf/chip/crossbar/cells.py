@@ -334,8 +334,9 @@ class AbstractCells(ABC):
         tensors = {name: getattr(self, name) for name in _TENSORS}
         if self.seen is self.hidden:
             del tensors["seen"]
-        if self.solved is not None and self.pulsed and not self.make.exact_wires:
-            # Where cells have been pulsed since, nothing else tells when wires were solved.
+        if self.solved is not None and not self.make.exact_wires:
+            # Where cells have been pulsed since, nothing else tells when wires were solved; of
+            # others it spares who loads this solving them again, to the same bits.
             tensors |= {"kept": self.solved.kept, "level": self.solved.level}
         if self.spares is not None:
             tensors |= self.spares.state()

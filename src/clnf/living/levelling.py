@@ -1,0 +1,124 @@
+"""Wear of the cells that learn: columns moved between lessons, and how long tiles last."""
+
+import math
+from dataclasses import asdict
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.hosting import Chip
+from clnf.chip.levelling import Move, level, replace_dead
+from clnf.chip.life import Life, project
+from clnf.core.errors import DeviceLimitError
+from clnf.living.recipe import LevellingPart
+
+__all__ = ["Levelling", "wear"]
+
+# Names in the ledger that are no lessons.
+_NO_LESSONS = frozenset({"setup", "calibration"})
+
+
+@final
+class Levelling:
+    """Moves busy columns before every n-th lesson, and projects the life of tiles.
+
+    Args:
+        chip: whose plastic tiles are looked after.
+        part: the recipe's.
+    """
+
+    def __init__(self, chip: Chip, part: LevellingPart) -> None:
+        self.chip, self.part = chip, part
+        self._start: dict[str, Tensor] = {}
+
+    def prepared(self) -> None:
+        """Note what cells wore before the first lesson."""
+        if self.part.life:
+            self._start = {tile.name: _wear(tile).clone() for tile in self._tiles()}
+
+    def due(self, number: int) -> bool:
+        """Whether columns may move before a lesson, counted from 0."""
+        return self.part.every > 0 and number > 0 and number % self.part.every == 0
+
+    def move(self) -> list[Move]:
+        """Give dead columns a spare, then lead busy lines to columns that wore less."""
+        return [*replace_dead(self.chip), *level(self.chip, budget=self.part.budget)]
+
+    def life(self) -> dict[str, Any]:
+        """The tile that is projected to die first, as JSON values.
+
+        Returns:
+            Its name and :class:`clnf.chip.life.Life`, with None for an end that never comes; or
+            "unknown" with a sentence where the material's endurance is not known. Empty before the
+            first lesson.
+        """
+        lessons = self._lessons()
+        if not self._start or not lessons:
+            return {}
+        found: list[tuple[Life, str]] = []
+        try:
+            for tile in self._tiles():
+                pulses = self._pulses(tile.name)
+                each = [float(pulses.get(lesson, 0)) for lesson in lessons]
+                found.append((project(tile, self._before(tile), each), tile.name))
+        except DeviceLimitError as error:
+            return {"unknown": str(error)}
+        life, name = min(found, key=lambda one: one[0].lessons)
+        told = {key: None if value == math.inf else value for key, value in asdict(life).items()}
+        return {"tile": name, **told}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Wear before the first lesson."""
+        return {"start": dict(self._start)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self._start = {name: value.clone() for name, value in state["start"].items()}
+
+    def _tiles(self) -> list[Crossbar]:
+        layers = self.chip.layers.values()
+        return [tile for layer in layers if layer.plastic for tile in layer.tiles]
+
+    def _before(self, tile: Crossbar) -> Tensor:
+        """Wear before the lessons of the columns that a tile's lines have now, [planes, M]."""
+        start = self._start[tile.name]
+        if tile.spares is not None:
+            start = start[:, tile.spares.place]
+        return start.reshape(tile.planes, -1)
+
+    def _lessons(self) -> list[str]:
+        names = dict.fromkeys(row[1] for row in self.chip.ledger.state())
+        return [name for name in names if name not in _NO_LESSONS]
+
+    def _pulses(self, tile: str) -> dict[str, int]:
+        """Pulses by lesson, those of moves too."""
+        found: dict[str, int] = {}
+        for name, lesson, op, count, *_ in self.chip.ledger.state():
+            if name == tile and op in ("pulse", "move"):
+                found[lesson] = found.get(lesson, 0) + count
+        return found
+
+
+def wear(chip: Chip) -> dict[str, Any]:
+    """The most worn cell of the plastic tiles, and how long it lasts at this rate."""
+    plastic = {t.name for layer in chip.layers.values() if layer.plastic for t in layer.tiles}
+    tiles = {name: found for name, found in chip.wear().items() if name in plastic}
+    name = max(tiles, key=lambda tile: tiles[tile].most)
+    worst = tiles[name]
+    return {
+        "most_worn_tile": name,
+        "most_worn_cell": list(worst.worst),
+        "pulses_on_it": worst.most,
+        "endurance_pulses": worst.endurance,
+        "endurance_source": worst.source,
+        "life_lessons": min(found.life_lessons for found in tiles.values()),
+        "simulated_clock_s": chip.clock_s,
+    }
+
+
+def _wear(tile: Crossbar) -> Tensor:
+    """Wear of all columns of a tile that was not levelled yet, spares last, [planes, C, R]."""
+    own = tile.wear.view(tile.planes, *tile.shape).cpu()
+    return own if tile.spares is None else torch.cat([own, tile.spares.kept["wear"]], 1)
