@@ -100,7 +100,7 @@ def taught(recipe: Recipe) -> tuple[LivingModel, Experience]:
 
 
 def teach(model: LivingModel, lesson: Experience, steps: int = 2) -> None:
-    model.begin(lesson.name)
+    model.begin(lesson.name, lesson.concept)
     for _ in model.learner.lesson(lesson, steps=steps, batch_size=4):
         pass
 
@@ -195,9 +195,9 @@ def test_a_lesson_gets_the_mask_it_asks_for() -> None:
         return sum(int((t.fence == 0).sum()) for t in tiles) / sum(t.size for t in tiles)
 
     assert shut() == pytest.approx(0.3, abs=0.01)
-    model.begin("hands")
+    model.begin("hands", "hands")
     assert shut() == 0.0
-    model.begin("another")
+    model.begin("another", "hands")
     assert shut() == pytest.approx(0.3, abs=0.01)
 
 
@@ -261,3 +261,39 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, text: str, words: 
     path.write_text(f"name = 'x'\n{text}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=words):
         load_recipe(path)
+
+
+def test_a_lesson_writes_its_own_tiles_and_no_others() -> None:
+    moved = {}
+    for own in (7, 0):
+        model, lesson = taught(small(adapter={"own": own}))
+        before = cells(model)
+        teach(model, lesson)
+        moved[own] = {name for name, now in cells(model).items() if not same(now, before[name])}
+        model.close()
+        assert model.gates is None or model.gates.opened is None
+    assert moved[7]
+    assert all(".concept6." in name for name in moved[7])
+    assert moved[0]
+    assert not any(".concept6." in name for name in moved[0])  # shared ones have no such names
+
+
+def test_tiles_of_their_own_are_resumed_bit_for_bit(tmp_path: Path) -> None:
+    recipe = small(adapter={"own": 7})
+    finish(tmp_path / "whole", recipe)
+    arm = Arm(tmp_path / "paused", recipe)
+    steps = (progress.done for progress in arm.run() if progress.phase == "teach")
+    assert [next(steps), next(steps)] == [1, 2]  # a snapshot was made with one group open
+    arm.close()
+    assert not same(final_state(tmp_path / "whole"), final_state(tmp_path / "paused"))
+    finish(tmp_path / "paused", recipe)
+    assert same(final_state(tmp_path / "whole"), final_state(tmp_path / "paused"))
+    assert (tmp_path / "whole" / "media" / "chip.png").stat().st_size > 10_000
+
+
+def test_every_concept_needs_tiles_of_its_own_or_none_has_some() -> None:
+    with pytest.raises(ValueError, match="for 0, or for 5 to 63 concepts, got 4"):
+        small(adapter={"own": 4})
+    with pytest.raises(ValueError, match=r"the concept table is full \(7 rows\)"):
+        small(adapter={"own": 6})
+    assert small(adapter={"own": 7}).adapter.rows == 8

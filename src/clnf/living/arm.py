@@ -17,6 +17,7 @@ from clnf.core.errors import RunError
 from clnf.core.records import Experience, Quality, Source, Verdict
 from clnf.core.units import quantity
 from clnf.living import snapshots
+from clnf.living.floor import keep_floor
 from clnf.living.journal import Journal
 from clnf.living.lessons import Added, Lessons, Offered
 from clnf.living.levelling import wear
@@ -215,7 +216,7 @@ class Arm:
                 return verdict
         self.before = model.capture()
         model.concepts.add(concept)
-        model.begin(self.lessons.name(number))
+        model.begin(self.lessons.name(number), concept)
         self.cursor = {"lesson": number, "at": 0, "offered": offered.to_json()}
         self._snapshot()
         return None
@@ -235,6 +236,7 @@ class Arm:
 
     def _judge(self, experience: Experience, name: str) -> Verdict:
         before = self.row
+        self.model.close()
         self._measure(name)
         if not self.recipe.guards.monitor:
             reason = "committed without asking: the monitor is off"
@@ -296,6 +298,7 @@ class Arm:
         """Write down the whole bill when there is nothing more to teach."""
         if self.finished:
             self.journal.append("ledger", self.step, {"rows": self.model.chip.ledger.state()})
+            keep_floor(self.model, self.folder)
 
     def _measure(self, after: str) -> None:
         """Draw every known concept, judge it, and keep the pictures."""

@@ -24,6 +24,7 @@ from clnf.devices.materials import material
 from clnf.living.budget import Budgeted
 from clnf.living.concepts import Concepts
 from clnf.living.edits import Edits
+from clnf.living.features import Features
 from clnf.living.hardware import Hardware
 from clnf.living.recipe import ChipPart, Recipe
 from clnf.living.rows import OwnRow
@@ -57,10 +58,17 @@ class LivingModel:
         self.recipe = recipe
         self.engine, facts = load_core()
         self.core: tuple[str, ...] = tuple(facts["families"])
-        self.concepts = Concepts(facts["families"], rows=facts["net"]["concepts"])
+        self.concepts = Concepts(facts["families"], rows=recipe.adapter.rows)
         self.engine.requires_grad_(False)
         part = recipe.adapter
-        attach(self.engine.net, rank=part.rank, scale=part.scale, seed=recipe.seed, only=_adapted)
+        rank, scale, seed = part.rank, part.scale, recipe.seed
+        self.features: Features | None = None
+        if part.own:
+            self.features = Features(
+                self.engine, part.own, rank=rank, scale=scale, seed=seed, only=_adapted
+            )
+        else:
+            attach(self.engine.net, rank=rank, scale=scale, seed=seed, only=_adapted)
         self.engine.to(device)
         leaves = dict(self.engine.named_modules())
         self.chip: Chip = host(
@@ -71,6 +79,7 @@ class LivingModel:
             blank=blank,
         )
         self.engine.net.concept.requires_grad_(True)
+        self.gates = self.features.gates(self.chip, self.engine) if self.features else None
         self.learner = self._learner()
         optimizer = self.learner.optimizer
         budget = optimizer if isinstance(optimizer, Budgeted) else None
@@ -141,16 +150,24 @@ class LivingModel:
         self.consolidate(core, core)
         return errors
 
-    def begin(self, lesson: str = "") -> None:
-        """Start a lesson with a fresh optimizer and the masks it asks for.
+    def begin(self, lesson: str, concept: str) -> None:
+        """Start a lesson with a fresh optimizer, the masks it asks for and its concept's tiles.
 
         Momentum left from the last lesson would go on writing what that lesson taught.
 
         Args:
             lesson: its name.
+            concept: what it teaches; its own tiles are open, if it has some, all others shut.
         """
         self.learner.optimizer.state.clear()
         self.hardware.begin(lesson, self._fences())
+        if self.features is not None and self.gates is not None:
+            self.gates.open(self.features.group(self.concepts.row(concept)))
+
+    def close(self) -> None:
+        """Open all groups of tiles again, once a lesson is taught."""
+        if self.gates is not None:
+            self.gates.close()
 
     def pace(self, share: float) -> None:
         """Set the learning rates for a lesson of which ``share`` (0 to 1) is taught.
@@ -219,7 +236,11 @@ class LivingModel:
         whole = self.chip.state_dict()
         stored = {key for key, value in whole.items() if _is_stored(self.chip, key, value)}
         return {
-            "model": {**_digital(self.engine), "concepts": self.concepts.state_dict()},
+            "model": {
+                **_digital(self.engine),
+                "concepts": self.concepts.state_dict(),
+                **({} if self.gates is None else {"gates": self.gates.state_dict()}),
+            },
             "core": {key: whole[key] for key in whole if key in stored},
             "chip": {key: whole[key] for key in whole if key not in stored},
             "learner": self.learner.state_dict(),
@@ -229,9 +250,12 @@ class LivingModel:
     def load_state_dict(self, parts: dict[str, dict[str, Any]]) -> None:
         """Restore what :meth:`state_dict` gave, bit for bit."""
         model = dict(parts["model"])
+        gates = model.pop("gates", None)
         self.concepts.load_state_dict(model.pop("concepts"))
         _load_digital(self.engine, model)
         self.chip.load_state_dict({**parts["core"], **parts["chip"]})
+        if self.gates is not None and gates is not None:
+            self.gates.load_state_dict(gates)
         self.learner.load_state_dict(parts["learner"])
         self.hardware.load_state_dict(parts.get("hardware", {}))
 

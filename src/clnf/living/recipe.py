@@ -109,6 +109,22 @@ class AdapterPart(_Part):
 
     rank: Annotated[int, Field(gt=0, le=256)] = 8
     scale: Annotated[float, Field(gt=0.0)] = 1.0
+    own: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _own_fit(self) -> Self:
+        least, most = len(CORE_FAMILIES), UNetParams().concepts - 1
+        if self.own and not least <= self.own <= most:
+            raise ValueError(
+                f"adapters of their own are for 0, or for {least} to {most} concepts, got "
+                f"{self.own}; the first {least} are what the core knows"
+            )
+        return self
+
+    @property
+    def rows(self) -> int:
+        """Rows of the concept table in use, the one for no concept included."""
+        return self.own + 1 if self.own else UNetParams().concepts
 
 
 @final
@@ -260,7 +276,7 @@ class Recipe(_Part):
     @model_validator(mode="after")
     def _names_are_names(self) -> Self:
         """Rows, pictures and the bill are kept under these names; none may be another's."""
-        concepts = Concepts(list(CORE_FAMILIES), rows=UNetParams().concepts)
+        concepts = Concepts(list(CORE_FAMILIES), rows=self.adapter.rows)
         taken = set(_RESERVED)
         for lesson in self.lesson:
             mine = safe_name(lesson.name).casefold()
