@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clnf.core.errors import ClnfError, ConfigError
-from clnf.core.records import Batch, Experience, Source
+from clnf.core.records import Batch, Experience, Kind, Source
 from clnf.core.units import quantity
 from clnf.streams.checks import (
     AbstractLessonCheck,
@@ -42,6 +42,7 @@ from clnf.streams.features import (
 from clnf.streams.known import Digest, Known
 from clnf.streams.neighbours import Labels
 from clnf.streams.quarantine import Flaw, Quarantine
+from clnf.streams.rights import RIGHTS, Rights
 from clnf.streams.sources import ArraySource, SubsetSource
 
 __all__ = ["Admission", "Gate", "GateParams", "standard_checks"]
@@ -161,12 +162,16 @@ class Gate:
     def admit(self, experience: Experience) -> Admission:
         """Check an experience, sample by sample and as a whole.
 
+        What its kind has the right to is in ``rights``: core knowledge and feedback are not doubted
+        for what they look like, and feedback may correct labels.
+
         Refused samples go to :attr:`quarantine`. Nothing is learned about the lesson until
         :meth:`consolidate`, so a lesson rolled back leaves no trace in later decisions.
         """
-        digest, flaws = self._screen(experience.data)
+        rights = RIGHTS[experience.kind]
+        digest, flaws = self._screen(experience.data, rights)
         for check in self.lesson_checks:
-            found = check.find(digest, self.known)
+            found = self._ask(check, digest, rights)
             kept = np.ones(len(digest), bool)
             for row, reason in found.items():
                 if int(digest.prints[row]) not in self.known.pardoned:
@@ -193,13 +198,13 @@ class Gate:
 
     def consolidate(self, admission: Admission) -> None:
         """Remember an admitted lesson after it was committed."""
-        self.known.add(admission.digest)
+        self.known.add(admission.digest, core=RIGHTS[admission.experience.kind].stays)
         _watch(admission.digest, self._drift)
 
-    def know(self, source: Source) -> None:
+    def know(self, source: Source, *, kind: Kind = "new") -> None:
         """Remember data that was taught before this gate existed, such as core knowledge."""
-        digest, _ = self._screen(source)
-        self.known.add(digest)
+        digest, _ = self._screen(source, RIGHTS["new"])
+        self.known.add(digest, core=RIGHTS[kind].stays)
         _watch(digest, self._drift)
 
     def release(self, keys: Sequence[str]) -> ArraySource:
@@ -215,13 +220,25 @@ class Gate:
         self.known.pardoned.update(int(value) for value in fingerprint(batch.x))
         return source
 
-    def _screen(self, source: Source) -> tuple[Digest, dict[int, Flaw]]:
+    def _ask(self, check: AbstractLessonCheck, digest: Digest, rights: Rights) -> dict[int, str]:
+        """What a check finds, as far as it may be asked."""
+        if check.by_likeness and not rights.doubted:
+            return {}
+        if isinstance(check, Duplicates):
+            return check.told(digest, self.known, corrects=rights.corrects)
+        return check.find(digest, self.known)
+
+    def _screen(self, source: Source, rights: Rights) -> tuple[Digest, dict[int, Flaw]]:
         """Sample checks over all data, a chunk at a time; only the digest is kept."""
         flaws: dict[int, Flaw] = {}
         parts: list[Digest] = []
         shape: tuple[int, ...] | None = None
+        hard = [check for check in self.sample_checks if check.hard]
+        soft = [
+            c for c in self.sample_checks if not c.hard and (rights.doubted or not c.by_likeness)
+        ]
         for positions, batch in self._chunks(source, flaws):
-            positions, batch = self._sift(positions, batch, flaws, hard=True)
+            positions, batch = self._sift(positions, batch, flaws, hard)
             if not len(batch):
                 continue
             shape = shape or tuple(batch.x.shape[1:])
@@ -229,7 +246,7 @@ class Gate:
                 text = f"shape {list(batch.x.shape[1:])} in a lesson of {list(shape)}"
                 _refuse(flaws, positions, dict.fromkeys(range(len(batch)), text), "schema", True)
                 continue
-            positions, batch = self._sift(positions, batch, flaws, hard=False)
+            positions, batch = self._sift(positions, batch, flaws, soft)
             if len(batch):
                 # Broken values can only get here when a gate is built without the finite check.
                 x = torch.nan_to_num(batch.x, nan=0.0, posinf=1.0, neginf=-1.0)
@@ -267,19 +284,18 @@ class Gate:
         positions: NDArray[np.int64],
         batch: Batch,
         flaws: dict[int, Flaw],
-        *,
-        hard: bool,
+        checks: Sequence[AbstractSampleCheck],
     ) -> tuple[NDArray[np.int64], Batch]:
-        """Apply the hard or the soft sample checks; return what passed all of them."""
-        for check in self.sample_checks:
-            if check.hard != hard or not len(batch):
-                continue
+        """Apply sample checks; return what passed all of them."""
+        for check in checks:
+            if not len(batch):
+                break
             found = check.find(batch)
-            if found and not hard and self.known.pardoned:
+            if found and not check.hard and self.known.pardoned:
                 prints = fingerprint(batch.x)
                 found = {i: r for i, r in found.items() if prints[i] not in self.known.pardoned}
             if found:
-                _refuse(flaws, positions, found, check.name, hard)
+                _refuse(flaws, positions, found, check.name, check.hard)
                 kept = np.array([i not in found for i in range(len(batch))])
                 positions, batch = positions[kept], batch.select(torch.from_numpy(kept))
         return positions, batch

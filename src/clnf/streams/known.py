@@ -67,7 +67,8 @@ class Known:
 
     Fingerprints take 16 bytes a sample. Of each label at most ``per_label`` samples are kept as
     references: the ones with the smallest fingerprints, which is a fair sample that depends
-    neither on order nor on batch size.
+    neither on order nor on batch size. References of core knowledge come first: whatever is taught
+    under their label later cannot push them out.
 
     Args:
         per_label: references kept of one label, >= 1.
@@ -78,23 +79,26 @@ class Known:
         self.prints: NDArray[np.int64] = np.empty(0, np.int64)
         self.print_labels: NDArray[np.int64] = np.empty(0, np.int64)
         self.references = Digest.join([])
+        self.core: NDArray[np.bool_] = np.empty(0, np.bool_)
         self.pardoned: set[int] = set()
 
-    def add(self, digest: Digest) -> None:
-        """Remember the samples of a taught lesson."""
+    def add(self, digest: Digest, *, core: bool = False) -> None:
+        """Remember the samples of a taught lesson, or of core knowledge."""
         if not len(digest):
             return
         prints = np.concatenate([self.prints, digest.prints])
         labels = np.concatenate([self.print_labels, digest.label])
         self.prints, first = np.unique(prints, return_index=True)
         self.print_labels = labels[first]
-        old = self.references
+        old, is_core = self.references, np.full(len(digest), core)
         if len(old) and old.features.shape[1] == digest.features.shape[1]:
             digest = Digest.join([old, digest])
-        order = np.lexsort((digest.prints, digest.label))
+            is_core = np.concatenate([self.core, is_core])
+        order = np.lexsort((digest.prints, ~is_core, digest.label))
         _, start = np.unique(digest.label[order], return_index=True)
         rank = np.arange(len(order)) - np.repeat(start, np.diff(np.append(start, len(order))))
-        self.references = digest.select(order[rank < self.per_label])
+        kept = order[rank < self.per_label]
+        self.references, self.core = digest.select(kept), is_core[kept]
 
     def label_of(self, prints: NDArray[np.int64]) -> NDArray[np.int64]:
         """Label under which each fingerprint was taught, or -1 where it was not."""
@@ -113,6 +117,7 @@ class Known:
             "reference_labels": torch.from_numpy(references.label.copy()),
             "reference_features": torch.from_numpy(references.features.copy()),
             "reference_summary": torch.from_numpy(references.summary.copy()),
+            "reference_core": torch.from_numpy(self.core.copy()),
             "pardoned": sorted(self.pardoned),
         }
 
@@ -128,4 +133,7 @@ class Known:
             features=state["reference_features"].numpy().copy(),
             summary=state["reference_summary"].numpy().copy(),
         )
+        # States of earlier versions do not say which references are core knowledge.
+        core = state.get("reference_core", torch.zeros(len(prints), dtype=torch.bool))
+        self.core = core.numpy().copy()
         self.pardoned = {int(value) for value in state["pardoned"]}

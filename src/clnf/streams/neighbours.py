@@ -64,6 +64,7 @@ class Labels(AbstractLessonCheck):
     """
 
     name = "label"
+    by_likeness = True
 
     def __init__(self, names: Sequence[str] = (), params: LabelParams = LabelParams()) -> None:
         self.names = names
@@ -148,6 +149,7 @@ class NearDuplicates(AbstractLessonCheck):
     """
 
     name = "near duplicate"
+    by_likeness = True
 
     def __init__(self, distance: float = 2.0) -> None:
         self.distance = distance
