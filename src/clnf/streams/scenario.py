@@ -11,8 +11,8 @@ class    one output for every class    nothing: all outputs compete
 =======  ============================  ==============================================
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, final
 
 import numpy as np
@@ -23,9 +23,17 @@ from torch import Tensor
 from clnf.core.errors import ConfigError
 from clnf.core.records import Batch, Experience, Source
 from clnf.streams.sources import SubsetSource
-from clnf.streams.stream import Stream
+from clnf.streams.stream import LazyStream, Stream
 
-__all__ = ["Protocol", "RelabelSource", "Scenario", "Task", "incremental", "labels_of"]
+__all__ = [
+    "LazyScenario",
+    "Protocol",
+    "RelabelSource",
+    "Scenario",
+    "Task",
+    "incremental",
+    "labels_of",
+]
 
 Protocol = Literal["task", "domain", "class"]
 
@@ -63,8 +71,7 @@ class Scenario:
     """
 
     def __init__(self, tasks: Sequence[Task], *, protocol: Protocol, outputs: int) -> None:
-        if protocol not in ("task", "domain", "class"):
-            raise ConfigError(f"the protocol is task, domain or class, got {protocol!r}")
+        _check(protocol)
         most = max((one for task in tasks for one in task.outputs), default=-1)
         if not tasks or most >= outputs:
             raise ConfigError(
@@ -95,11 +102,44 @@ class Scenario:
         >>> int(split_digits("task").allowed(0).sum()), int(split_digits().allowed(0).sum())
         (2, 10)
         """
-        if self.protocol != "task":
-            return torch.ones(self.outputs, dtype=torch.bool)
-        mask = torch.zeros(self.outputs, dtype=torch.bool)
-        mask[list(self.tasks[number].outputs)] = True
-        return mask
+        return _allowed(self.protocol, self.outputs, self.tasks[number])
+
+
+@final
+class LazyScenario:
+    """Tasks made when they are asked for and not kept, for streams of any length.
+
+    Args:
+        count: tasks, >= 1.
+        build: ``number -> task``; pure, so a task can be made again after a resume.
+        protocol: "task", "domain" or "class".
+        outputs: outputs a classifier needs from the first task on.
+
+    Raises:
+        ConfigError: no task, or an unknown protocol.
+    """
+
+    def __init__(
+        self, count: int, build: Callable[[int], Task], *, protocol: Protocol, outputs: int
+    ) -> None:
+        _check(protocol)
+        self.stream = LazyStream(count, lambda number: build(number).experience)
+        self.protocol: Protocol = protocol
+        self.outputs = outputs
+        self._build = build
+
+    def __len__(self) -> int:
+        return len(self.stream)
+
+    def __iter__(self) -> Iterator[Task]:
+        return (self[number] for number in range(len(self)))
+
+    def __getitem__(self, number: int) -> Task:
+        return replace(self._build(number), experience=self.stream[number])
+
+    def allowed(self, number: int) -> Tensor:
+        """As in :meth:`Scenario.allowed`."""
+        return _allowed(self.protocol, self.outputs, self[number])
 
 
 @final
@@ -178,3 +218,14 @@ def incremental(
         outputs = tuple(int(table[one]) for one in group)
         tasks.append(Task(experience=experience, test=check, outputs=outputs))
     return Scenario(tasks, protocol=protocol, outputs=int(table[flat].max()) + 1)
+
+
+def _check(protocol: str) -> None:
+    if protocol not in ("task", "domain", "class"):
+        raise ConfigError(f"the protocol is task, domain or class, got {protocol!r}")
+
+
+def _allowed(protocol: Protocol, outputs: int, task: Task) -> Tensor:
+    mask = torch.full((outputs,), protocol != "task")
+    mask[list(task.outputs)] = True
+    return mask
