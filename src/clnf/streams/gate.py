@@ -20,6 +20,7 @@ from torch import Tensor
 from clnf.core.errors import ClnfError, ConfigError
 from clnf.core.records import Batch, Experience, Kind, Source
 from clnf.core.units import quantity
+from clnf.streams.ballot import Ballot
 from clnf.streams.checks import (
     AbstractLessonCheck,
     AbstractSampleCheck,
@@ -37,6 +38,7 @@ from clnf.streams.features import (
     SUMMARY_UNITS,
     describe,
     fingerprint,
+    marks,
     summarise,
 )
 from clnf.streams.known import Digest, Known
@@ -128,6 +130,7 @@ def standard_checks(
         Noise(),
         Duplicates(names),
         Outliers(),
+        Ballot(names),
         Labels(names),
     )
 
@@ -257,6 +260,7 @@ class Gate:
                         label=batch.cond.numpy().copy(),
                         features=self.features(x),
                         summary=summarise(x),
+                        marks=marks(x),
                     )
                 )
         return Digest.join(parts), flaws

@@ -22,6 +22,8 @@ class Digest:
         label: int64 [N], concept or class index.
         features: float32 [N, F].
         summary: float64 [N, S], see ``features.SUMMARY_NAMES``.
+        marks: uint8 [N, M], contents of small blocks, see ``features.marks``; None where samples
+            are no pictures.
     """
 
     position: NDArray[np.int64]
@@ -29,6 +31,7 @@ class Digest:
     label: NDArray[np.int64]
     features: NDArray[np.float32]
     summary: NDArray[np.float64]
+    marks: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.position)
@@ -41,6 +44,7 @@ class Digest:
             label=self.label[rows],
             features=self.features[rows],
             summary=self.summary[rows],
+            marks=None if self.marks is None else self.marks[rows],
         )
 
     @staticmethod
@@ -52,12 +56,14 @@ class Digest:
             return Digest(
                 position=none, prints=none, label=none, features=void, summary=np.empty((0, 0))
             )
+        marks = [part.marks for part in parts if part.marks is not None]
         return Digest(
             position=np.concatenate([part.position for part in parts]),
             prints=np.concatenate([part.prints for part in parts]),
             label=np.concatenate([part.label for part in parts]),
             features=np.concatenate([part.features for part in parts]),
             summary=np.concatenate([part.summary for part in parts]),
+            marks=np.concatenate(marks) if len(marks) == len(parts) else None,
         )
 
 
@@ -110,7 +116,9 @@ class Known:
     def state_dict(self) -> dict[str, Any]:
         """All that must survive a restart: tensors and JSON values in a flat dict."""
         references = self.references
+        marks = references.marks
         return {
+            **({} if marks is None else {"reference_marks": torch.from_numpy(marks.copy())}),
             "prints": torch.from_numpy(self.prints.copy()),
             "print_labels": torch.from_numpy(self.print_labels.copy()),
             "reference_prints": torch.from_numpy(references.prints.copy()),
@@ -132,8 +140,9 @@ class Known:
             label=state["reference_labels"].numpy().copy(),
             features=state["reference_features"].numpy().copy(),
             summary=state["reference_summary"].numpy().copy(),
+            marks=state["reference_marks"].numpy().copy() if "reference_marks" in state else None,
         )
-        # States of earlier versions do not say which references are core knowledge.
+        # States of earlier versions know no marks, nor which references are core knowledge.
         core = state.get("reference_core", torch.zeros(len(prints), dtype=torch.bool))
         self.core = core.numpy().copy()
         self.pardoned = {int(value) for value in state["pardoned"]}
