@@ -32,7 +32,7 @@ from clnf.streams.checks import (
     Range,
     Schema,
 )
-from clnf.streams.drift import Adwin
+from clnf.streams.drift_bank import AdwinBank
 from clnf.streams.features import (
     SUMMARY_NAMES,
     SUMMARY_UNITS,
@@ -160,7 +160,7 @@ class Gate:
         self.lesson_checks = tuple(c for c in chosen if isinstance(c, AbstractLessonCheck))
         self.known = Known(params.references)
         self.quarantine = Quarantine(params.quarantine)
-        self._drift = {name: Adwin() for name in SUMMARY_NAMES}
+        self._drift = AdwinBank(SUMMARY_NAMES)
 
     def admit(self, experience: Experience) -> Admission:
         """Check an experience, sample by sample and as a whole.
@@ -184,7 +184,7 @@ class Gate:
             digest = digest.select(kept)
         refused = tuple(flaws[position] for position in sorted(flaws))
         self.quarantine.add(experience.name, experience.data, refused)
-        drift = _watch(digest, _copied(self._drift))
+        drift = _watch(digest, self._drift.copy())
         factor = self.params.drift_priority if drift else 1.0
         admitted = torch.from_numpy(digest.position.copy())
         return Admission(
@@ -309,7 +309,7 @@ class Gate:
         return {
             **{f"known.{key}": value for key, value in self.known.state_dict().items()},
             **{f"quarantine.{key}": value for key, value in self.quarantine.state_dict().items()},
-            **{f"drift.{name}": one.state_dict() for name, one in self._drift.items()},
+            **{f"drift.{name}": one for name, one in self._drift.state_dict().items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -321,8 +321,7 @@ class Gate:
 
         self.known.load_state_dict(under("known."))
         self.quarantine.load_state_dict(under("quarantine."))
-        for name, detector in self._drift.items():
-            detector.load_state_dict(state[f"drift.{name}"])
+        self._drift.load_state_dict(under("drift."))
 
 
 def _refuse(
@@ -337,22 +336,17 @@ def _refuse(
         flaws[position] = Flaw(index=position, check=check, reason=reason, hard=hard)
 
 
-def _copied(detectors: dict[str, Adwin]) -> dict[str, Adwin]:
-    copies = {name: Adwin(one.params) for name, one in detectors.items()}
-    for name, one in detectors.items():
-        copies[name].load_state_dict(one.state_dict())
-    return copies
-
-
-def _watch(digest: Digest, detectors: dict[str, Adwin]) -> tuple[str, ...]:
+def _watch(digest: Digest, detectors: AdwinBank) -> tuple[str, ...]:
     """Feed a lesson to the detectors; names of the quantities that changed.
 
     The samples go in the order of their hashes: a sorted folder is no drift, another lesson is.
     """
+    if not len(digest):
+        return ()
     order = np.argsort(digest.prints, kind="stable")
-    changed = []
-    for column, (name, unit) in enumerate(zip(SUMMARY_NAMES, SUMMARY_UNITS, strict=True)):
-        values = (digest.summary[order, column] / (4.0 * unit)).tolist() if len(order) else []
-        if sum(detectors[name].update(value) for value in values):
-            changed.append(name)
-    return tuple(changed)
+    changed = detectors.feed(digest.summary[order] / (4.0 * np.array(SUMMARY_UNITS)))
+    return tuple(
+        name
+        for name, seen in zip(SUMMARY_NAMES, np.asarray(changed.any(axis=0)), strict=True)
+        if seen
+    )
