@@ -8,7 +8,7 @@ answer when asked again; :meth:`Gate.consolidate` remembers a lesson after it wa
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -220,8 +220,12 @@ class Gate:
         """
         source = self.quarantine.release(keys)
         batch = source.take(torch.arange(len(source)))
-        self.known.pardoned.update(int(value) for value in fingerprint(batch.x))
+        self.pardon(int(value) for value in fingerprint(batch.x))
         return source
+
+    def pardon(self, prints: Iterable[int]) -> None:
+        """Admit samples from now on, by their fingerprints: a person says they are good."""
+        self.known.pardoned.update(prints)
 
     def _ask(self, check: AbstractLessonCheck, digest: Digest, rights: Rights) -> dict[int, str]:
         """What a check finds, as far as it may be asked."""
