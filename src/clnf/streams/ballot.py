@@ -123,33 +123,50 @@ class Ballot(AbstractLessonCheck):
         judged = np.isin(digest.label, enough)
         if len(labels) < 2 or not judged.any():
             return elected, judged
+        near = self._nearest(digest, witnesses, owner)
         for _ in range(self.params.rounds):
             # An honest witness is a reference, or a sample not doubted.
             trusted = (owner < 0) | (elected[owner] < 0)
-            if trusted.sum() <= self.params.voters:
-                break
             before = elected >= 0
-            elected = self._vote(digest, witnesses.select(trusted), owner[trusted])
+            elected = self._vote(digest.label, witnesses.label, near, trusted)
             elected[~judged] = -1
             if np.array_equal(before, elected >= 0):
                 break
         return elected, judged
 
-    def _vote(
+    def _nearest(
         self, digest: Digest, witnesses: Digest, owner: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        labels, place = np.unique(witnesses.label, return_inverse=True)
-        elected = np.full(len(digest), -1, np.int64)
-        count = self.params.voters
+        """The nearest witnesses of each sample, nearest first, int64 [N, four times the voters].
+
+        More than vote at once, so that a later round need not look for others.
+        """
+        count = min(4 * self.params.voters, len(witnesses) - 1)
+        found = np.empty((len(digest), count), np.int64)
         for rows, squares in squared_distances(digest, witnesses, owner):
-            near = place[np.argpartition(squares, count - 1, axis=1)[:, :count]]
-            votes = np.zeros((len(rows), len(labels)), np.int64)
-            np.add.at(votes, (np.arange(len(rows))[:, None], near), 1)
-            own = ((labels[None, :] == digest.label[rows][:, None]) * votes).sum(1)
-            first = votes.argmax(1)
-            led = votes[np.arange(len(rows)), first] >= own + self.params.lead
-            elected[rows[led]] = labels[first[led]]
-        return elected
+            near = np.argpartition(squares, count - 1, axis=1)[:, :count]
+            order = np.argsort(np.take_along_axis(squares, near, axis=1), axis=1, kind="stable")
+            found[rows] = np.take_along_axis(near, order, axis=1)
+        return found
+
+    def _vote(
+        self,
+        label: NDArray[np.int64],
+        witness: NDArray[np.int64],
+        near: NDArray[np.int64],
+        trusted: NDArray[np.bool_],
+    ) -> NDArray[np.int64]:
+        """The label that leads a sample's own among its nearest trusted witnesses, else -1."""
+        labels, place = np.unique(witness, return_inverse=True)
+        heard = trusted[near]
+        heard &= heard.cumsum(1) <= self.params.voters
+        votes = np.zeros((len(near), len(labels)), np.int64)
+        rows, columns = np.nonzero(heard)
+        np.add.at(votes, (rows, place[near[rows, columns]]), 1)
+        own = ((labels[None, :] == label[:, None]) * votes).sum(1)
+        first = votes.argmax(1)
+        led = votes[np.arange(len(votes)), first] >= own + self.params.lead
+        return np.where(led, labels[first], -1)
 
     def _marked(
         self, digest: Digest, doubted: NDArray[np.bool_], known: Known
@@ -164,10 +181,11 @@ class Ballot(AbstractLessonCheck):
         if digest.marks is None or witnesses.marks is None or len(np.unique(witnesses.label)) < 2:
             return np.flatnonzero(guilty)
         honest = (owner < 0) | ~doubted[owner]
-        for label in np.unique(digest.label):
+        codes = _codes(digest.marks)
+        for label in np.unique(digest.label[doubted]):
             mine = digest.label == label
             usual = float(doubted[mine].mean())
-            for place, code in self._candidates(digest, known, label, doubted):
+            for place, code in self._candidates(codes, mine, doubted, known.references, label):
                 bearers = np.flatnonzero(mine & (digest.marks[:, place] == code))
                 if guilty[bearers].all():
                     continue
@@ -177,33 +195,37 @@ class Ballot(AbstractLessonCheck):
                 if others.sum() <= self.params.voters:
                     continue
                 asked = digest.select(bearers)
-                told = self._vote(asked, witnesses.select(others), np.full(others.sum(), -1))
+                clear = witnesses.select(others)
+                near = self._nearest(asked, clear, np.full(len(clear), -1))
+                told = self._vote(asked.label, clear.label, near, np.ones(len(clear), bool))
                 if np.mean(told >= 0) > usual + self.params.guilty:
                     guilty[bearers] = True
         return np.flatnonzero(guilty)
 
     def _candidates(
-        self, digest: Digest, known: Known, label: int, doubted: NDArray[np.bool_]
+        self,
+        codes: NDArray[np.int64],
+        mine: NDArray[np.bool_],
+        doubted: NDArray[np.bool_],
+        references: Digest,
+        label: int,
     ) -> list[tuple[int, int]]:
         """Marks of one label that few honest samples of others bear: (place, content).
 
         What others bear as well is a trait, and what a fifth of the label bears is its own.
         """
-        assert digest.marks is not None
-        codes, old = _codes(digest.marks), known.references
-        size = _CODES * digest.marks.shape[1]
-        mine = digest.label == label
+        size = _CODES * codes.shape[1]
         bearers = np.bincount(codes[mine].ravel(), minlength=size)
         others = np.bincount(codes[~mine & ~doubted].ravel(), minlength=size)
-        if old.marks is not None and old.marks.shape[1:] == digest.marks.shape[1:]:
-            others += np.bincount(_codes(old.marks)[old.label != label].ravel(), minlength=size)
-        fits = (bearers >= self.params.bearers) & (bearers <= 0.2 * max(mine.sum(), 1))
+        if references.marks is not None and references.marks.shape[1] == codes.shape[1]:
+            stands = _codes(references.marks)[references.label != label]
+            others += np.bincount(stands.ravel(), minlength=size)
+        fits = (bearers >= self.params.bearers) & (bearers <= 0.2 * mine.sum())
         fits &= others <= self.params.strangers * bearers
         # Even if bearers vouch for one another, more of them are doubted than chance explains.
         wrong = np.bincount(codes[mine & doubted].ravel(), minlength=size)
         excess = wrong - float(doubted[mine].mean()) * bearers
-        fits &= excess > 2.0
-        found = np.flatnonzero(fits)
+        found = np.flatnonzero(fits & (excess > 2.0))
         best = found[np.argsort(-excess[found], kind="stable")]
         return [(int(one) // _CODES, int(one) % _CODES) for one in best[: self.params.trials]]
 
