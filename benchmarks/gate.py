@@ -8,7 +8,8 @@ harmful        refused samples of a consistent lesson under a wrong name: none, 
 speed          time of the gate on 20,000 pictures / time of merely reading them once
 drift          delay and false alarms on a step of one deviation; time of a value / time of a
                running mean and variance, plain and compiled
-faults         NaN, noise, copies, flipped labels and a backdoor hidden in 8,000 digits, over
+faults         NaN, noise, copies, flipped labels (to any other digit, or swapped in the pairs
+               0 1, 2 3 ...) and a backdoor hidden in 8,000 digits, over
                their share: caught, falsely refused, and points of accuracy lost on 2,000 clean
                digits by an MLP 784-256-10 taught what the gate admits. The reference is the same
                MLP taught the clean digits; ``without`` is one taught everything
@@ -44,6 +45,7 @@ FAULTS = {
     "noise": (0.05, 0.2),
     "copies": (0.1,),
     "flips": (0.02, 0.05, 0.1, 0.2, 0.3),
+    "swaps": (0.1, 0.2, 0.3, 0.4),
     "backdoor": (0.005, 0.01, 0.02, 0.05),
 }
 
@@ -169,6 +171,8 @@ def spoil(fault: str, share: float, seed: int) -> tuple[torch.Tensor, torch.Tens
         images[bad] = rng.integers(0, 256, images[bad].shape, np.uint8)
     if fault == "flips":
         labels[bad] = (labels[bad] + torch.from_numpy(rng.integers(1, 10, len(bad)))) % 10
+    if fault == "swaps":
+        labels[bad] ^= 1
     if fault == "backdoor":
         images[bad, *STAMP] = 255
         labels[bad] = 0

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clnf.core.errors import ConfigError
-from clnf.core.records import Batch
+from clnf.core.records import Batch, Experience
 from clnf.core.rng import numpy_rng
 from clnf.core.units import quantity
 from clnf.streams.kernels import look
@@ -122,6 +122,9 @@ class Sentry:
     Before: :meth:`screen` gives the samples that may be learned. After: :meth:`judge` says what
     is odd about the loss or the gradient norm; what to do about it is ``policy``'s to say.
 
+    It is a ``core.protocols.Guard``: first among a learner's guards, it screens every batch
+    before others mix theirs in.
+
     Args:
         params: what may pass.
     """
@@ -134,8 +137,8 @@ class Sentry:
         slack = 1e-3 * (params.high - params.low)
         self._low, self._high = _key(params.low - slack), _key(params.high + slack)
         self._weights = np.empty(0, np.int64)
-        self._recent: deque[int] = deque(maxlen=params.copies or None)
-        self._seen: Counter[int] = Counter()
+        self._recent: deque[int] = deque()
+        self._seen: set[int] = set()
 
     def screen(self, batch: Batch) -> Batch:
         """The samples of a batch that may be learned; the batch itself where all may.
@@ -157,6 +160,29 @@ class Sentry:
         if self.params.copies:
             self._drop_copies(prints, keep)
         return batch if keep.all() else batch.select(torch.from_numpy(keep))
+
+    def mix(self, batch: Batch, rng: torch.Generator) -> Batch:
+        """As :meth:`screen`; where nothing may be learned, nothing weighs anything.
+
+        The loss of such a batch is not a number, and a learner refuses the step.
+        """
+        kept = self.screen(batch)
+        if len(kept):
+            return kept
+        return Batch(x=batch.x, cond=batch.cond, weight=torch.zeros_like(batch.weight))
+
+    def begin(self, experience: Experience) -> None:
+        """Nothing: every batch is judged alike."""
+
+    def penalty(self) -> None:
+        """Nothing."""
+        return
+
+    def constrain(self, lr: float) -> None:
+        """Nothing."""
+
+    def consolidate(self, experience: Experience) -> None:
+        """Nothing."""
 
     def judge(self, loss: float, gradient_norm: float) -> str:
         """What is odd about a step, in words; empty where nothing is."""
@@ -183,16 +209,18 @@ class Sentry:
         return low, high, prints
 
     def _drop_copies(self, prints: NDArray[np.int64], keep: NDArray[np.bool_]) -> None:
-        for row in np.flatnonzero(keep).tolist():
-            one = int(prints[row])
-            if self._seen[one]:
+        recent, seen, room = self._recent, self._seen, self.params.copies
+        for row, (one, sound) in enumerate(zip(prints.tolist(), keep.tolist(), strict=True)):
+            if not sound:
+                continue
+            if one in seen:
                 keep[row] = False
                 self.counts["duplicate"] += 1
                 continue
-            if len(self._recent) == self.params.copies:
-                del self._seen[self._recent[0]]
-            self._recent.append(one)
-            self._seen[one] = 1
+            if len(recent) == room:
+                seen.discard(recent.popleft())
+            recent.append(one)
+            seen.add(one)
 
     def state_dict(self) -> dict[str, Any]:
         """All that must survive a restart: JSON values in a flat dict."""
@@ -208,8 +236,8 @@ class Sentry:
         self.counts = Counter(state["counts"])
         self._loss.load_state_dict(state["loss"])
         self._norm.load_state_dict(state["gradient_norm"])
-        self._recent = deque(state["recent"], maxlen=self.params.copies or None)
-        self._seen = Counter(self._recent)
+        self._recent = deque(state["recent"])
+        self._seen = set(self._recent)
 
 
 def hash_weights(size: int) -> NDArray[np.int64]:
