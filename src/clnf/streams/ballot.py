@@ -212,7 +212,7 @@ class Ballot(AbstractLessonCheck):
     ) -> list[tuple[int, int]]:
         """Marks of one label that few honest samples of others bear: (place, content).
 
-        What others bear as well is a trait, and what a fifth of the label bears is its own.
+        What others bear as well is a trait, and what half of the label bears is its own.
         """
         size = _CODES * codes.shape[1]
         bearers = np.bincount(codes[mine].ravel(), minlength=size)
@@ -220,7 +220,7 @@ class Ballot(AbstractLessonCheck):
         if references.marks is not None and references.marks.shape[1] == codes.shape[1]:
             stands = _codes(references.marks)[references.label != label]
             others += np.bincount(stands.ravel(), minlength=size)
-        fits = (bearers >= self.params.bearers) & (bearers <= 0.2 * mine.sum())
+        fits = (bearers >= self.params.bearers) & (bearers <= 0.5 * mine.sum())
         fits &= others <= self.params.strangers * bearers
         # Even if bearers vouch for one another, more of them are doubted than chance explains.
         wrong = np.bincount(codes[mine & doubted].ravel(), minlength=size)
