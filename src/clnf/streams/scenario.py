@@ -22,6 +22,7 @@ from torch import Tensor
 
 from clnf.core.errors import ConfigError
 from clnf.core.records import Batch, Experience, Source
+from clnf.core.units import quantity
 from clnf.streams.sources import SubsetSource
 from clnf.streams.stream import LazyStream, Stream
 
@@ -53,7 +54,7 @@ class Task:
 
     experience: Experience
     test: Source
-    outputs: tuple[int, ...]
+    outputs: tuple[int, ...] = quantity("1")
 
 
 @final

@@ -18,6 +18,7 @@ from torch import Tensor
 from clnf.core.errors import ConfigError
 from clnf.core.records import Batch
 from clnf.core.rng import fold
+from clnf.core.units import quantity
 
 __all__ = ["AbstractWorld", "Factor", "Limits", "Scene", "uniform"]
 
@@ -33,15 +34,15 @@ class Factor:
     Attributes:
         name: such as "shape" or "pitch_hz"; carries the unit.
         kinds: names of its values where it is one of several; a scene holds the place in them.
-        low: smallest value where it is a number.
+        low: smallest value where it is a number, in the unit of the name.
         high: values lie in [low, high).
         logarithmic: drawn evenly in the logarithm.
     """
 
     name: str
     kinds: tuple[str, ...] = ()
-    low: float = 0.0
-    high: float = 1.0
+    low: float = quantity("1", 0.0)
+    high: float = quantity("1", 1.0)
     logarithmic: bool = False
 
 
