@@ -174,10 +174,17 @@ def fetch(name: str, out: Path, mirror: str = "", *, quiet: bool = True) -> int:
     one = fetchable(name)
     archive = out / one.url.rpartition("/")[2]
 
+    shown = -1
+
     def told(done: int) -> None:
-        print(f"\r{done / 1e6:.1f} of about {one.about_MB:g} MB", end="", file=sys.stderr)
+        nonlocal shown
+        if done // 1_000_000 > shown:
+            shown = done // 1_000_000
+            print(f"\r{shown} of about {one.about_MB:g} MB", end="", file=sys.stderr)
 
     limit = int(1.5e6 * one.about_MB)
+    # A file or a pipe has no line to write over.
+    quiet = quiet or not sys.stderr.isatty()
     source, progress = mirror or one.url, None if quiet else told
     download(source, archive, integrity=one.integrity, max_bytes=limit, progress=progress)
     if not quiet:

@@ -53,6 +53,7 @@ def download(
         raise DataError(f"{url} answered {error.code} {error.reason}; try another mirror") from None
     except (OSError, http.client.HTTPException) as error:
         said = error.reason if isinstance(error, urllib.error.URLError) else error
+        said = said.strerror or said if isinstance(said, OSError) else said
         raise DataError(
             f"{url} could not be fetched ({said}); what came is kept, so try again when there is "
             "a network, or use the bundled sets and the worlds made by rule, which need none"
