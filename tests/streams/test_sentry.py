@@ -9,30 +9,52 @@ import torch
 from clnf.core.errors import ConfigError
 from clnf.core.records import Batch
 from clnf.streams.digits import digits_part
-from clnf.streams.kernels import look
-from clnf.streams.sentry import Sentry, SentryParams, Usual, hash_weights, look_plain
+from clnf.streams.kernels import hash_rows, look
+from clnf.streams.sentry import (
+    Sentry,
+    SentryParams,
+    Usual,
+    hash_plain,
+    hash_weights,
+    look_plain,
+)
 
 
-def seen(x: np.ndarray) -> tuple[np.ndarray, ...]:
-    out = (np.empty(len(x), np.int32), np.empty(len(x), np.int32), np.empty(len(x), np.int64))
-    look(x.view(np.int32), hash_weights(x.shape[1]), *out)
+def seen(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    out = (np.empty(len(x), np.int32), np.empty(len(x), np.int32))
+    look(x.view(np.int32), *out)
     return out
 
 
-def test_the_kernel_equals_its_plain_twin_and_keys_order_as_floats_do() -> None:
+def prints(words: np.ndarray) -> np.ndarray:
+    out = np.empty(len(words), np.int64)
+    hash_rows(words, hash_weights(words.shape[1]), out)
+    return out
+
+
+def test_the_kernels_equal_their_plain_twins_and_keys_order_as_floats_do() -> None:
     rng = np.random.default_rng(0)
-    x = rng.normal(0, 1e3, (64, 37)).astype(np.float32)
+    x = rng.normal(0, 1e3, (64, 38)).astype(np.float32)
     x[3, 4], x[5, 6], x[7, 8] = np.nan, np.inf, -np.inf
     x[9, 1], x[10] = -0.0, 0.0
-    compiled, plain = seen(x), look_plain(x, hash_weights(37))
-    for one, other in zip(compiled, plain, strict=True):
+    for one, other in zip(seen(x), look_plain(x), strict=True):
         assert np.array_equal(one, other)
-    keys, _, _ = look_plain(np.sort(x[20])[:, None].copy(), hash_weights(1))
+    keys, _ = look_plain(np.sort(x[20])[:, None].copy())
     assert (np.diff(keys.astype(np.int64)) >= 0).all()
-    assert len(np.unique(compiled[2])) == 64
+    words = x.view(np.int64)
+    found = prints(words)
+    assert np.array_equal(found, hash_plain(words, hash_weights(19)))
+    assert len(np.unique(found)) == 64
     changed = x.copy()
     changed[20, 30] = np.nextafter(changed[20, 30], np.float32(np.inf))
-    assert (seen(changed)[2] != compiled[2]).nonzero()[0].tolist() == [20]
+    assert (prints(changed.view(np.int64)) != found).nonzero()[0].tolist() == [20]
+
+
+@pytest.mark.parametrize("size", [37, 38])
+def test_copies_are_found_in_samples_of_odd_and_even_length(size) -> None:
+    x = torch.rand(6, size)
+    x[4] = x[1]
+    assert len(Sentry(SentryParams(copies=10)).screen(Batch.of(x, 0))) == 5
 
 
 def test_honest_batches_pass_untouched() -> None:

@@ -1,7 +1,7 @@
 """Compiled loops of the gate: one look at a batch, and ADWIN over many numbers.
 
-Each has a plain twin that it equals: :func:`look` the one in ``sentry``, :func:`adwin_feed` the
-class ``drift.Adwin``, from which all comments of the algorithm are to be had.
+Each has a plain twin that it equals: :func:`look` and :func:`hash_rows` those in ``sentry``,
+:func:`adwin_feed` the class ``drift.Adwin``, where the algorithm is explained.
 """
 
 import math
@@ -10,32 +10,23 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["adwin_feed", "look"]
+__all__ = ["adwin_feed", "hash_rows", "look"]
 
 _SHORTEST = 5  # as in drift
 
 
 @njit(cache=True, nogil=True)
-def look(
-    bits: NDArray[np.int32],
-    weights: NDArray[np.int64],
-    low: NDArray[np.int32],
-    high: NDArray[np.int32],
-    prints: NDArray[np.int64],
-) -> None:
-    """Smallest and largest value and a hash of every row, in one pass over the bits.
+def look(bits: NDArray[np.int32], low: NDArray[np.int32], high: NDArray[np.int32]) -> None:
+    """Smallest and largest value of every row, in one pass over the bits.
 
     Floats in the order of their values are integers in the order of ``b ^ (b >> 31 & 2^31-1)``,
     NaN at both ends, so whole numbers tell the range and whether all is finite; unlike
-    comparisons of floats they are compared many at a time. The hash is multilinear,
-    sum_i w_i b_i mod 2^64 with odd random w_i.
+    comparisons of floats they are compared many at a time.
 
     Args:
         bits: rows of float32 as int32 [B, D].
-        weights: int64 [D].
         low: filled with the smallest key of each row, [B].
         high: filled with the largest, [B].
-        prints: filled with the hashes, [B].
     """
     rows, size = bits.shape
     for b in range(rows):
@@ -45,10 +36,26 @@ def look(
             key = row[i] ^ ((row[i] >> np.int32(31)) & np.int32(2147483647))
             least = min(least, key)
             most = max(most, key)
+        low[b], high[b] = least, most
+
+
+@njit(cache=True, nogil=True)
+def hash_rows(
+    words: NDArray[np.int64], weights: NDArray[np.int64], prints: NDArray[np.int64]
+) -> None:
+    """A multilinear hash of every row, sum_i w_i v_i mod 2^64 with odd random w_i.
+
+    Args:
+        words: int64 [B, W].
+        weights: int64 [W].
+        prints: filled, [B].
+    """
+    rows, size = words.shape
+    for b in range(rows):
         total = np.int64(0)
         for i in range(size):
-            total += weights[i] * np.int64(row[i])
-        low[b], high[b], prints[b] = least, most, total
+            total += weights[i] * words[b, i]
+        prints[b] = total
 
 
 @njit(cache=True, nogil=True)

@@ -20,9 +20,9 @@ from clnf.core.errors import ConfigError
 from clnf.core.records import Batch, Experience
 from clnf.core.rng import numpy_rng
 from clnf.core.units import quantity
-from clnf.streams.kernels import look
+from clnf.streams.kernels import hash_rows, look
 
-__all__ = ["Sentry", "SentryParams", "Usual", "hash_weights", "look_plain"]
+__all__ = ["Sentry", "SentryParams", "Usual", "hash_plain", "hash_weights", "look_plain"]
 
 
 @final
@@ -145,7 +145,9 @@ class Sentry:
 
         Refused samples are counted by reason in :attr:`counts`.
         """
-        low, high, prints = self._look(batch.x)
+        bits = _bits(batch.x)
+        low, high = np.empty(len(bits), np.int32), np.empty(len(bits), np.int32)
+        look(bits, low, high)
         # All keys inside the range and no row of one value: what nearly every batch is.
         sound = low.min() >= self._low and high.max() <= self._high and (low < high).all()
         if sound and not self.params.copies:
@@ -158,7 +160,7 @@ class Sentry:
             self.counts["flat"] += int(flat.sum())
             self.counts["range"] += int((~keep & ~broken & ~flat).sum())
         if self.params.copies:
-            self._drop_copies(prints, keep)
+            self._drop_copies(self._prints(bits), keep)
         return batch if keep.all() else batch.select(torch.from_numpy(keep))
 
     def mix(self, batch: Batch, rng: torch.Generator) -> Batch:
@@ -197,16 +199,13 @@ class Sentry:
                 said.append(f"the {name} is {value:.3g}, {score:.0f} robust deviations off")
         return " and ".join(said)
 
-    def _look(self, x: Tensor) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
-        flat = x.detach().to("cpu", torch.float32).reshape(len(x), -1).contiguous()
-        bits = flat.numpy().view(np.int32)
-        if bits.shape[1] != len(self._weights):
-            # Fixed odd numbers, so that prints can be compared after a restart.
-            self._weights = hash_weights(bits.shape[1])
-        low, high = np.empty(len(bits), np.int32), np.empty(len(bits), np.int32)
-        prints = np.empty(len(bits), np.int64)
-        look(bits, self._weights, low, high, prints)
-        return low, high, prints
+    def _prints(self, bits: NDArray[np.int32]) -> NDArray[np.int64]:
+        words = _words(bits)
+        if words.shape[1] != len(self._weights):
+            self._weights = hash_weights(words.shape[1])
+        prints = np.empty(len(words), np.int64)
+        hash_rows(words, self._weights, prints)
+        return prints
 
     def _drop_copies(self, prints: NDArray[np.int64], keep: NDArray[np.bool_]) -> None:
         recent, seen, room = self._recent, self._seen, self.params.copies
@@ -241,20 +240,32 @@ class Sentry:
 
 
 def hash_weights(size: int) -> NDArray[np.int64]:
-    """Odd numbers drawn once and for all, int64 [size]."""
+    """Odd numbers drawn once and for all, int64 [size], so that prints outlive a restart."""
     drawn = numpy_rng(0, "sentry", "weights").integers(-(2**63), 2**63 - 1, size, np.int64)
     return np.asarray(drawn | np.int64(1))
 
 
-def look_plain(
-    x: NDArray[np.float32], weights: NDArray[np.int64]
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
-    """The plain twin of ``kernels.look``: keys of the ends, and hashes, of each row of [B, D]."""
+def look_plain(x: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The plain twin of ``kernels.look``: keys of both ends of each row of [B, D]."""
     bits = np.ascontiguousarray(x, np.float32).view(np.int32)
     keys = bits ^ ((bits >> 31) & np.int32(2**31 - 1))
+    return keys.min(1), keys.max(1)
+
+
+def hash_plain(words: NDArray[np.int64], weights: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The plain twin of ``kernels.hash_rows``."""
     with np.errstate(over="ignore"):
-        prints = (bits.astype(np.int64) * weights).sum(1)
-    return keys.min(1), keys.max(1), prints
+        return np.asarray((words * weights).sum(1))
+
+
+def _bits(x: Tensor) -> NDArray[np.int32]:
+    flat = x.detach().to("cpu", torch.float32).reshape(len(x), -1).contiguous()
+    return flat.numpy().view(np.int32)
+
+
+def _words(bits: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Two values in one word where their number is even: half the products."""
+    return bits.view(np.int64) if bits.shape[1] % 2 == 0 else bits.astype(np.int64)
 
 
 def _key(value: float) -> int:
