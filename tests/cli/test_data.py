@@ -1,4 +1,8 @@
+import hashlib
+import io
 import json
+import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,10 +10,19 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from clnf.cli.data import export, sets
+from clnf.cli.data import export, fetch, sets, to_fetch
+from clnf.cli.held import RELEASED
 from clnf.cli.main import app
-from clnf.core.errors import ConfigError
+from clnf.core.errors import ConfigError, DataError
+from clnf.core.records import Experience
+from clnf.living.journal import Journal
 from clnf.streams.bundled import digits10k, emoji32, family
+from clnf.streams.fetch.sets import fetchables
+from clnf.streams.folder import read_folder
+from clnf.streams.gate import Gate, standard_checks
+from clnf.streams.quarantine import read_pardons
+from clnf.streams.sources import from_levels
+from clnf.streams.stream import emoji_source
 
 
 def test_every_set_names_its_licence_and_families() -> None:
@@ -23,7 +36,7 @@ def test_every_set_names_its_licence_and_families() -> None:
 
 def test_list_prints_json_and_lines_that_fit() -> None:
     done = CliRunner().invoke(app, ["data", "list", "--json"])
-    assert json.loads(done.stdout) == sets()
+    assert json.loads(done.stdout) == [*sets(), *to_fetch()]
     done = CliRunner().invoke(app, ["data", "list"])
     assert "hands" in done.stdout
     named = sum(sets()[0]["families"].values())
@@ -58,3 +71,103 @@ def test_unknown_names_are_one_sentence(tmp_path: Path, name: str, family_name: 
     with pytest.raises(ConfigError, match="take"):
         export(name, tmp_path / "none", family_name)
     assert not (tmp_path / "none").exists()
+
+
+@pytest.fixture
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small archive in the place of a set to fetch, with its own checksum."""
+    path = tmp_path / "set.tgz"
+    with tarfile.open(path, "w:gz") as tar:
+        for name in ("package/a/one.flac", "package/LICENSE"):
+            entry = tarfile.TarInfo(name)
+            entry.size = 4
+            tar.addfile(entry, io.BytesIO(b"data"))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    known = dict(fetchables())
+    known["sonicpi"] = replace(known["sonicpi"], integrity=f"sha256:{digest}")
+    monkeypatch.setattr("clnf.streams.fetch.sets.fetchables", lambda: known)
+    return path
+
+
+def test_a_set_is_fetched_after_its_licence_was_shown_and_accepted(
+    archive: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    order = ["data", "get", "sonicpi", "--out", str(out), "--mirror", archive.as_uri()]
+    no = CliRunner().invoke(app, order, input="n\n")
+    assert "Licence: CC0-1.0" in no.stdout
+    assert not out.exists()
+    yes = CliRunner().invoke(app, order, input="y\n")
+    assert yes.exit_code == 0
+    assert yes.stdout.index("CC0-1.0") < yes.stdout.index("2 files")
+    assert (out / "a" / "one.flac").read_bytes() == b"data"
+    assert (out / "LICENSE").exists()
+
+
+def test_a_program_must_accept_the_licence_by_name(archive: Path, tmp_path: Path) -> None:
+    order = ["data", "get", "sonicpi", "--out", str(tmp_path / "o"), "--mirror", archive.as_uri()]
+    refused = CliRunner().invoke(app, [*order, "--json"])
+    assert isinstance(refused.exception, ConfigError)
+    assert "add --yes" in str(refused.exception)
+    done = CliRunner().invoke(app, [*order, "--json", "--yes"])
+    assert json.loads(done.stdout)["files"] == 2
+
+
+def test_another_file_than_the_published_one_is_not_taken(archive: Path, tmp_path: Path) -> None:
+    archive.write_bytes(archive.read_bytes() + b"x")
+    with pytest.raises(DataError, match="not the published file"):
+        fetch("sonicpi", tmp_path / "out", archive.as_uri())
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_every_set_to_fetch_names_licence_size_and_checksum() -> None:
+    for row in to_fetch():
+        assert row["licence"]
+        assert row["about_MB"] > 1
+        assert row["integrity"].startswith(("sha512-", "sha256:"))
+        assert row["url"].startswith("http")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run whose gate held back noise, a doubted picture and a broken one."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    flags = from_levels(emoji32().images[family("flags")[:3]]).numpy()
+    with Journal(folder / "journal.db") as journal:
+        for number, reason in enumerate(("label: lies among flags", "finite: 3 values are NaN")):
+            samples = flags if number == 0 else flags[:1]
+            journal.add_quarantine(number, lesson="people", reason=reason, samples=samples)
+    return folder
+
+
+def test_held_samples_are_listed_and_released_to_a_gate(run: Path, tmp_path: Path) -> None:
+    rows = json.loads(CliRunner().invoke(app, ["data", "held", str(run), "--json"]).stdout)
+    assert [(r["row"], r["samples"], r["free"]) for r in rows] == [(1, 3, True), (2, 1, False)]
+    assert "label: lies among flags" in CliRunner().invoke(app, ["data", "held", str(run)]).stdout
+    out = tmp_path / "good"
+    order = ["data", "release", str(run), "--row", "1", "--out", str(out), "--json"]
+    assert json.loads(CliRunner().invoke(app, order).stdout)["pictures"] == 3
+
+    def refused(*pardons: int) -> int:
+        gate = Gate(standard_checks())
+        gate.know(emoji_source("flags", 1, "all"))
+        gate.pardon(pardons)
+        lesson = Experience(name="p", concept="p", data=read_folder(out, cond=0))
+        return len(gate.admit(lesson).quarantined)
+
+    # The pictures came back to the bit: the gate knows them by what is listed in the run.
+    assert refused() == 3
+    assert refused(*read_pardons(run / RELEASED)) == 0
+
+
+def test_what_no_learner_could_use_is_not_released(run: Path, tmp_path: Path) -> None:
+    for row, sentence in ((2, "no learner could use it"), (9, "nothing is held back under row 9")):
+        order = ["data", "release", str(run), "--row", str(row), "--out", str(tmp_path / "x")]
+        failed = CliRunner().invoke(app, order)
+        assert isinstance(failed.exception, DataError)
+        assert sentence in str(failed.exception)
+    assert not (run / RELEASED).exists()
+    assert not (tmp_path / "x").exists()
+    nowhere = CliRunner().invoke(app, ["data", "held", str(tmp_path)])
+    assert "give the folder of a run" in str(nowhere.exception)

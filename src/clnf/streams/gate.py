@@ -8,7 +8,7 @@ answer when asked again; :meth:`Gate.consolidate` remembers a lesson after it wa
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clnf.core.errors import ClnfError, ConfigError
-from clnf.core.records import Batch, Experience, Source
+from clnf.core.records import Batch, Experience, Kind, Source
 from clnf.core.units import quantity
+from clnf.streams.ballot import Ballot
 from clnf.streams.checks import (
     AbstractLessonCheck,
     AbstractSampleCheck,
@@ -31,17 +32,19 @@ from clnf.streams.checks import (
     Range,
     Schema,
 )
-from clnf.streams.drift import Adwin
+from clnf.streams.drift_bank import AdwinBank
 from clnf.streams.features import (
     SUMMARY_NAMES,
     SUMMARY_UNITS,
     describe,
     fingerprint,
+    marks,
     summarise,
 )
 from clnf.streams.known import Digest, Known
 from clnf.streams.neighbours import Labels
 from clnf.streams.quarantine import Flaw, Quarantine
+from clnf.streams.rights import RIGHTS, Rights
 from clnf.streams.sources import ArraySource, SubsetSource
 
 __all__ = ["Admission", "Gate", "GateParams", "standard_checks"]
@@ -127,6 +130,7 @@ def standard_checks(
         Noise(),
         Duplicates(names),
         Outliers(),
+        Ballot(names),
         Labels(names),
     )
 
@@ -156,17 +160,21 @@ class Gate:
         self.lesson_checks = tuple(c for c in chosen if isinstance(c, AbstractLessonCheck))
         self.known = Known(params.references)
         self.quarantine = Quarantine(params.quarantine)
-        self._drift = {name: Adwin() for name in SUMMARY_NAMES}
+        self._drift = AdwinBank(SUMMARY_NAMES)
 
     def admit(self, experience: Experience) -> Admission:
         """Check an experience, sample by sample and as a whole.
 
+        What its kind has the right to is in ``rights``: core knowledge and feedback are not doubted
+        for what they look like, and feedback may correct labels.
+
         Refused samples go to :attr:`quarantine`. Nothing is learned about the lesson until
         :meth:`consolidate`, so a lesson rolled back leaves no trace in later decisions.
         """
-        digest, flaws = self._screen(experience.data)
+        rights = RIGHTS[experience.kind]
+        digest, flaws = self._screen(experience.data, rights)
         for check in self.lesson_checks:
-            found = check.find(digest, self.known)
+            found = self._ask(check, digest, rights)
             kept = np.ones(len(digest), bool)
             for row, reason in found.items():
                 if int(digest.prints[row]) not in self.known.pardoned:
@@ -176,7 +184,7 @@ class Gate:
             digest = digest.select(kept)
         refused = tuple(flaws[position] for position in sorted(flaws))
         self.quarantine.add(experience.name, experience.data, refused)
-        drift = _watch(digest, _copied(self._drift))
+        drift = _watch(digest, self._drift.copy())
         factor = self.params.drift_priority if drift else 1.0
         admitted = torch.from_numpy(digest.position.copy())
         return Admission(
@@ -193,13 +201,13 @@ class Gate:
 
     def consolidate(self, admission: Admission) -> None:
         """Remember an admitted lesson after it was committed."""
-        self.known.add(admission.digest)
+        self.known.add(admission.digest, core=RIGHTS[admission.experience.kind].stays)
         _watch(admission.digest, self._drift)
 
-    def know(self, source: Source) -> None:
+    def know(self, source: Source, *, kind: Kind = "new") -> None:
         """Remember data that was taught before this gate existed, such as core knowledge."""
-        digest, _ = self._screen(source)
-        self.known.add(digest)
+        digest, _ = self._screen(source, RIGHTS["new"])
+        self.known.add(digest, core=RIGHTS[kind].stays)
         _watch(digest, self._drift)
 
     def release(self, keys: Sequence[str]) -> ArraySource:
@@ -212,16 +220,32 @@ class Gate:
         """
         source = self.quarantine.release(keys)
         batch = source.take(torch.arange(len(source)))
-        self.known.pardoned.update(int(value) for value in fingerprint(batch.x))
+        self.pardon(int(value) for value in fingerprint(batch.x))
         return source
 
-    def _screen(self, source: Source) -> tuple[Digest, dict[int, Flaw]]:
+    def pardon(self, prints: Iterable[int]) -> None:
+        """Admit samples from now on, by their fingerprints: a person says they are good."""
+        self.known.pardoned.update(prints)
+
+    def _ask(self, check: AbstractLessonCheck, digest: Digest, rights: Rights) -> dict[int, str]:
+        """What a check finds, as far as it may be asked."""
+        if check.by_likeness and not rights.doubted:
+            return {}
+        if isinstance(check, Duplicates):
+            return check.told(digest, self.known, corrects=rights.corrects)
+        return check.find(digest, self.known)
+
+    def _screen(self, source: Source, rights: Rights) -> tuple[Digest, dict[int, Flaw]]:
         """Sample checks over all data, a chunk at a time; only the digest is kept."""
         flaws: dict[int, Flaw] = {}
         parts: list[Digest] = []
         shape: tuple[int, ...] | None = None
+        hard = [check for check in self.sample_checks if check.hard]
+        soft = [
+            c for c in self.sample_checks if not c.hard and (rights.doubted or not c.by_likeness)
+        ]
         for positions, batch in self._chunks(source, flaws):
-            positions, batch = self._sift(positions, batch, flaws, hard=True)
+            positions, batch = self._sift(positions, batch, flaws, hard)
             if not len(batch):
                 continue
             shape = shape or tuple(batch.x.shape[1:])
@@ -229,7 +253,7 @@ class Gate:
                 text = f"shape {list(batch.x.shape[1:])} in a lesson of {list(shape)}"
                 _refuse(flaws, positions, dict.fromkeys(range(len(batch)), text), "schema", True)
                 continue
-            positions, batch = self._sift(positions, batch, flaws, hard=False)
+            positions, batch = self._sift(positions, batch, flaws, soft)
             if len(batch):
                 # Broken values can only get here when a gate is built without the finite check.
                 x = torch.nan_to_num(batch.x, nan=0.0, posinf=1.0, neginf=-1.0)
@@ -240,6 +264,7 @@ class Gate:
                         label=batch.cond.numpy().copy(),
                         features=self.features(x),
                         summary=summarise(x),
+                        marks=marks(x),
                     )
                 )
         return Digest.join(parts), flaws
@@ -267,19 +292,18 @@ class Gate:
         positions: NDArray[np.int64],
         batch: Batch,
         flaws: dict[int, Flaw],
-        *,
-        hard: bool,
+        checks: Sequence[AbstractSampleCheck],
     ) -> tuple[NDArray[np.int64], Batch]:
-        """Apply the hard or the soft sample checks; return what passed all of them."""
-        for check in self.sample_checks:
-            if check.hard != hard or not len(batch):
-                continue
+        """Apply sample checks; return what passed all of them."""
+        for check in checks:
+            if not len(batch):
+                break
             found = check.find(batch)
-            if found and not hard and self.known.pardoned:
+            if found and not check.hard and self.known.pardoned:
                 prints = fingerprint(batch.x)
                 found = {i: r for i, r in found.items() if prints[i] not in self.known.pardoned}
             if found:
-                _refuse(flaws, positions, found, check.name, hard)
+                _refuse(flaws, positions, found, check.name, check.hard)
                 kept = np.array([i not in found for i in range(len(batch))])
                 positions, batch = positions[kept], batch.select(torch.from_numpy(kept))
         return positions, batch
@@ -289,7 +313,7 @@ class Gate:
         return {
             **{f"known.{key}": value for key, value in self.known.state_dict().items()},
             **{f"quarantine.{key}": value for key, value in self.quarantine.state_dict().items()},
-            **{f"drift.{name}": one.state_dict() for name, one in self._drift.items()},
+            **{f"drift.{name}": one for name, one in self._drift.state_dict().items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -301,8 +325,7 @@ class Gate:
 
         self.known.load_state_dict(under("known."))
         self.quarantine.load_state_dict(under("quarantine."))
-        for name, detector in self._drift.items():
-            detector.load_state_dict(state[f"drift.{name}"])
+        self._drift.load_state_dict(under("drift."))
 
 
 def _refuse(
@@ -317,22 +340,17 @@ def _refuse(
         flaws[position] = Flaw(index=position, check=check, reason=reason, hard=hard)
 
 
-def _copied(detectors: dict[str, Adwin]) -> dict[str, Adwin]:
-    copies = {name: Adwin(one.params) for name, one in detectors.items()}
-    for name, one in detectors.items():
-        copies[name].load_state_dict(one.state_dict())
-    return copies
-
-
-def _watch(digest: Digest, detectors: dict[str, Adwin]) -> tuple[str, ...]:
+def _watch(digest: Digest, detectors: AdwinBank) -> tuple[str, ...]:
     """Feed a lesson to the detectors; names of the quantities that changed.
 
     The samples go in the order of their hashes: a sorted folder is no drift, another lesson is.
     """
+    if not len(digest):
+        return ()
     order = np.argsort(digest.prints, kind="stable")
-    changed = []
-    for column, (name, unit) in enumerate(zip(SUMMARY_NAMES, SUMMARY_UNITS, strict=True)):
-        values = (digest.summary[order, column] / (4.0 * unit)).tolist() if len(order) else []
-        if sum(detectors[name].update(value) for value in values):
-            changed.append(name)
-    return tuple(changed)
+    changed = detectors.feed(digest.summary[order] / (4.0 * np.array(SUMMARY_UNITS)))
+    return tuple(
+        name
+        for name, seen in zip(SUMMARY_NAMES, np.asarray(changed.any(axis=0)), strict=True)
+        if seen
+    )

@@ -12,7 +12,7 @@ from clnf.core.units import quantity
 from clnf.streams.checks import AbstractLessonCheck, called
 from clnf.streams.known import Digest, Known
 
-__all__ = ["LabelParams", "Labels", "NearDuplicates"]
+__all__ = ["LabelParams", "Labels", "NearDuplicates", "squared_distances", "witnesses_of"]
 
 _BLOCK = 512  # rows of the distance matrix held at once
 
@@ -64,6 +64,7 @@ class Labels(AbstractLessonCheck):
     """
 
     name = "label"
+    by_likeness = True
 
     def __init__(self, names: Sequence[str] = (), params: LabelParams = LabelParams()) -> None:
         self.names = names
@@ -72,7 +73,7 @@ class Labels(AbstractLessonCheck):
     def find(self, digest: Digest, known: Known) -> dict[int, str]:
         """Refuse samples that lie among another label."""
         found: dict[int, str] = {}
-        witnesses, owner = _witnesses(digest, known, self.params.witnesses)
+        witnesses, owner = witnesses_of(digest, known, self.params.witnesses)
         if len(np.unique(witnesses.label)) < 2:
             return found
         reach = self._reach(witnesses)
@@ -97,7 +98,7 @@ class Labels(AbstractLessonCheck):
         members = dict(zip(*np.unique(witnesses.label, return_counts=True), strict=True))
         if len(witnesses) <= k:
             return found
-        for rows, squares in _squared_distances(digest, witnesses, owner):
+        for rows, squares in squared_distances(digest, witnesses, owner):
             near = np.argpartition(squares, k - 1, axis=1)[:, :k]
             order = np.argsort(np.take_along_axis(squares, near, axis=1), axis=1, kind="stable")
             near = np.take_along_axis(near, order, axis=1)
@@ -126,7 +127,7 @@ class Labels(AbstractLessonCheck):
         inside: dict[int, NDArray[np.float64]] = {}
         for label in np.unique(witnesses.label):
             kin = witnesses.select(witnesses.label == label)
-            blocks = _squared_distances(kin, kin, np.arange(len(kin)))
+            blocks = squared_distances(kin, kin, np.arange(len(kin)))
             if len(kin) > 1:
                 inside[int(label)] = np.concatenate([np.sqrt(s.min(1)) for _, s in blocks])
             else:
@@ -148,6 +149,7 @@ class NearDuplicates(AbstractLessonCheck):
     """
 
     name = "near duplicate"
+    by_likeness = True
 
     def __init__(self, distance: float = 2.0) -> None:
         self.distance = distance
@@ -157,9 +159,9 @@ class NearDuplicates(AbstractLessonCheck):
         found: dict[int, str] = {}
         if not len(digest):
             return found
-        witnesses, owner = _witnesses(digest, known, len(digest))
+        witnesses, owner = witnesses_of(digest, known, len(digest))
         limit = self.distance**2 * digest.features.shape[1]
-        for rows, squares in _squared_distances(digest, witnesses, owner):
+        for rows, squares in squared_distances(digest, witnesses, owner):
             # Only earlier samples and references (owner -1) count, so the first one stays.
             squares = np.where(owner[None, :] < rows[:, None], squares, np.inf)
             for i in np.flatnonzero(squares.min(1) <= limit):
@@ -169,7 +171,7 @@ class NearDuplicates(AbstractLessonCheck):
         return found
 
 
-def _witnesses(digest: Digest, known: Known, most: int) -> tuple[Digest, NDArray[np.int64]]:
+def witnesses_of(digest: Digest, known: Known, most: int) -> tuple[Digest, NDArray[np.int64]]:
     """References and samples of the lesson, with each one's row in the lesson (-1: reference)."""
     rows = np.sort(np.argsort(digest.prints, kind="stable")[:most])
     own = digest.select(rows)
@@ -179,7 +181,7 @@ def _witnesses(digest: Digest, known: Known, most: int) -> tuple[Digest, NDArray
     return Digest.join([old, own]), np.concatenate([np.full(len(old), -1, np.int64), rows])
 
 
-def _squared_distances(
+def squared_distances(
     digest: Digest, witnesses: Digest, owner: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Blocks of squared distances [rows, witnesses]; a sample is infinitely far from itself."""

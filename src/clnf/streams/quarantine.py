@@ -1,7 +1,9 @@
 """Where refused samples wait, with the reason, until a person looks at them."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, final
 
 import torch
@@ -12,7 +14,7 @@ from clnf.core.records import Source
 from clnf.core.units import quantity
 from clnf.streams.sources import ArraySource
 
-__all__ = ["Flaw", "Held", "Quarantine"]
+__all__ = ["Flaw", "Held", "Quarantine", "pardons_text", "read_pardons"]
 
 
 @final
@@ -133,3 +135,26 @@ class Quarantine:
             x = state[f"x.{key}"].clone() if f"x.{key}" in state else None
             flaw = Flaw(index=int(index), check=check, reason=reason, hard=bool(hard))
             self._held[key] = Held(key=key, lesson=lesson, flaw=flaw, x=x, cond=int(cond))
+
+
+def read_pardons(path: Path) -> frozenset[int]:
+    """Fingerprints of samples that a person released, from a file; none where there is no file.
+
+    Raises:
+        DataError: the file is not what :func:`pardons_text` writes.
+    """
+    if not path.exists():
+        return frozenset()
+    try:
+        return frozenset(
+            int(text, 16) - 2**63 for text in json.loads(path.read_bytes())["released"]
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} does not list released samples ({error}); remove it and release them again"
+        ) from None
+
+
+def pardons_text(prints: Iterable[int]) -> str:
+    """The content of such a file: hexadecimal, since JSON readers may round large numbers."""
+    return json.dumps({"released": [f"{one + 2**63:016x}" for one in sorted(prints)]}, indent=1)

@@ -1,8 +1,8 @@
 """Streams: experiences one after another, built from the bundled data."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import final
 
@@ -19,6 +19,7 @@ from clnf.streams.sources import ArraySource, JoinSource, ShiftSource, SubsetSou
 __all__ = [
     "DIGIT_PAIRS",
     "EMOJI_LESSONS",
+    "LazyStream",
     "Lesson",
     "Stream",
     "digits_stream",
@@ -97,6 +98,38 @@ class Stream:
     def names(self) -> tuple[str, ...]:
         """Names of the experiences in order."""
         return tuple(experience.name for experience in self.experiences)
+
+
+@final
+class LazyStream:
+    """Experiences made when they are asked for, and not kept: memory does not grow with them.
+
+    Args:
+        count: experiences, >= 1.
+        build: ``number -> experience``; pure, so an experience can be made again after a resume.
+
+    Raises:
+        ConfigError: fewer than one experience.
+    """
+
+    def __init__(self, count: int, build: Callable[[int], Experience]) -> None:
+        if count < 1:
+            raise ConfigError(f"a stream has at least one experience, got {count}")
+        self.count = count
+        self.build = build
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Experience]:
+        return (self[number] for number in range(self.count))
+
+    def __getitem__(self, number: int) -> Experience:
+        if not 0 <= number < self.count:
+            raise IndexError(f"the stream has {self.count} experiences, got number {number}")
+        made = self.build(number)
+        # Runs know lessons by name; the number keeps names apart without a list of them.
+        return replace(made, name=f"{number:03d} {made.name}")
 
 
 def emoji_source(

@@ -1,0 +1,4 @@
+"""Sets too large to come with the package: what there is, fetching it, unpacking it.
+
+Import from the modules (``sets``, ``download``, ``unpack``).
+"""

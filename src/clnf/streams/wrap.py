@@ -1,0 +1,265 @@
+"""Anybody's data as a source: arrays, torch data sets, folders of classes, iterators.
+
+:func:`source_of` picks the way by type; each way can also be named.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, final, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset, TensorDataset
+
+from clnf.core.errors import DataError, ShapeError
+from clnf.core.records import Batch, Experience, Source
+from clnf.streams.folder import FolderParams, Refusal, read_folder
+from clnf.streams.sources import ArraySource, JoinSource
+
+__all__ = [
+    "ClassFolders",
+    "DatasetSource",
+    "from_arrays",
+    "from_folders",
+    "from_iterator",
+    "source_of",
+]
+
+Numbers = NDArray[Any] | Tensor
+
+
+@runtime_checkable
+class _Taken(Protocol):
+    """What a source can do, to be asked of an object."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, index: Tensor) -> Batch: ...
+
+
+def source_of(data: Source | Dataset[Any] | tuple[Numbers, Numbers] | Path) -> Source:
+    """Data as a source, whatever it is.
+
+    Args:
+        data: ``(x, y)`` arrays or tensors, a torch data set with a length, a folder with one
+            folder for each class, or a source, which is handed back.
+
+    Raises:
+        DataError: a data set without a length, or data of another kind.
+        ShapeError: arrays of a shape or type that cannot be used.
+    """
+    if isinstance(data, tuple):
+        if len(data) != 2:
+            raise ShapeError(f"arrays come as (samples, labels), got a tuple of {len(data)}")
+        return from_arrays(*data)
+    if isinstance(data, TensorDataset) and len(data.tensors) == 2:
+        return from_arrays(*data.tensors)
+    if isinstance(data, Dataset):
+        return DatasetSource(data)
+    if isinstance(data, Path):
+        return from_folders(data).source
+    if isinstance(data, _Taken):
+        return data
+    raise DataError(
+        f"no way is known to read samples from a {type(data).__name__}; give (samples, labels), "
+        "a torch data set, the path of a folder, or a source with a length and take(index)"
+    )
+
+
+def from_arrays(x: Numbers, y: Numbers) -> ArraySource:
+    """Arrays in memory as a source.
+
+    Args:
+        x: pictures as uint8 [N, H, W] or [N, H, W, C] (as a tensor [N, C, H, W]), read as
+            u / 127.5 - 1; or floating point [N, ...], used as it is.
+        y: whole numbers [N].
+
+    Raises:
+        ShapeError: labels that are no whole numbers, samples of another type, or other lengths.
+    """
+    labels = torch.as_tensor(np.array(y) if isinstance(y, np.ndarray) else y)
+    if labels.ndim != 1 or labels.dtype.is_floating_point or labels.dtype.is_complex:
+        raise ShapeError(
+            f"labels are whole numbers, one a sample, got {labels.dtype} {list(labels.shape)}"
+        )
+    labels = labels.to(torch.int64)
+    if isinstance(x, Tensor) and x.dtype == torch.uint8:
+        x = x.numpy() if x.ndim == 3 else x.permute(0, 2, 3, 1).contiguous().numpy()
+    if isinstance(x, np.ndarray) and x.dtype == np.uint8:
+        return ArraySource(x[..., None] if x.ndim == 3 else x, labels)
+    values = x if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
+    if not values.dtype.is_floating_point or values.ndim < 2:
+        raise ShapeError(
+            f"samples are uint8 pictures or floating point [N, ...], got {values.dtype} "
+            f"{list(values.shape)}"
+        )
+    return ArraySource(values.to(torch.float32), labels)
+
+
+@final
+class DatasetSource:
+    """A torch data set whose items are (sample, label).
+
+    Samples may be tensors or arrays (uint8: pictures, an array [H, W] or [H, W, C], a tensor
+    [H, W] or [C, H, W], read as u / 127.5 - 1; else floating point) or Pillow images.
+
+    Args:
+        data: with ``__len__`` and ``__getitem__``.
+
+    Raises:
+        DataError: the data set has no length. Read it by :func:`from_iterator`.
+    """
+
+    def __init__(self, data: Dataset[Any]) -> None:
+        if not isinstance(data, Sized):
+            raise DataError(
+                f"the data set {type(data).__name__} has no length; read it by from_iterator"
+            )
+        self.data = data
+        self._count = len(data)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def take(self, index: Tensor) -> Batch:
+        """The samples at ``index`` (int64 [K]).
+
+        Raises:
+            DataError: the data set failed on a sample, or gave something else than a pair.
+            ShapeError: samples differ in shape.
+        """
+        if not len(index):
+            # The shape of a sample is known only from one.
+            return self.take(torch.zeros(1, dtype=torch.int64)).select(index)
+        return _stacked([self._item(number) for number in index.tolist()])
+
+    def _item(self, number: int) -> tuple[Tensor, int]:
+        try:
+            item = self.data[number]
+        except Exception as error:
+            # Whatever other people's code raises: one bad sample must not end the stream.
+            raise DataError(f"sample {number} cannot be read: {error!r}") from error
+        return _pair(item)
+
+
+@final
+@dataclass(frozen=True)
+class ClassFolders:
+    """What :func:`from_folders` read: the source, the classes by label, and the files refused."""
+
+    source: JoinSource
+    classes: tuple[str, ...]
+    refused: tuple[Refusal, ...]
+
+
+def from_folders(
+    folder: Path,
+    *,
+    params: FolderParams | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ClassFolders:
+    """A folder with one folder of pictures for each class; labels follow the sorted names.
+
+    Args:
+        folder: holds the folders of the classes; hidden ones and files beside them are left out.
+        params: sizes and limits of reading; the usual ones where not given.
+        progress: as in ``read_folder``, for each class anew.
+
+    Raises:
+        DataError: no folder there, none inside it, or a class without a usable picture.
+    """
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}; give one that holds a folder for each class")
+    inside = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not inside:
+        raise DataError(f"{folder} holds no folders; put the pictures of each class in one")
+    parts = [
+        read_folder(path, cond=label, params=params or FolderParams(), progress=progress)
+        for label, path in enumerate(inside)
+    ]
+    refused = [
+        Refusal(f"{path.name}/{one.file}", one.reason)
+        for path, part in zip(inside, parts, strict=True)
+        for one in part.refused
+    ]
+    return ClassFolders(JoinSource(parts), tuple(path.name for path in inside), tuple(refused))
+
+
+def from_iterator(
+    items: Iterable[Any], *, size: int, name: str = "window", concept: str = "flow"
+) -> Iterator[Experience]:
+    """Whatever an iterator yields, cut into experiences of equal size; it may never end.
+
+    Only the samples of one experience are in memory.
+
+    Args:
+        items: (sample, label) pairs, as in :class:`DatasetSource`.
+        size: samples of an experience, >= 1; the last may be smaller.
+        name: experiences are called "NAME 0", "NAME 1" ...
+        concept: of the experiences.
+
+    Raises:
+        DataError: a size below 1, or an item that is no pair.
+        ShapeError: samples of an experience differ in shape.
+    """
+    if size < 1:
+        raise DataError(f"an experience holds at least one sample, got a size of {size}")
+    return _windows(iter(items), size, name, concept)
+
+
+def _windows(items: Iterator[Any], size: int, name: str, concept: str) -> Iterator[Experience]:
+    number, held = 0, []
+    for item in items:
+        held.append(_pair(item))
+        if len(held) == size:
+            yield _experience(held, f"{name} {number}", concept)
+            number, held = number + 1, []
+    if held:
+        yield _experience(held, f"{name} {number}", concept)
+
+
+def _experience(held: list[tuple[Tensor, int]], name: str, concept: str) -> Experience:
+    batch = _stacked(held)
+    origin = f"an iterator, {len(batch)} samples"
+    data = ArraySource(batch.x, batch.cond)
+    return Experience(name=name, concept=concept, data=data, provenance=origin)
+
+
+def _stacked(items: list[tuple[Tensor, int]]) -> Batch:
+    shapes = {tuple(x.shape) for x, _ in items}
+    if len(shapes) > 1:
+        raise ShapeError(f"samples of one batch have different shapes: {sorted(shapes)}")
+    return Batch.of(torch.stack([x for x, _ in items]), torch.tensor([y for _, y in items]))
+
+
+def _pair(item: Any) -> tuple[Tensor, int]:
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        raise DataError(f"a sample is a pair (sample, label), got {type(item).__name__}")
+    label = item[1].item() if isinstance(item[1], Tensor | np.generic | np.ndarray) else item[1]
+    if not isinstance(label, int):
+        raise DataError(f"a label is a whole number, got {label!r}")
+    return _sample(item[0]), label
+
+
+def _sample(value: Any) -> Tensor:
+    """One sample in model range, float32."""
+    if isinstance(value, Image.Image):
+        grey = value.mode in ("L", "1")
+        value = np.asarray(value.convert("L" if grey else "RGB"))
+    if isinstance(value, Tensor) and value.dtype == torch.uint8:
+        value = value.numpy() if value.ndim == 2 else value.permute(1, 2, 0).numpy()
+    if isinstance(value, np.ndarray) and value.dtype == np.uint8:
+        planes = np.atleast_3d(value).transpose(2, 0, 1).astype(np.float32, order="C")
+        return torch.from_numpy(planes).div_(127.5).sub_(1.0)
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(np.array(value))
+    if not isinstance(value, Tensor) or not value.dtype.is_floating_point:
+        raise DataError(
+            "a sample is a picture of bytes or floating point numbers, got "
+            + (str(value.dtype) if isinstance(value, Tensor) else type(value).__name__)
+        )
+    return value.detach().to(torch.float32)
