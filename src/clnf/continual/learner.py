@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from clnf.continual.optimizer_state import pack, unpack
 from clnf.core.errors import ConfigError, DataError, RunError, ShapeError
-from clnf.core.protocols import Guard, Learnable
+from clnf.core.protocols import Answering, Guard, Learnable, Listener
 from clnf.core.records import Batch, Experience
 from clnf.core.rng import fold, torch_rng
 
@@ -47,10 +47,11 @@ class StepInfo(NamedTuple):
 class Learner:
     """Drives a model's weights by an optimizer, under guards.
 
-    One step: every guard mixes, in order; the loss is sum_b w_b l_b / sum_b w_b plus penalties;
-    backward; every guard constrains, in order; gradients are clipped; the optimizer steps. A
-    weight common to a whole batch therefore changes nothing by itself: priority counts against
-    the other samples of the batch, such as rehearsed ones.
+    One step: every guard mixes, in order; those that listen hear the model's outputs; the loss is
+    sum_b w_b l_b / sum_b w_b plus penalties; backward; every guard constrains, in order;
+    gradients are clipped; the optimizer steps. A weight common to a whole batch therefore changes
+    nothing by itself: priority counts against the other samples of the batch, such as rehearsed
+    ones.
 
     A loss or gradient that is not finite is never written: the step is refused, recorded, and
     normalisation statistics that its forward pass touched are put back.
@@ -63,7 +64,8 @@ class Learner:
         clip_norm: largest gradient norm, or None.
 
     Raises:
-        ConfigError: the model is not an ``nn.Module`` with a loss, or clip_norm is not positive.
+        ConfigError: the model is not an ``nn.Module`` with a loss, clip_norm is not positive, or
+            a guard listens to outputs that the model does not give.
     """
 
     def __init__(
@@ -85,6 +87,13 @@ class Learner:
         self.model: nn.Module = model
         self.optimizer = optimizer
         self.guards = tuple(guards)
+        self._listeners = tuple(g for g in self.guards if isinstance(g, Listener))
+        given: object = model
+        if self._listeners and not isinstance(given, Answering):
+            raise ConfigError(
+                f"{type(self._listeners[0]).__name__} listens to a model's outputs; "
+                "give the model outputs(batch, rng) and loss_of(outputs, batch)"
+            )
         self.refused_steps = 0
         self.refusals: list[StepInfo] = []
         self._seed = seed
@@ -169,7 +178,7 @@ class Learner:
             batch, share = batch.to(device), share.to(device)
         rng.manual_seed(_mix(self._loss_key, self._step))
         statistics = self._statistics()
-        losses = cast(Learnable, self.model).loss(batch, rng)
+        losses = self._losses(batch, rng)
         if losses.shape != batch.weight.shape:
             raise ShapeError(
                 f"a loss per sample has shape {tuple(batch.weight.shape)}, got "
@@ -199,6 +208,15 @@ class Learner:
             self.refused_steps += 1
             self.refusals = [*self.refusals, info][-_REFUSALS_KEPT:]
         return info
+
+    def _losses(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        if not self._listeners:
+            return cast(Learnable, self.model).loss(batch, rng)
+        model = cast(Answering, self.model)
+        outputs = model.outputs(batch, rng)
+        for guard in self._listeners:
+            outputs = guard.hear(outputs, batch)
+        return model.loss_of(outputs, batch)
 
     def _constrain(self) -> float:
         """Let guards constrain, then clip; the norm between the two."""

@@ -29,6 +29,9 @@ class AbstractMemory(ABC):
     Samples that lie on the 8-bit grid x = u/127.5 - 1 are kept as bytes, which loses nothing.
     The first sample off the grid turns the whole store to its own type, also without loss.
 
+    What a model said to a sample may be kept beside it. Outputs of a head that has grown since
+    fill new columns; older samples have 0 there.
+
     Args:
         capacity: M, the largest number of samples kept.
         seed: places the random choices.
@@ -47,6 +50,7 @@ class AbstractMemory(ABC):
         self._size = 0
         self._as_bytes = True
         self._x: Tensor | None = None
+        self._outputs: Tensor | None = None
         self._cond = torch.zeros(capacity, dtype=torch.int64)
         self._weight = torch.zeros(capacity)
         self._order: tuple[Indices, Indices, Indices] | None = None
@@ -65,19 +69,27 @@ class AbstractMemory(ABC):
     def _load_policy_state(self, state: dict[str, Any]) -> None: ...
 
     @final
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: Batch, outputs: Tensor | None = None) -> None:
         """Offer samples; the policy decides which stay.
 
         A sample with a value that is not finite is refused and counted in ``n_refused``: it
         would come back in every later lesson.
 
+        Args:
+            batch: the samples.
+            outputs: what a model said to each, shape [B, K], or None.
+
         Raises:
-            DataError: the samples have another shape than those kept.
+            DataError: the samples have another shape than those kept, or come without outputs
+                where others had them.
         """
-        finite = _finite(batch.x)
+        if len(self) and (outputs is None) != (self._outputs is None):
+            raise DataError("a memory keeps outputs with all of its samples or with none")
+        finite = _finite(batch.x, outputs)
         if finite is not None:
             self.n_refused += len(batch) - int(finite.sum())
             batch = batch.select(finite)
+            outputs = None if outputs is None else outputs[finite]
         if not len(batch):
             return
         if self._x is not None and self._x.shape[1:] != batch.x.shape[1:]:
@@ -89,8 +101,11 @@ class AbstractMemory(ABC):
         self.n_seen += len(batch)
         if not len(taken):
             return
-        kept = batch.select(torch.from_numpy(taken).to(batch.cond.device)).to("cpu")
+        index = torch.from_numpy(taken).to(batch.cond.device)
+        kept = batch.select(index).to("cpu")
         at = torch.from_numpy(slots)
+        if outputs is not None:
+            self._store_outputs(outputs.detach()[index].cpu(), at)
         self._store(kept.x.detach(), at)
         self._cond[at] = kept.cond
         self._weight[at] = kept.weight
@@ -105,13 +120,19 @@ class AbstractMemory(ABC):
         Raises:
             DataError: the memory is empty.
         """
-        self._need_samples()
-        order, first, count = self._by_class()
-        # One number chooses the class by its whole part, the sample by its fraction.
-        place = torch.rand(n, generator=rng, dtype=torch.float64).numpy() * len(first)
-        chosen = place.astype(np.int64)
-        within = ((place - chosen) * count[chosen]).astype(np.int64)
-        return self._read(torch.from_numpy(order[first[chosen] + within]))
+        return self._read(self._draw(n, rng))
+
+    @final
+    def draw_outputs(self, n: int, rng: torch.Generator) -> tuple[Batch, Tensor]:
+        """The same draw as :meth:`draw`, with the outputs kept beside each sample, [n, K].
+
+        Raises:
+            DataError: the memory is empty or keeps no outputs.
+        """
+        slots = self._draw(n, rng)
+        if self._outputs is None:
+            raise DataError("this memory keeps no outputs; add samples together with outputs")
+        return self._read(slots), self._outputs.index_select(0, slots)
 
     @final
     def draw_uniform(self, n: int, rng: torch.Generator) -> Batch:
@@ -141,6 +162,8 @@ class AbstractMemory(ABC):
             state["x"] = self._x[: self._size].clone()
             state["cond"] = self._cond[: self._size].clone()
             state["weight"] = self._weight[: self._size].clone()
+        if self._outputs is not None:
+            state["outputs"] = self._outputs[: self._size].clone()
         return state
 
     @final
@@ -160,7 +183,7 @@ class AbstractMemory(ABC):
         self.n_refused = state["n_refused"]
         self._as_bytes = state["as_bytes"]
         self._load_policy_state(state)
-        self._size, self._x, self._order = 0, None, None
+        self._size, self._x, self._order, self._outputs = 0, None, None, None
         if "x" in state:
             x = state["x"]
             self._size = len(x)
@@ -168,6 +191,32 @@ class AbstractMemory(ABC):
             self._x[: self._size] = x
             self._cond[: self._size] = state["cond"]
             self._weight[: self._size] = state["weight"]
+        if "outputs" in state:
+            self._store_outputs(state["outputs"], torch.arange(self._size))
+
+    def _draw(self, n: int, rng: torch.Generator) -> Tensor:
+        self._need_samples()
+        order, first, count = self._by_class()
+        # One number chooses the class by its whole part, the sample by its fraction.
+        place = torch.rand(n, generator=rng, dtype=torch.float64).numpy() * len(first)
+        chosen = place.astype(np.int64)
+        within = ((place - chosen) * count[chosen]).astype(np.int64)
+        return torch.from_numpy(order[first[chosen] + within])
+
+    def _store_outputs(self, outputs: Tensor, at: Tensor) -> None:
+        kept = self._outputs
+        wide = outputs.shape[1:]
+        if kept is None or (kept.shape[1:] != wide and kept.shape[1] < wide[0]):
+            self._outputs = outputs.new_zeros((self.capacity, *wide))
+            if kept is not None:
+                self._outputs[:, : kept.shape[1]] = kept
+        assert self._outputs is not None
+        if outputs.shape[1] < self._outputs.shape[1]:
+            raise DataError(
+                f"this memory keeps {self._outputs.shape[1]} outputs a sample, got {wide[0]}; "
+                "a head may grow but not shrink"
+            )
+        self._outputs[at] = outputs
 
     def _store(self, x: Tensor, at: Tensor) -> None:
         if self._x is None:
@@ -314,11 +363,12 @@ def _from_bytes(x: Tensor) -> Tensor:
     return torch.div(x, 127.5).sub_(1).float()
 
 
-def _finite(x: Tensor) -> Tensor | None:
+def _finite(x: Tensor, outputs: Tensor | None) -> Tensor | None:
     """Which samples are finite; None where all are, which one sum mostly tells."""
-    if not x.is_floating_point() or x.numel() == 0 or math.isfinite(float(x.sum())):
+    parts = [p for p in (x, outputs) if p is not None and p.is_floating_point() and p.numel()]
+    if all(math.isfinite(float(part.sum())) for part in parts):
         return None
-    return x.flatten(1).isfinite().all(1)
+    return torch.stack([part.flatten(1).isfinite().all(1) for part in parts]).all(0)
 
 
 def _on_grid(x: Tensor) -> bool:

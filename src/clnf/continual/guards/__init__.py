@@ -2,6 +2,19 @@
 
 from clnf.continual.guards.ewc import EWC, EWCParams
 from clnf.continual.guards.fence import Fence, FenceParams
+from clnf.continual.guards.mas import MAS, MASParams
 from clnf.continual.guards.rehearsal import Rehearsal, RehearsalParams
+from clnf.continual.guards.si import SI, SIParams
 
-__all__ = ["EWC", "EWCParams", "Fence", "FenceParams", "Rehearsal", "RehearsalParams"]
+__all__ = [
+    "EWC",
+    "MAS",
+    "SI",
+    "EWCParams",
+    "Fence",
+    "FenceParams",
+    "MASParams",
+    "Rehearsal",
+    "RehearsalParams",
+    "SIParams",
+]
