@@ -1,18 +1,30 @@
 """Guards protect what is known while something new is learned, one method a file."""
 
+from clnf.continual.guards.agem import AGEM, AGEMParams
+from clnf.continual.guards.der import DER, DERParams
+from clnf.continual.guards.er_ace import ERACE, ERACEParams
 from clnf.continual.guards.ewc import EWC, EWCParams
 from clnf.continual.guards.fence import Fence, FenceParams
+from clnf.continual.guards.lwf import LwF, LwFParams
 from clnf.continual.guards.mas import MAS, MASParams
 from clnf.continual.guards.rehearsal import Rehearsal, RehearsalParams
 from clnf.continual.guards.si import SI, SIParams
 
 __all__ = [
+    "AGEM",
+    "DER",
+    "ERACE",
     "EWC",
     "MAS",
     "SI",
+    "AGEMParams",
+    "DERParams",
+    "ERACEParams",
     "EWCParams",
     "Fence",
     "FenceParams",
+    "LwF",
+    "LwFParams",
     "MASParams",
     "Rehearsal",
     "RehearsalParams",
