@@ -42,7 +42,8 @@ class BayesianLinear(nn.Module):
 
     def draw(self, rng: torch.Generator) -> None:
         """New noise for the passes to come, until the next draw."""
-        for name, mean in self.mu.items():
+        for name in ("weight", "bias"):
+            mean = self.mu[name]
             noise = torch.randn(mean.shape, generator=rng, dtype=mean.dtype)
             self._noise[name] = noise.to(mean.device)
 

@@ -1,5 +1,6 @@
 """Binary layers with hidden weights, and the optimizer that makes them metaplastic."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, cast, final
 
@@ -28,17 +29,20 @@ class _StraightSign(torch.autograd.Function):
         return outputs[0] * (x.abs() <= ctx.reach), None
 
 
+_sign = cast("Callable[[Tensor, float], Tensor]", _StraightSign.apply)
+
+
 @final
 class Sign(nn.Module):
     """Activation +1 or -1; its gradient is that of a clamp to [-1, 1]."""
 
     def forward(self, x: Tensor) -> Tensor:
         """The sign of each entry, in the shape of ``x``."""
-        return cast(Tensor, _StraightSign.apply(x, 1.0))
+        return _sign(x, 1.0)
 
 
 @final
-class BinaryLinear(nn.Linear):
+class BinaryLinear(nn.Module):
     """y = x sign(W)^T; ``weight`` is the hidden W, which gradients reach unchanged.
 
     In hardware the hidden weight is a multilevel cell and its sign what is read. Normalise what
@@ -51,13 +55,12 @@ class BinaryLinear(nn.Linear):
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, bias=False)
+        super().__init__()
+        self.weight = nn.Parameter(nn.Linear(inputs, outputs, bias=False).weight.detach())
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Shape [..., inputs] to [..., outputs]."""
-        return functional.linear(
-            input, cast(Tensor, _StraightSign.apply(self.weight, float("inf")))
-        )
+        return functional.linear(x, _sign(self.weight, math.inf))
 
 
 @final

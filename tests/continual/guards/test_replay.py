@@ -52,7 +52,7 @@ def gradients(model, loss):
 def gap(model, before, wanted):
     """Largest distance between the step taken and the step wanted."""
     return max(
-        float((p.detach() - (b - LR * g)).abs().max())
+        float((p - (b - LR * g)).detach().abs().max())
         for p, b, g in zip(model.parameters(), before.parameters(), wanted, strict=True)
     )
 

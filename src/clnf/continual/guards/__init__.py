@@ -1,12 +1,16 @@
 """Guards protect what is known while something new is learned, one method a file."""
 
 from clnf.continual.guards.agem import AGEM, AGEMParams
+from clnf.continual.guards.backprop import ContinualBackprop, ContinualBackpropParams
 from clnf.continual.guards.der import DER, DERParams
 from clnf.continual.guards.er_ace import ERACE, ERACEParams
 from clnf.continual.guards.ewc import EWC, EWCParams
 from clnf.continual.guards.fence import Fence, FenceParams
+from clnf.continual.guards.hat import HAT, HATParams
 from clnf.continual.guards.lwf import LwF, LwFParams
 from clnf.continual.guards.mas import MAS, MASParams
+from clnf.continual.guards.metaplastic import Metaplastic, MetaplasticParams
+from clnf.continual.guards.packnet import PackNet, PackNetParams
 from clnf.continual.guards.rehearsal import Rehearsal, RehearsalParams
 from clnf.continual.guards.si import SI, SIParams
 
@@ -15,17 +19,25 @@ __all__ = [
     "DER",
     "ERACE",
     "EWC",
+    "HAT",
     "MAS",
     "SI",
     "AGEMParams",
+    "ContinualBackprop",
+    "ContinualBackpropParams",
     "DERParams",
     "ERACEParams",
     "EWCParams",
     "Fence",
     "FenceParams",
+    "HATParams",
     "LwF",
     "LwFParams",
     "MASParams",
+    "Metaplastic",
+    "MetaplasticParams",
+    "PackNet",
+    "PackNetParams",
     "Rehearsal",
     "RehearsalParams",
     "SIParams",
