@@ -85,6 +85,7 @@ class AbstractMemory(ABC):
         """
         if len(self) and (outputs is None) != (self._outputs is None):
             raise DataError("a memory keeps outputs with all of its samples or with none")
+        outputs = None if outputs is None else outputs.detach()
         finite = _finite(batch.x, outputs)
         if finite is not None:
             self.n_refused += len(batch) - int(finite.sum())
@@ -105,7 +106,7 @@ class AbstractMemory(ABC):
         kept = batch.select(index).to("cpu")
         at = torch.from_numpy(slots)
         if outputs is not None:
-            self._store_outputs(outputs.detach()[index].cpu(), at)
+            self._store_outputs(outputs[index].cpu(), at)
         self._store(kept.x.detach(), at)
         self._cond[at] = kept.cond
         self._weight[at] = kept.weight

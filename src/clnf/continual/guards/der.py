@@ -103,7 +103,7 @@ class DER:
         if self.params.keep == "batch":
             new = self._rows.new
             own = Batch(x=batch.x[new], cond=batch.cond[new], weight=batch.weight[new])
-            self.memory.add(own, outputs[new].detach())
+            self.memory.add(own, outputs[new])
         return outputs
 
     def penalty(self) -> Tensor | None:

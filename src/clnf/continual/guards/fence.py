@@ -135,8 +135,8 @@ class Fence:
     def state_dict(self) -> dict[str, Any]:
         """Masks, and the start of the lesson under way."""
         return {
-            **{f"mask.{name}": value for name, value in self._masks.items()},
-            **{f"start.{name}": value for name, value in self._start.items()},
+            **{f"mask.{name}": value.clone() for name, value in self._masks.items()},
+            **{f"start.{name}": value.clone() for name, value in self._start.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -101,8 +101,8 @@ class Pull:
             for name, importance, anchor in zip(
                 self.parameters, self.importance, self.anchor, strict=True
             ):
-                state[f"importance.{name}"] = importance
-                state[f"anchor.{name}"] = anchor
+                state[f"importance.{name}"] = importance.clone()
+                state[f"anchor.{name}"] = anchor.clone()
         return state
 
     def load_state_dict(self, state: dict[str, Any], guard: str) -> None:

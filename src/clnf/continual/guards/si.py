@@ -135,7 +135,7 @@ class SI:
         state = self._pull.state_dict()
         parts = ("path", "start", "before", "gradient")
         for part, values in zip(parts, self._parts(), strict=True):
-            state |= {f"lesson.{part}.{i}": value for i, value in enumerate(values)}
+            state |= {f"lesson.{part}.{i}": value.clone() for i, value in enumerate(values)}
         return state
 
     def _parts(self) -> tuple[list[Tensor], ...]:
