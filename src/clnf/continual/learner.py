@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
-from operator import mul
 from typing import Any, NamedTuple, cast, final
 
 import torch
@@ -100,7 +99,7 @@ class Learner:
         self._clip_norm = clip_norm
         self._rng = torch.Generator()
         self._weights: list[float] = []
-        self._shares: tuple[list[float], Tensor] = ([], torch.empty(0))
+        self._shares = torch.empty(0)
         self._enter("")
         self._norms = [m for m in model.modules() if isinstance(m, _NormBase)]
 
@@ -172,7 +171,7 @@ class Learner:
         for number, guard in enumerate(self.guards):
             rng.manual_seed(_mix(self._mix_key + number, self._step))
             batch = guard.mix(batch, rng)
-        shares, share = self._share(batch.weight)
+        share = self._share(batch.weight)
         device = self.optimizer.param_groups[0]["params"][0].device
         if batch.x.device != device:
             batch, share = batch.to(device), share.to(device)
@@ -184,17 +183,14 @@ class Learner:
                 f"a loss per sample has shape {tuple(batch.weight.shape)}, got "
                 f"{tuple(losses.shape)}; do not average in the model"
             )
-        value = sum(map(mul, losses.tolist(), shares))
-        # The weights enter as the gradient of each sample's loss: no graph is built for a mean.
-        parts, factors = [losses], [share.to(losses.dtype)]
+        total = torch.dot(losses, share.to(losses.dtype))
         for guard in self.guards:
             penalty = guard.penalty()
             if penalty is not None:
-                value += float(penalty.detach())
-                parts.append(penalty)
-                factors.append(torch.ones_like(penalty))
+                total = total + penalty
+        value = total.item()
         self._clear_gradients()
-        torch.autograd.backward(parts, factors)
+        total.backward()
         norm = self._constrain()
         refused = "" if math.isfinite(value) and math.isfinite(norm) else _reason(value, norm)
         if refused:
@@ -229,15 +225,14 @@ class Learner:
             torch._foreach_mul_(self._gradients(), self._clip_norm / norm)
         return norm
 
-    def _share(self, weight: Tensor) -> tuple[list[float], Tensor]:
-        """Each weight by their sum, as numbers and as a tensor.
+    def _share(self, weight: Tensor) -> Tensor:
+        """Each weight by their sum.
 
         Most batches weigh alike, and comparing numbers costs less than another tensor operation.
         """
         weights = weight.tolist()
         if weights != self._weights:
-            share = weight / weight.sum()
-            self._weights, self._shares = weights, (share.tolist(), share)
+            self._weights, self._shares = weights, weight / weight.sum()
         return self._shares
 
     def _clear_gradients(self) -> None:
