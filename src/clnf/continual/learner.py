@@ -210,9 +210,10 @@ class Learner:
             return cast(Learnable, self.model).loss(batch, rng)
         model = cast(Answering, self.model)
         outputs = model.outputs(batch, rng)
+        losses = model.loss_of(outputs, batch)
         for guard in self._listeners:
-            outputs = guard.hear(outputs, batch)
-        return model.loss_of(outputs, batch)
+            losses = guard.hear(outputs, losses, batch)
+        return losses
 
     def _constrain(self) -> float:
         """Let guards constrain, then clip; the norm between the two."""

@@ -220,14 +220,14 @@ class AbstractMemory(ABC):
         self._outputs[at] = outputs
 
     def _store(self, x: Tensor, at: Tensor) -> None:
+        packed = _packed(x) if self._as_bytes else None
         if self._x is None:
-            self._as_bytes = _on_grid(x)
-            dtype = torch.uint8 if self._as_bytes else x.dtype
+            dtype = x.dtype if packed is None else torch.uint8
             self._x = torch.zeros((self.capacity, *x.shape[1:]), dtype=dtype)
-        elif self._as_bytes and not _on_grid(x):
+        elif self._as_bytes and packed is None:
             self._x = _from_bytes(self._x)
-            self._as_bytes = False
-        self._x[at] = _to_bytes(x) if self._as_bytes else x.to(self._x.dtype)
+        self._as_bytes = packed is not None
+        self._x[at] = x.to(self._x.dtype) if packed is None else packed
 
     def _read(self, slots: Tensor) -> Batch:
         assert self._x is not None
@@ -246,8 +246,10 @@ class AbstractMemory(ABC):
         """Slots sorted by class, and the first place and length of each class in that order."""
         if self._order is None:
             cond = self._cond[: self._size].numpy()
-            _, first, count = np.unique(np.sort(cond), return_index=True, return_counts=True)
-            self._order = (np.argsort(cond, kind="stable"), first, count)
+            order = np.argsort(cond, kind="stable")
+            ordered = cond[order]
+            first = np.r_[0, np.flatnonzero(ordered[1:] != ordered[:-1]) + 1]
+            self._order = (order, first, np.diff(np.r_[first, self._size]))
         return self._order
 
 
@@ -263,12 +265,18 @@ class Reservoir(AbstractMemory):
 
     policy = "reservoir"
 
+    def __init__(self, capacity: int, *, seed: int) -> None:
+        super().__init__(capacity, seed=seed)
+        self._key = fold(seed, "reservoir")
+
     def _place(self, cond: Indices) -> tuple[Indices, Indices]:
         number = np.arange(self.n_seen, self.n_seen + len(cond), dtype=np.int64)
-        slot = np.where(
-            number < self.capacity, number, _integers(self._seed, "reservoir", number, number + 1)
-        )
+        slot = _integers(self._key, number, number + 1)
+        if self.n_seen < self.capacity:
+            slot = np.where(number < self.capacity, number, slot)
         entering = np.flatnonzero(slot < self.capacity)
+        if len(entering) < 2:
+            return entering, slot[entering]
         # Where one slot is hit twice in a batch, the later sample replaces the earlier.
         slots, last = np.unique(slot[entering][::-1], return_index=True)
         return entering[::-1][last].copy(), slots
@@ -350,14 +358,10 @@ def _words(key: int, number: Indices) -> Words:
     return z ^ (z >> np.uint64(31))
 
 
-def _integers(seed: int, place: str, number: Indices, below: Indices) -> Indices:
+def _integers(key: int, number: Indices, below: Indices) -> Indices:
     """One integer in [0, below) per counter (bias under below/2**53)."""
-    unit = (_words(fold(seed, place), number) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    unit = (_words(key, number) >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return (unit * below).astype(np.int64)
-
-
-def _to_bytes(x: Tensor) -> Tensor:
-    return ((x + 1) * 127.5).round_().to(torch.uint8)
 
 
 def _from_bytes(x: Tensor) -> Tensor:
@@ -372,10 +376,13 @@ def _finite(x: Tensor, outputs: Tensor | None) -> Tensor | None:
     return torch.stack([part.flatten(1).isfinite().all(1) for part in parts]).all(0)
 
 
-def _on_grid(x: Tensor) -> bool:
+def _packed(x: Tensor) -> Tensor | None:
+    """The samples as bytes, or None where one is off the grid."""
     if x.dtype != torch.float32 or x.numel() == 0:
-        return False
-    low, high = torch.aminmax(x)
-    if float(low) < -1 or float(high) > 1:
-        return False
-    return bool((_from_bytes(_to_bytes(x)) - x).abs().max() <= 1e-6)
+        return None
+    levels = ((x + 1) * 127.5).round_()
+    low, high = torch.aminmax(levels)
+    if float(low) < 0 or float(high) > 255:
+        return None
+    packed = levels.to(torch.uint8)
+    return packed if bool((_from_bytes(packed) - x).abs().max() <= 1e-6) else None

@@ -77,12 +77,12 @@ class Guard(Protocol):
 class Listener(Guard, Protocol):
     """A guard with one moment more, between ``mix`` and ``penalty``; needs an `Answering` model."""
 
-    def hear(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """After the forward pass, before the loss: see what the model said, and maybe change it.
+    def hear(self, outputs: Tensor, losses: Tensor, batch: Batch) -> Tensor:
+        """After the forward pass: see what the model said and what it cost, sample by sample.
 
-        The batch is the mixed one, rows in the order guards appended them. What is returned is
-        what the next listener hears and the loss is made of: distillation keeps it for its
-        ``penalty``, others shut logits out.
+        The batch is the mixed one, rows in the order guards appended them. The losses [B]
+        returned, changed or not, are what the next listener hears and what is weighted and
+        summed; a row of weight 0 counts only where the guard's ``penalty`` brings it back.
         """
         ...
 

@@ -76,9 +76,9 @@ class DER:
         self.memory = memory
         self.params = params or DERParams()
         self._model = model
-        self._rows: Rows | None = None
-        self._old: tuple[Batch, Tensor] | None = None
-        self._said: Tensor | None = None
+        self._rows = Rows(new=slice(0, 0), old=slice(0, 0))
+        self._then: Tensor | None = None
+        self._said: tuple[Tensor, Tensor] | None = None
 
     def begin(self, experience: Experience) -> None:
         """Nothing to prepare."""
@@ -86,44 +86,39 @@ class DER:
     def mix(self, batch: Batch, rng: torch.Generator) -> Batch:
         """The batch followed by both draws, at weight 0."""
         self._rows = Rows(new=slice(0, len(batch)), old=slice(0, 0))
-        self._old = self._said = None
+        self._then = self._said = None
         if not len(self.memory):
             return batch
         # Draws are with replacement, so one of twice the size is two independent ones.
-        draws = 2 if self.params.beta else 1
-        old, then = self.memory.draw_outputs(draws * self.params.samples, rng)
+        n = self.params.samples
+        old, then = self.memory.draw_outputs(2 * n if self.params.beta else n, rng)
         mixed, self._rows = behind(batch, old)
-        self._old = (old.to(batch.x.device), then.to(batch.x.device))
+        self._then = then[:n].to(batch.x.device)
         return mixed
 
-    def hear(self, outputs: Tensor, batch: Batch) -> Tensor:
+    def hear(self, outputs: Tensor, losses: Tensor, batch: Batch) -> Tensor:
         """Keep what is said to remembered rows; store the step's own with what is said now."""
-        assert self._rows is not None
-        self._said = outputs[self._rows.old] if self._old is not None else None
+        new, at = self._rows.new, self._rows.old.start
+        n = self.params.samples
+        if self._then is not None:
+            self._said = (outputs[at : at + n], losses[at + n : at + 2 * n])
         if self.params.keep == "batch":
-            new = self._rows.new
             own = Batch(x=batch.x[new], cond=batch.cond[new], weight=batch.weight[new])
             self.memory.add(own, outputs[new])
-        return outputs
+        return losses
 
     def penalty(self) -> Tensor | None:
         """Alpha times the distance to then, plus beta times the loss of the second draw."""
-        if self._old is None or self._said is None:
+        if self._then is None or self._said is None:
             return None
-        n, (old, then), said = self.params.samples, self._old, self._said
-        self._old = self._said = None
-        # One split costs less backward than two slices.
-        first, again = said.split([n, said.size(0) - n])
-        first, then = first.flatten(1), then[:n].flatten(1)
-        if then.shape[1] < first.shape[1]:
-            then = functional.pad(then, (0, first.shape[1] - then.shape[1]))
-        far = functional.mse_loss(first, then)
-        alpha = self.params.alpha * (1 if self.params.per_output else first.shape[1])
-        if not self.params.beta:
-            return alpha * far
-        second = Batch(x=old.x[n:], cond=old.cond[n:], weight=old.weight[n:])
-        losses = self._model.loss_of(again, second)
-        return torch.add(alpha * far, losses.sum(), alpha=self.params.beta / losses.size(0))
+        then, (said, losses), beta = self._then.flatten(1), self._said, self.params.beta
+        self._then = self._said = None
+        said = said.flatten(1)
+        if then.shape[1] < said.shape[1]:
+            then = functional.pad(then, (0, said.shape[1] - then.shape[1]))
+        far = functional.mse_loss(said, then)
+        alpha = self.params.alpha * (1 if self.params.per_output else said.shape[1])
+        return torch.add(alpha * far, losses.mean(), alpha=beta) if beta else alpha * far
 
     def constrain(self, lr: float) -> None:
         """Gradients stay as they are."""

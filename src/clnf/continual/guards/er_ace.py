@@ -60,46 +60,46 @@ class ERACE:
         self._model = model
         self._seen: set[int] = set()
         self._rows = Rows(new=slice(0, 0), old=slice(0, 0))
-        self._old: Batch | None = None
-        self._said: Tensor | None = None
+        self._losses: Tensor | None = None
 
     def begin(self, experience: Experience) -> None:
         """Nothing to prepare."""
 
     def mix(self, batch: Batch, rng: torch.Generator) -> Batch:
         """The batch followed by remembered rows at weight 0."""
-        mixed, self._old, self._said = batch, None, None
+        mixed, self._losses = batch, None
         self._rows = Rows(new=slice(0, len(batch)), old=slice(0, 0))
         if len(self.memory):
-            self._old = self.memory.draw(self.params.samples, rng).to(batch.x.device)
-            mixed, self._rows = behind(batch, self._old)
+            mixed, self._rows = behind(batch, self.memory.draw(self.params.samples, rng))
         if self.params.keep == "batch":
             self.memory.add(batch)
         return mixed
 
-    def hear(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Shut absent classes for the step's own rows; keep what is said to remembered ones.
+    def hear(self, outputs: Tensor, losses: Tensor, batch: Batch) -> Tensor:
+        """Judge the step's own rows among their classes, remembered ones among all seen.
 
         Raises:
             ConfigError: the outputs are not rows of class logits.
         """
         if outputs.dim() != 2:
             raise ConfigError(f"ER-ACE needs logits [B, K], got {tuple(outputs.shape)}")
-        present = torch.unique(batch.cond[self._rows.new])
+        new, old = self._rows.new, self._rows.old
+        present = torch.unique(batch.cond[new])
         self._seen.update(present.tolist())
-        if self._old is not None:
-            seen = torch.tensor(sorted(self._seen), device=outputs.device)
-            self._said = _among(outputs[self._rows.old], seen)
-        own = _among(outputs[self._rows.new], present)
-        return torch.cat([own, outputs[self._rows.new.stop :]])
+        shut = torch.zeros_like(outputs, dtype=torch.bool)
+        shut[new] = True
+        shut[new, present] = False
+        shut[old] = True
+        shut[old, sorted(self._seen)] = False
+        judged = self._model.loss_of(outputs.masked_fill(shut, -math.inf), batch)
+        self._losses = judged[old] if old.stop else None
+        # Rows of other guards are not shut anywhere, so their loss is what it was.
+        return judged
 
     def penalty(self) -> Tensor | None:
         """The mean loss of remembered rows among all classes seen."""
-        if self._old is None or self._said is None:
-            return None
-        loss = self._model.loss_of(self._said, self._old).mean()
-        self._old = self._said = None
-        return loss
+        losses, self._losses = self._losses, None
+        return None if losses is None else losses.mean()
 
     def constrain(self, lr: float) -> None:
         """Gradients stay as they are."""
@@ -116,10 +116,3 @@ class ERACE:
         """Restore what :meth:`state_dict` gave."""
         self._seen = set(state["seen"])
         self._keeper.load_state_dict({k: v for k, v in state.items() if k != "seen"})
-
-
-def _among(logits: Tensor, classes: Tensor) -> Tensor:
-    """Logits with every other class at minus infinity."""
-    shut = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
-    shut[classes] = False
-    return logits.masked_fill(shut, -math.inf)

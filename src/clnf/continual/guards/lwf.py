@@ -70,7 +70,7 @@ class LwF:
         """The batch as it is."""
         return batch
 
-    def hear(self, outputs: Tensor, batch: Batch) -> Tensor:
+    def hear(self, outputs: Tensor, losses: Tensor, batch: Batch) -> Tensor:
         """Ask the teacher the same, and note the distance.
 
         Raises:
@@ -90,7 +90,7 @@ class LwF:
                 reduction="batchmean",
                 log_target=True,
             ) * (self.params.strength * heat**2)
-        return outputs
+        return losses
 
     def penalty(self) -> Tensor | None:
         """The distillation loss of the batch just heard."""
