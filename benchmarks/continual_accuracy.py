@@ -10,10 +10,10 @@
 
 ACC is the mean over lessons at the end, BWT against right after each, both in percent. ``keep``
 says when samples enter a memory: with each batch (no boundaries) or at the end of a lesson. A
-step with rehearsal runs on more samples than one without: ``samples`` counts them all. ``joint`` trains
-lesson t on all lessons so far; ``sum of means`` adds the mean losses of new and old samples
-instead of taking one mean, which for equal sizes is twice the rate. 10,000 digits are not MNIST's 70,000: expect less than
-papers have.
+step with rehearsal runs on more samples than one without: ``samples`` counts them all. ``joint``
+trains lesson t on all lessons so far. ``sum of means`` adds the mean losses of new and old
+samples instead of taking one mean over both, which for equal sizes is twice the rate. 10,000
+digits are not MNIST's 70,000: expect less than papers have.
 """
 
 import json

@@ -15,6 +15,8 @@ from clnf.continual.guards import (
     AGEMParams,
     DERParams,
     ERACEParams,
+    LatentParams,
+    LatentRehearsal,
     LwF,
     LwFParams,
 )
@@ -224,6 +226,26 @@ def test_lwf_equals_brute_force(classifier, lesson, batch):
     wide = -(then * (now / 2).log_softmax(1)).sum(1).mean() * 4 * 0.8
     assert gap(model, before, gradients(before, loss + wide)) > 1e-4
     assert gap(model, before, gradients(before, loss)) > 1e-4
+
+
+def test_latents_equal_brute_force(classifier, lesson, batch):
+    model = classifier()
+    guard = LatentRehearsal(
+        Reservoir(20, seed=0), model, model.net[2], model.net[3], LatentParams(coefficient=0.6)
+    )
+    old = lesson("old").data.take(torch.arange(20))
+    then = classifier(1).net[:3](old.x).detach()
+    guard.memory.add(Batch(x=then, cond=old.cond, weight=old.weight))
+    spied = Spied(guard.memory)
+    before = step(model, guard, batch)
+    drawn = spied.drawn[0]
+    loss = functional.cross_entropy(before(batch.x), batch.cond)
+    again = functional.cross_entropy(before.net[3](drawn.x), drawn.cond)
+    assert gap(model, before, gradients(before, loss + 0.6 * again)) < 1e-6
+    assert gap(model, before, gradients(before, loss)) > 1e-4
+    fresh = LatentRehearsal(Reservoir(50, seed=0), model, model.net[2], model.net[3])
+    before = step(model, fresh, batch)
+    assert torch.allclose(fresh.memory.all().x, before.net[:3](batch.x).detach(), atol=1e-6)
 
 
 def test_a_listener_needs_a_model_that_answers(classifier):

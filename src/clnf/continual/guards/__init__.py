@@ -7,6 +7,7 @@ from clnf.continual.guards.er_ace import ERACE, ERACEParams
 from clnf.continual.guards.ewc import EWC, EWCParams
 from clnf.continual.guards.fence import Fence, FenceParams
 from clnf.continual.guards.hat import HAT, HATParams
+from clnf.continual.guards.latent import LatentParams, LatentRehearsal
 from clnf.continual.guards.lwf import LwF, LwFParams
 from clnf.continual.guards.mas import MAS, MASParams
 from clnf.continual.guards.metaplastic import Metaplastic, MetaplasticParams
@@ -31,6 +32,8 @@ __all__ = [
     "Fence",
     "FenceParams",
     "HATParams",
+    "LatentParams",
+    "LatentRehearsal",
     "LwF",
     "LwFParams",
     "MASParams",
