@@ -6,7 +6,7 @@
     class     digits 2t and 2t+1 in lesson t, ten outputs, no lesson told when asked
     domain    the same lessons, two outputs (even, odd)
     permuted  all ten digits, pixels permuted by lesson, the first lesson as it is
-    task      as class, but the lesson is told when asked: PackNet and HAT need that
+    task      as class, but the lesson is told, in teaching and when asked: PackNet, HAT need that
 
 ACC is the mean over lessons at the end, BWT against right after each, both in percent. ``keep``
 says when samples enter a memory: with each batch (no boundaries) or at the end of a lesson. A
@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from clnf.continual.baselines.gdumb import GDumb
 from clnf.continual.baselines.slda import SLDA
@@ -71,11 +72,12 @@ Make = Callable[[Classifier, int], list[Guard]]
 
 @dataclass(frozen=True, kw_only=True)
 class Lessons:
-    """Training and test data of each lesson, and the number of outputs."""
+    """Data of each lesson, the number of outputs, and whether the lesson is told."""
 
     train: list[Pair]
     test: list[Pair]
     outputs: int
+    told: bool = False
 
 
 def lessons(scenario: str, seed: int) -> Lessons:
@@ -95,7 +97,12 @@ def lessons(scenario: str, seed: int) -> Lessons:
             else:
                 at = (labels // 2) == t
                 part.append((pixels[at], labels[at] % 2 if scenario == "domain" else labels[at]))
-    return Lessons(train=parts[0], test=parts[1], outputs=2 if scenario == "domain" else 10)
+    return Lessons(
+        train=parts[0],
+        test=parts[1],
+        outputs=2 if scenario == "domain" else 10,
+        told=scenario == "task",
+    )
 
 
 def model_of(outputs: int, seed: int) -> Classifier:
@@ -103,6 +110,24 @@ def model_of(outputs: int, seed: int) -> Classifier:
     torch.manual_seed(seed)
     layers = nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU()
     return Classifier(nn.Sequential(*layers, nn.Linear(256, outputs)))
+
+
+class Heads(nn.Module):
+    """The loss of a lesson among its own two digits, as with a head for each lesson."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, shape [B, 10]."""
+        return self.model(x)
+
+    def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        """Cross entropy of each sample, shape [B]."""
+        first = int(batch.cond[0]) // 2 * 2
+        logits = self.model(batch.x)[:, first : first + 2]
+        return functional.cross_entropy(logits, batch.cond - first, reduction="none")
 
 
 def right(model: nn.Module, data: Pair, among: Tensor | None = None) -> float:
@@ -126,7 +151,8 @@ def run(data: Lessons, make: Make, seed: int, name: str = "") -> list[list[float
     optimizer = torch.optim.SGD(
         [*model.parameters(), *more], lr=2 * RATE if "sum" in name else RATE
     )
-    learner = Learner(model, optimizer, guards=guards, seed=seed)
+    teachable = Heads(model) if data.told else model
+    learner = Learner(teachable, optimizer, guards=guards, seed=seed)
     matrix = []
     for t in range(LESSONS):
         parts = data.train[: t + 1] if joint else [data.train[t]]
@@ -141,7 +167,7 @@ def run(data: Lessons, make: Make, seed: int, name: str = "") -> list[list[float
 
 def told(model: Classifier, guards: list[Guard], data: Lessons, asked: int, now: int) -> float:
     """Accuracy on one lesson's test data; masks are told which lesson it is."""
-    classes = torch.arange(2 * asked, 2 * asked + 2) if data.outputs == 10 else None
+    classes = torch.arange(2 * asked, 2 * asked + 2) if data.told else None
     for guard in guards:
         if isinstance(guard, PackNet):
             with guard.as_of(min(asked, now) + 1):
@@ -149,7 +175,7 @@ def told(model: Classifier, guards: list[Guard], data: Lessons, asked: int, now:
         if isinstance(guard, HAT):
             with guard.as_of(min(asked, now)):
                 return right(model, data.test[asked], classes)
-    return right(model, data.test[asked])
+    return right(model, data.test[asked], classes)
 
 
 def fisher(model: Classifier, kind: str, seed: int) -> Fisher:
@@ -231,7 +257,7 @@ METHODS: dict[str, tuple[Make, str, int]] = {
 
 
 def _packnet(m: Classifier, s: int) -> list[Guard]:
-    return [PackNet(_named(m), PackNetParams(prune=0.6, at=30))]
+    return [PackNet(_named(m), PackNetParams(prune=0.75, at=25))]
 
 
 def _hat(m: Classifier, s: int) -> list[Guard]:
@@ -276,7 +302,8 @@ def matrices(seed: int) -> Iterator[tuple[str, str, str, int, list[list[float]]]
             yield scenario, name, keep, samples, matrix
         yield scenario, "gdumb", "batch", 0, gdumb(data, seed)
         yield scenario, "slda on pixels", "", 0, slda(data, seed)
-    data = lessons("class", seed)
+    data = lessons("task", seed)
+    yield "task", "naive", "", BATCH, run(data, METHODS["naive"][0], seed)
     yield "task", "packnet", "", BATCH, run(data, _packnet, seed)
     yield "task", "hat", "", BATCH, run(data, _hat, seed)
 
