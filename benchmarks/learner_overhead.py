@@ -6,6 +6,7 @@ so that slow drifts of the machine cancel. Process time, not wall clock. The bar
 index_select, run new and old samples in one forward pass, and change gradients by foreach.
 
     naive             Learner without guards            / bare loop
+    naive, checked    the same                          / bare loop that skips non-finite gradients
     naive, x[index]   the same                          / bare loop that gathers by x[index]
     naive, stream     Learner on streams.ArraySource    / bare loop
     clipped           Learner with gradient clipping    / bare loop with clip_grad_norm_
@@ -20,6 +21,7 @@ index_select, run new and old samples in one forward pass, and change gradients 
 """
 
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -88,6 +90,7 @@ class Bare:
     method: str = ""
     memory: str = "bytes"
     clip: bool = False
+    checked: bool = False
     indexed: bool = False
     stores: bool = False
 
@@ -167,6 +170,10 @@ def bare_arm(data: InMemory, how: Bare) -> Arm:
                         torch._foreach_add_([w.grad for w in weights], pull, alpha=100.0)
                 if how.clip:
                     nn.utils.clip_grad_norm_(weights, 5.0)
+                if how.checked:
+                    norms = torch._foreach_norm([w.grad for w in weights])
+                    if not math.isfinite(loss.item() + sum(map(float, norms))):
+                        continue
                 optimizer.step()
                 yield
 
@@ -230,6 +237,7 @@ def main() -> None:
     plain, held = Bare(), Bare(method="ewc")
     cases: dict[str, tuple[Arm, Arm]] = {
         "naive": (learner_arm(data), bare_arm(data, plain)),
+        "naive, checked": (learner_arm(data), bare_arm(data, Bare(checked=True))),
         "naive, x[index]": (learner_arm(data), bare_arm(data, Bare(indexed=True))),
         "naive, stream": (learner_arm(ArraySource(data.x, data.y)), bare_arm(data, plain)),
         "clipped": (learner_arm(data, clip=5.0), bare_arm(data, Bare(clip=True))),
