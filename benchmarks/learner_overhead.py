@@ -1,20 +1,27 @@
-"""What the learner costs per step, against bare PyTorch loops doing the same arithmetic.
+"""What the learner costs per step, against the best bare PyTorch loops of the same method.
 
 MLP 784-256-10, batch 32, SGD, one thread, data in memory. Arms run interleaved in short blocks;
 each ratio is the median over rounds of (block of the arm / block of its reference next to it),
-so that slow drifts of the machine cancel. Process time, not wall clock.
+so that slow drifts of the machine cancel. Process time, not wall clock. The bare loops gather by
+index_select, run new and old samples in one forward pass, and change gradients by foreach.
 
-    naive             Learner without guards          / bare loop, x[index]
-    naive, lean loop  the same                        / bare loop, index_select (a faster gather)
-    naive, stream     Learner on streams.ArraySource  / bare loop, x[index]
-    clipped           Learner with gradient clipping  / bare loop with clip_grad_norm_
-    rehearsal         32 remembered samples, bytes    / bare loop, one forward, memory of bytes
-    rehearsal, float  the same                        / the same with a memory of floats
-    ewc               proximal, after one lesson      / bare loop, plain foreach EWC gradient
-    ewc, naive loop   the same                        / bare naive loop
+    naive             Learner without guards            / bare loop
+    naive, checked    the same                          / bare loop that skips non-finite gradients
+    naive, x[index]   the same                          / bare loop that gathers by x[index]
+    naive, stream     Learner on streams.ArraySource    / bare loop
+    clipped           Learner with gradient clipping    / bare loop with clip_grad_norm_
+    er                32 remembered samples, bytes      / bare loop, memory of bytes
+    er, floats        the same, off the 8-bit grid      / bare loop, memory of floats
+    ewc               proximal, after one lesson        / bare loop, plain foreach EWC gradient
+    ewc, naive loop   the same                          / bare loop without EWC
+    der++             two draws of 32, kept by lesson   / bare loop, one forward, memory of bytes
+    der++, floats     the same, off the 8-bit grid      / bare loop, memory of floats
+    der++, stored     the same, each batch is stored    / bare loop with a vectorised reservoir
+
 """
 
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +33,7 @@ from torch.nn import functional
 
 from clnf.continual.classifier import Classifier
 from clnf.continual.fisher import Fisher, FisherParams
-from clnf.continual.guards import EWC, EWCParams, Rehearsal, RehearsalParams
+from clnf.continual.guards import DER, EWC, DERParams, EWCParams, Rehearsal, RehearsalParams
 from clnf.continual.learner import Learner
 from clnf.continual.memory import Reservoir
 from clnf.core.protocols import Guard
@@ -80,10 +87,61 @@ def learner_arm(
 class Bare:
     """What a bare loop does besides learning."""
 
-    memory: str = ""
-    held: bool = False
+    method: str = ""
+    memory: str = "bytes"
     clip: bool = False
-    select: bool = False
+    checked: bool = False
+    indexed: bool = False
+    stores: bool = False
+
+
+class Kept:
+    """A bare loop's memory: tensors, filled at random, maybe written by a reservoir."""
+
+    def __init__(self, data: InMemory, how: Bare) -> None:
+        self.bytes = how.memory == "bytes"
+        x = data.x[:MEMORY]
+        self.x = ((x + 1) * 127.5).round().to(torch.uint8) if self.bytes else x.clone()
+        self.y = data.y[:MEMORY].clone()
+        self.z = torch.randn(MEMORY, 10)
+        self.seen = 2 * MEMORY
+
+    def draw(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Samples with replacement."""
+        at = torch.randint(MEMORY, (n,))
+        x = self.x.index_select(0, at)
+        return (x / 127.5).sub_(1) if self.bytes else x, self.y[at], self.z[at]
+
+    def store(self, x: Tensor, y: Tensor, z: Tensor) -> None:
+        """Algorithm R for a whole batch."""
+        number = torch.arange(self.seen, self.seen + len(x))
+        slot = (torch.rand(len(x)) * (number + 1)).long()
+        self.seen += len(x)
+        hit = (slot < MEMORY).nonzero().flatten()
+        if len(hit):
+            at = slot[hit]
+            x = x[hit]
+            self.x[at] = ((x + 1) * 127.5).round().to(torch.uint8) if self.bytes else x
+            self.y[at], self.z[at] = y[hit], z[hit]
+
+
+def bare_loss(net: nn.Module, x: Tensor, y: Tensor, kept: Kept, how: Bare) -> Tensor:
+    """The loss of one step, old samples in the same forward pass as new ones."""
+    if how.method == "er":
+        old, label, _ = kept.draw(BATCH)
+        losses = functional.cross_entropy(
+            net(torch.cat([x, old])), torch.cat([y, label]), reduction="none"
+        )
+        return (losses[:BATCH].sum() + 0.3 * losses[BATCH:].sum()) / (1.3 * BATCH)
+    if how.method == "der++":
+        old, label, then = kept.draw(2 * BATCH)
+        said = net(torch.cat([x, old]))
+        if how.stores:
+            kept.store(x, y, said[:BATCH].detach())
+        far = functional.mse_loss(said[BATCH : 2 * BATCH], then[:BATCH])
+        again = functional.cross_entropy(said[2 * BATCH :], label[BATCH:])
+        return functional.cross_entropy(said[:BATCH], y) + 0.5 * far + 0.5 * again
+    return functional.cross_entropy(net(x), y)
 
 
 def bare_arm(data: InMemory, how: Bare) -> Arm:
@@ -93,37 +151,29 @@ def bare_arm(data: InMemory, how: Bare) -> Arm:
     weights = list(net.parameters())
     anchor = [w.detach().clone() for w in weights]
     importance = [torch.rand_like(w) * 1e-3 for w in weights]
-    factor = torch.cat([torch.ones(BATCH), torch.full((BATCH,), 0.3)])
-    kept = data.x[:MEMORY].clone()
-    if how.memory == "bytes":
-        kept = ((kept + 1) * 127.5).round().to(torch.uint8)
-
-    def loss_of(index: Tensor) -> Tensor:
-        if how.select:
-            x, y = data.x.index_select(0, index), data.y.index_select(0, index)
-        else:
-            x, y = data.x[index], data.y[index]
-        if not how.memory:
-            return functional.cross_entropy(net(x), y)
-        old = torch.randint(MEMORY, (BATCH,))
-        again = kept[old] / 127.5 - 1 if how.memory == "bytes" else kept[old]
-        x, y = torch.cat([x, again]), torch.cat([y, data.y[old]])
-        losses = functional.cross_entropy(net(x), y, reduction="none")
-        return (losses * factor).sum() / factor.sum()
+    kept = Kept(data, how)
 
     def loop() -> Iterator[None]:
         while True:
             for index in torch.randperm(len(data)).split(BATCH):
-                loss = loss_of(index)
+                if how.indexed:
+                    x, y = data.x[index], data.y[index]
+                else:
+                    x, y = data.x.index_select(0, index), data.y.index_select(0, index)
+                loss = bare_loss(net, x, y, kept, how)
                 optimizer.zero_grad()
                 loss.backward()
-                if how.held:
+                if how.method == "ewc":
                     with torch.no_grad():
                         pull = torch._foreach_sub(weights, anchor)
                         torch._foreach_mul_(pull, importance)
                         torch._foreach_add_([w.grad for w in weights], pull, alpha=100.0)
                 if how.clip:
                     nn.utils.clip_grad_norm_(weights, 5.0)
+                if how.checked:
+                    norms = torch._foreach_norm([w.grad for w in weights])
+                    if not math.isfinite(loss.item() + sum(map(float, norms))):
+                        continue
                 optimizer.step()
                 yield
 
@@ -159,9 +209,22 @@ def ewc(model: Classifier) -> list[Guard]:
     return [EWC(fisher, EWCParams(strength=100.0))]
 
 
-def rehearsal(_model: Classifier) -> list[Guard]:
-    """A reservoir of bytes, filled at the end of the lesson."""
+def er(_model: Classifier) -> list[Guard]:
+    """A reservoir filled at the end of the lesson."""
     return [Rehearsal(Reservoir(MEMORY, seed=0), RehearsalParams(samples=BATCH))]
+
+
+def der(model: Classifier) -> list[Guard]:
+    """DER++ with a reservoir filled at the end of the lesson."""
+    params = DERParams(samples=BATCH, keep="lesson")
+    return [DER(Reservoir(MEMORY, seed=0), model, params)]
+
+
+def der_stored(model: Classifier) -> list[Guard]:
+    """DER++ that stores each batch, its reservoir full."""
+    guard = DER(Reservoir(MEMORY, seed=0), model, DERParams(samples=BATCH, keep="batch"))
+    guard.memory.add(Batch.of(torch.zeros(2 * MEMORY, 784), 0), torch.zeros(2 * MEMORY, 10))
+    return [guard]
 
 
 def main() -> None:
@@ -170,15 +233,27 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (SAMPLES, 784), generator=generator)
     data = InMemory(pixels / 127.5 - 1, torch.randint(10, (SAMPLES,), generator=generator))
+    floats = InMemory(torch.rand(SAMPLES, 784, generator=generator), data.y)
+    plain, held = Bare(), Bare(method="ewc")
     cases: dict[str, tuple[Arm, Arm]] = {
-        "naive": (learner_arm(data), bare_arm(data, Bare())),
-        "naive, lean loop": (learner_arm(data), bare_arm(data, Bare(select=True))),
-        "naive, stream": (learner_arm(ArraySource(data.x, data.y)), bare_arm(data, Bare())),
+        "naive": (learner_arm(data), bare_arm(data, plain)),
+        "naive, checked": (learner_arm(data), bare_arm(data, Bare(checked=True))),
+        "naive, x[index]": (learner_arm(data), bare_arm(data, Bare(indexed=True))),
+        "naive, stream": (learner_arm(ArraySource(data.x, data.y)), bare_arm(data, plain)),
         "clipped": (learner_arm(data, clip=5.0), bare_arm(data, Bare(clip=True))),
-        "rehearsal": (learner_arm(data, rehearsal), bare_arm(data, Bare(memory="bytes"))),
-        "rehearsal, float": (learner_arm(data, rehearsal), bare_arm(data, Bare(memory="floats"))),
-        "ewc": (learner_arm(data, ewc), bare_arm(data, Bare(held=True))),
-        "ewc, naive loop": (learner_arm(data, ewc), bare_arm(data, Bare())),
+        "er": (learner_arm(data, er), bare_arm(data, Bare(method="er"))),
+        "er, floats": (learner_arm(floats, er), bare_arm(floats, Bare(method="er", memory="raw"))),
+        "ewc": (learner_arm(data, ewc), bare_arm(data, held)),
+        "ewc, naive loop": (learner_arm(data, ewc), bare_arm(data, plain)),
+        "der++": (learner_arm(data, der), bare_arm(data, Bare(method="der++"))),
+        "der++, floats": (
+            learner_arm(floats, der),
+            bare_arm(floats, Bare(method="der++", memory="raw")),
+        ),
+        "der++, stored": (
+            learner_arm(data, der_stored),
+            bare_arm(data, Bare(method="der++", memory="bytes", stores=True)),
+        ),
     }
     for name, (arm, reference) in cases.items():
         value, mine, other = ratio(arm, reference)

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from clnf.continual.memory import AbstractMemory, Balanced, Reservoir, _integers
+from clnf.continual.memory import AbstractMemory, Balanced, Reservoir
+from clnf.continual.ranks import integers
 from clnf.core.errors import ConfigError, DataError, RunError
 from clnf.core.records import Batch
+from clnf.core.rng import fold
 
 POLICIES = [Reservoir, Balanced]
 
@@ -38,7 +40,7 @@ def test_content_does_not_depend_on_the_cut(policy, cut):
 
 def test_reservoir_is_algorithm_r_sample_by_sample():
     """Vitter 1985: the n-th sample replaces slot j, drawn from 0 to n-1, where j < M."""
-    drawn = _integers(5, "reservoir", np.arange(500), np.arange(1, 501))
+    drawn = integers(fold(5, "reservoir"), np.arange(500), np.arange(1, 501))
     slots = [-1.0] * 20
     writes = 0
     for n in range(500):

@@ -8,8 +8,12 @@ import pytest
 from clnf.continual.metrics import (
     average_accuracy,
     backward_transfer,
+    dormant_units,
+    effective_rank,
     forgetting,
     forward_transfer,
+    intransigence,
+    stability_gap,
 )
 from clnf.core.errors import ShapeError
 
@@ -75,3 +79,35 @@ def test_bad_shapes_are_named():
         forgetting(SQUARE, [0])
     with pytest.raises(ShapeError, match="from 0"):
         forgetting(SQUARE, [-1, 0, 1])
+
+
+def test_intransigence_is_what_a_joint_learner_had_more():
+    matrix = [[0.9, 0.1], [0.5, 0.7]]
+    assert intransigence(matrix, [0.95, 0.9]) == pytest.approx((0.05 + 0.2) / 2)
+    assert intransigence(matrix, [0.9, 0.7]) == pytest.approx(0)
+    with pytest.raises(ShapeError, match="references"):
+        intransigence(matrix, [0.9])
+
+
+def test_the_stability_gap_is_the_deepest_fall():
+    assert stability_gap(0.8, [0.7, 0.2, 0.8]) == pytest.approx(0.6)
+    assert stability_gap(0.8, [0.9]) == 0
+    with pytest.raises(ShapeError):
+        stability_gap(0.8, [])
+
+
+def test_dormant_units_are_counted_against_their_layer():
+    h = np.array([[1.0, -1.0, 0.01, 0.0], [1.0, 1.0, -0.01, 0.0]])
+    assert dormant_units(h) == 0.5
+    assert dormant_units(100 * h) == 0.5  # relative to the layer
+    assert dormant_units(h, threshold=0.0) == 0.25
+    assert dormant_units(np.zeros((2, 3))) == 1.0
+
+
+def test_effective_rank_counts_directions():
+    rng = np.random.Generator(np.random.Philox(0))
+    low = rng.normal(size=(200, 2)) @ rng.normal(size=(2, 10))
+    assert 1 < effective_rank(low) <= 2 + 1e-9
+    assert effective_rank(rng.normal(size=(500, 10))) > 9
+    assert effective_rank(np.ones((5, 5))) == pytest.approx(1, abs=1e-6)
+    assert effective_rank(np.zeros((5, 5))) == 0

@@ -10,9 +10,26 @@ from clnf.chip.hosting import host
 from clnf.chip.spec import ChipSpec
 from clnf.continual.adapters import adapter_parameters, attach
 from clnf.continual.fisher import Fisher, FisherParams
-from clnf.continual.guards import EWC, EWCParams, Fence, FenceParams, Rehearsal, RehearsalParams
+from clnf.continual.guards import (
+    AGEM,
+    DER,
+    ERACE,
+    EWC,
+    SI,
+    AGEMParams,
+    DERParams,
+    ERACEParams,
+    EWCParams,
+    Fence,
+    FenceParams,
+    Metaplastic,
+    PackNet,
+    PackNetParams,
+    Rehearsal,
+    RehearsalParams,
+)
 from clnf.continual.learner import Learner
-from clnf.continual.memory import Balanced
+from clnf.continual.memory import Balanced, Reservoir
 
 
 class Rig:
@@ -93,3 +110,73 @@ def test_reads_for_the_fisher_are_counted_sample_by_sample(rig, lesson):
     assert all(layer.reads - reads[name] == 8 for name, layer in rig.chip.layers.items())
     Fisher(rig.model, names, FisherParams(samples=8), seed=9).measure(lesson("c"))
     assert all(layer.reads - reads[name] == 17 for name, layer in rig.chip.layers.items())
+
+
+KINDS = ("agem", "der", "er-ace", "metaplastic", "packnet", "si")
+
+
+def other_rig(classifier: Any, kind: str) -> tuple[Any, Any, Learner, Any]:
+    """One of the other guards over plastic adapters; gradients become pulses."""
+    model = classifier()
+    attach(model, rank=2, seed=1)
+
+    def plastic(name: str, _: Any) -> Any:
+        return "plastic" if name.endswith((".down", ".up")) else None
+
+    chip = host(model, assign=plastic, seed=4, spec=ChipSpec())
+    weights = adapter_parameters(model)
+    optimizer = chip.optimizer(weights.values(), lr=0.05)
+    guard: Any = {
+        "agem": lambda: AGEM(Balanced(12, seed=0), model, weights, AGEMParams(keep="batch")),
+        "der": lambda: DER(Reservoir(12, seed=0), model, DERParams(samples=4)),
+        "er-ace": lambda: ERACE(Reservoir(12, seed=0), model, ERACEParams(samples=4)),
+        "metaplastic": lambda: Metaplastic(weights),
+        "packnet": lambda: PackNet(weights, PackNetParams(at=4, by_writing=False)),
+        "si": lambda: SI(weights),
+    }[kind]()
+    return model, chip, Learner(model, optimizer, guards=[guard], seed=3), guard
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_guards_learn_on_cells_and_resume_to_the_same_bits(
+    kind, classifier, lesson, through_disk
+):
+    model, chip, learner, _ = other_rig(classifier, kind)
+    start = {n: p.detach().clone() for n, p in adapter_parameters(model).items()}
+    list(learner.lesson(lesson("a"), steps=6, batch_size=8))
+    learner.consolidate(lesson("a"))
+    saved = None
+    for info in learner.lesson(lesson("b"), steps=8, batch_size=8):
+        if info.step == 5:
+            saved = (chip.state_dict(), copy.deepcopy(through_disk(learner.state_dict())))
+    again, other_chip, other, _ = other_rig(classifier, kind)
+    other_chip.load_state_dict(saved[0])
+    other.load_state_dict(saved[1])
+    list(other.lesson(lesson("b"), steps=8, batch_size=8, start_step=6))
+    moved = 0
+    for name, value in adapter_parameters(model).items():
+        assert torch.equal(value, adapter_parameters(again)[name]), name
+        moved += int((value.detach() != start[name]).sum())
+    assert moved > 0
+    assert chip.ledger.state() == other_chip.ledger.state()
+
+
+def test_packed_cells_are_fences(classifier, lesson):
+    """PackNet's masks, handed to the chip, shut the cells a lesson owns."""
+    model, chip, learner, guard = other_rig(classifier, "packnet")
+    list(learner.lesson(lesson("a"), steps=10, batch_size=8))
+    learner.consolidate(lesson("a"))
+    guard.begin(lesson("b"))
+    before = {n: p.detach().clone() for n, p in adapter_parameters(model).items()}
+    for name, mask in guard.masks.items():
+        assert bool((mask == 0).any())
+        chip.set_fence(name.removesuffix(".weight"), mask)
+    batch = lesson("b").data.take(torch.arange(8))
+    for _ in range(3):  # before it gives back: what is free learns, what is owned stays
+        learner.step(batch)
+    changed = 0
+    for name, mask in guard.masks.items():
+        now = adapter_parameters(model)[name].detach()
+        assert torch.equal(now[mask == 0], before[name][mask == 0])
+        changed += int((now != before[name]).sum())
+    assert changed > 0

