@@ -1,6 +1,7 @@
 """Teaching without a global way back: errors are made where the weights are, one file a method."""
 
 from clnf.chip.local.backpropagation import Backpropagation
+from clnf.chip.local.course import METHODS, Course, Spent, make_method, right, spent, teach
 from clnf.chip.local.equilibrium import Equilibrium, Relaxation
 from clnf.chip.local.events import EventRule, Events
 from clnf.chip.local.feedback import DirectFeedback
@@ -11,9 +12,11 @@ from clnf.chip.local.traffic import Traffic
 from clnf.chip.local.volts import ColumnVolts, Disturb, Drive, disturb
 
 __all__ = [
+    "METHODS",
     "AbstractMethod",
     "Backpropagation",
     "ColumnVolts",
+    "Course",
     "DirectFeedback",
     "Disturb",
     "Drive",
@@ -23,6 +26,11 @@ __all__ = [
     "ForwardForward",
     "LocalLosses",
     "Relaxation",
+    "Spent",
     "Traffic",
     "disturb",
+    "make_method",
+    "right",
+    "spent",
+    "teach",
 ]

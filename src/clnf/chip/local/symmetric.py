@@ -10,7 +10,7 @@ Simplified: a sum over several tiles is converted once, not once a tile; wires a
 forward read (their attenuation is in the weights that the cells show).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, final
 
@@ -55,12 +55,14 @@ class TransposedRead:
         """Look at the cells anew; call it after they were pulsed."""
         self._variance = None
 
-    def __call__(self, state: Tensor, drive: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, state: Tensor, drive: Tensor | Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """Read forward from a state, and back with the columns driven.
 
         Args:
             state: what enters the block, [B, ...].
-            drive: at what leaves it, [B, ...].
+            drive: at what leaves it, [B, ...], or how it follows from what leaves it.
 
         Returns:
             What leaves the block, and what arrives at ``state``.
@@ -93,7 +95,8 @@ class TransposedRead:
             out = self.modules(leaf)
         for hook in hooks:
             hook.remove()
-        (back,) = torch.autograd.grad(out, leaf, drive)
+        driven_by = drive(out.detach()) if callable(drive) else drive
+        (back,) = torch.autograd.grad(out, leaf, driven_by)
         return out.detach(), back
 
     def _converted(self, converter: Converter, values: Tensor) -> Tensor:
