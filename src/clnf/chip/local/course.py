@@ -20,7 +20,7 @@ from clnf.chip.local.feedback import DirectFeedback
 from clnf.chip.local.forward_forward import ForwardForward
 from clnf.chip.local.layerwise import LocalLosses
 from clnf.chip.local.method import AbstractMethod
-from clnf.chip.updates import PulseRule
+from clnf.chip.updates import PulseOptimizer, PulseRule
 from clnf.core.errors import ConfigError
 from clnf.core.rng import torch_rng
 from clnf.core.units import quantity
@@ -123,9 +123,7 @@ def teach(
     optimizer = method.optimizer(lr=course.lr, rule=course.rule)
     events = Events(optimizer, course.events) if course.events else None
     ledger.lesson, before = lesson, ledger.lesson
-    falls = [course.falling or group["kind"] == "digital" for group in optimizer.param_groups]
-    rates = [lambda step, falls=one: 1.0 - falls * step / course.steps for one in falls]
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _rates(optimizer, course))
     for step in range(course.steps):
         ahead(step)
         picked = torch.randint(0, len(y), (course.batch,), generator=rng)
@@ -135,6 +133,19 @@ def teach(
         schedule.step()
     ledger.lesson = before
     return events
+
+
+def _rates(optimizer: PulseOptimizer, course: Course) -> list[Callable[[int], float]]:
+    """Rates of each group over the steps, relative to the first."""
+
+    def falling(step: int) -> float:
+        return 1.0 - step / course.steps
+
+    def level(step: int) -> float:
+        return 1.0
+
+    groups = [course.falling or one["kind"] == "digital" for one in optimizer.param_groups]
+    return [falling if falls else level for falls in groups]
 
 
 @torch.no_grad()
