@@ -4,7 +4,7 @@
     python benchmarks/events.py part CELLS  JSON lines of one material
     python benchmarks/events.py table FILE  JSON lines of a file as tables
 
-The perceptron, digits, batches and loop of ``local_rules.py``, by backpropagation and by layer-local
+The perceptron, digits, batches and loop of ``local_rules.py``, by backpropagation and by local
 losses, on HfO2 cells of few states and on Li-ECRAM cells of many; the mixed rule. ``cells`` waits
 until a cell is owed so many pulses; ``samples`` leaves out samples whose largest error in a layer
 is small, and adds to it a threshold on cells (``owed``). Rates are at most those that
@@ -75,7 +75,8 @@ def line(arm: Arm, rule: EventRule, owed: float, first: dict[str, Any]) -> dict[
         "pulses": round(statistics.mean(pulses)), "most": max(pulses),
         "write_j": float(f"{statistics.mean(energies):.3g}"),
         "threshold_end": round(statistics.mean(ends), 3),
-        "tuned": round(statistics.mean(tuned), 4), "tuned_pulses": round(statistics.mean(tuned_pulses)),
+        "tuned": round(statistics.mean(tuned), 4),
+        "tuned_pulses": round(statistics.mean(tuned_pulses)),
     }  # fmt: skip
     base = first or one
     one["fewer"] = round(1 - one["pulses"] / base["pulses"], 3)

@@ -29,6 +29,8 @@ from clnf.devices.cell import Cell
 
 __all__ = ["AbstractVoltageLaw", "Exponential", "Sinh", "Threshold", "law_of"]
 
+_STEEPEST = 300.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class AbstractVoltageLaw(ABC):
@@ -42,11 +44,21 @@ class AbstractVoltageLaw(ABC):
 
     @abstractmethod
     def rate(self, volt_v: float) -> float:
-        """F at an amplitude, a pure number >= 0."""
+        """What f is at an amplitude, a pure number >= 0."""
 
     @abstractmethod
     def amplitude_v(self, rate: float) -> float:
         """The amplitude of a rate, V; the other way round."""
+
+    def _over(self, volt_v: float, scale_v: float) -> float:
+        """|V| / s, of which a number of this machine can still be raised."""
+        ratio = abs(volt_v) / scale_v
+        if not ratio <= _STEEPEST:
+            raise DeviceLimitError(
+                f"a pulse of {volt_v:g} V is {ratio:g} times scale_v, {scale_v:g} V; no cell is "
+                "so steep, give a larger scale_v"
+            )
+        return ratio
 
     def _positive(self, name: str, value: float) -> None:
         if not 0 < value < float("inf") or not self.source.strip():
@@ -74,7 +86,7 @@ class Sinh(AbstractVoltageLaw):
         self._positive("scale_v", self.scale_v)
 
     def rate(self, volt_v: float) -> float:
-        return math.sinh(abs(volt_v) / self.scale_v)
+        return math.sinh(self._over(volt_v, self.scale_v))
 
     def amplitude_v(self, rate: float) -> float:
         return self.scale_v * math.asinh(max(rate, 0.0))
@@ -95,7 +107,7 @@ class Exponential(AbstractVoltageLaw):
         self._positive("scale_v", self.scale_v)
 
     def rate(self, volt_v: float) -> float:
-        return math.exp(abs(volt_v) / self.scale_v)
+        return math.exp(self._over(volt_v, self.scale_v))
 
     def amplitude_v(self, rate: float) -> float:
         return self.scale_v * math.log(rate) if rate > 1.0 else 0.0
