@@ -57,7 +57,7 @@ from clnf.chip.local import (
 )
 from clnf.devices.materials import Material
 
-CELLS = ("ideal tile", "hfo2_array_optimised", "cmo_hfox", "gst_pcm_training", "ecram_li")
+CELLS = ("hfo2_array_optimised", "cmo_hfox", "gst_pcm_training", "ecram_li", "ideal tile")
 NETS = ("mlp", "conv")
 START = 5
 RELAXATION = {"mlp": Relaxation(free=8, nudged=4), "conv": Relaxation(free=6, nudged=3)}
@@ -175,7 +175,7 @@ def run(path: Path | None) -> None:
     done = {(o["net"], o["cells"], o["way"]) for o in lines_in(path)} if path else set()
     if not done:
         show(line_of(seeds=SEEDS, tuning=TUNING_SEEDS, steps=STEPS, batch=BATCH, rates=RATES))
-    for arm in ((kind, cells, way) for kind in NETS for way in METHODS for cells in CELLS):
+    for arm in ((kind, cells, way) for cells in CELLS for kind in NETS for way in METHODS):
         if arm not in done:
             show(line_of(**measured(*arm)))
     show(line_of(seconds=round(time.perf_counter() - begun)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clnf.cli import fit, floor, heat, noise
+from clnf.cli import fit, floor, heat, learn, noise
 from clnf.cli.options import Json
 from clnf.cli.show import Bars, emit
 from clnf.core.errors import ConfigError
@@ -29,6 +29,7 @@ app.add_typer(fit.app)
 app.add_typer(noise.app)
 app.add_typer(heat.app)
 app.add_typer(floor.app)
+app.add_typer(learn.app)
 
 
 @app.command(epilog="Example: clnf chip materials hfo2_array")

@@ -23,11 +23,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
 
-from clnf.core.errors import DeviceLimitError
+from clnf.core.errors import ConfigError, DeviceLimitError
 from clnf.core.units import quantity
 from clnf.devices.cell import Cell
 
-__all__ = ["AbstractVoltageLaw", "Exponential", "Sinh", "Threshold", "law_of"]
+__all__ = ["AbstractVoltageLaw", "Exponential", "Sinh", "Threshold", "law_of", "parsed"]
 
 _STEEPEST = 300.0
 
@@ -155,3 +155,35 @@ def law_of(cell: Cell, law: AbstractVoltageLaw | None) -> AbstractVoltageLaw:
             "source=...) or Threshold(threshold_v=..., exponent=..., source=...)"
         )
     return law
+
+
+def parsed(text: str, *, source: str) -> AbstractVoltageLaw:
+    """A law from its name and numbers, as people type it.
+
+    Args:
+        text: ``sinh:S``, ``exponential:S`` or ``threshold:VT:A``, volts and a pure number.
+        source: where its numbers are from.
+
+    Raises:
+        ConfigError: it has another form.
+        DeviceLimitError: a number is out of range.
+
+    >>> parsed("threshold:0.8:2", source="an example").rate(1.6)
+    1.0
+    """
+    name, *words = text.split(":")
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        numbers = []
+    match name, numbers:
+        case "sinh", [scale]:
+            return Sinh(scale_v=scale, source=source)
+        case "exponential", [scale]:
+            return Exponential(scale_v=scale, source=source)
+        case "threshold", [volt, exponent]:
+            return Threshold(threshold_v=volt, exponent=exponent, source=source)
+    raise ConfigError(
+        f"a law of steps in volts is sinh:S, exponential:S or threshold:VT:A, got {text!r}; write "
+        "for example sinh:0.2"
+    )
