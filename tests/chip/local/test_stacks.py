@@ -89,7 +89,9 @@ def test_it_teaches_or_says_why_not(kind, way) -> None:
             make_method(way, net, chip, example=x, seed=1, relaxation=relaxation)
         return
     method = make_method(way, net, chip, example=x, seed=1, relaxation=relaxation)
-    optimizer = method.optimizer(lr=0.5, rule=PulseRule(mode="mixed", precondition="none", digital_lr=0.01))
+    optimizer = method.optimizer(
+        lr=0.5, rule=PulseRule(mode="mixed", precondition="none", digital_lr=0.01)
+    )
     worn = {name: int(tile.wear.sum()) for name, tile in chip.tiles.items()}
     plastic = [name for layer in method.taught for name in (tile.name for tile in layer.tiles)]
     losses = []

@@ -84,11 +84,11 @@ class Equilibrium(AbstractMethod):
         self.traffic.samples += len(x)
         for read in self.reads:
             read.forget()
-        beta, free, nudged = self.relaxation
+        beta, free, _ = self.relaxation
         with silent(self.taught), self.traffic.counting("relaxation"):
             sensed, states = self._begin(x)
             start = self._relax(sensed, states, free)
-            ends = [self._relax(sensed, start, nudged, (b, labels)) for b in (beta, -beta)]
+            ends = self._nudged(sensed, start, labels)
         middle = [(a + b) / 2 for a, b in zip(*ends, strict=True)]
         change = [(a - b) / (-2 * beta * len(x)) for a, b in zip(*ends, strict=True)]
         with self.traffic.counting("activations"):
@@ -104,6 +104,16 @@ class Equilibrium(AbstractMethod):
             self.traffic.errors(self.blocks[-1].layer, error)
             out.backward(error)
         return loss
+
+    def _nudged(self, sensed: Tensor, start: list[Tensor], labels: Tensor) -> list[list[Tensor]]:
+        """States nudged up and down, one phase after the other; simulated as one batch of both."""
+        beta, _, steps = self.relaxation
+        both, twice = torch.cat([sensed, sensed]), [torch.cat([one, one]) for one in start]
+        signs = torch.ones(len(both), device=both.device)
+        signs[len(sensed) :] = -1.0
+        states = self._relax(both, twice, steps, (beta * signs, torch.cat([labels, labels])))
+        ends = [state.chunk(2) for state in states]
+        return [[end[0] for end in ends], [end[1] for end in ends]]
 
     def _second(self, index: int, below: list[Tensor], middle: Tensor) -> None:
         """The outer product of a small difference below; the bias meets differences above only."""
@@ -135,7 +145,7 @@ class Equilibrium(AbstractMethod):
         sensed: Tensor,
         states: list[Tensor],
         steps: int,
-        nudge: tuple[float, Tensor] | None = None,
+        nudge: tuple[Tensor, Tensor] | None = None,
     ) -> list[Tensor]:
         """Hidden states after some steps, all moved at once; without a nudge the free phase."""
         if nudge is None and len(states) == 1:
@@ -145,7 +155,7 @@ class Equilibrium(AbstractMethod):
         return states
 
     def _moved(
-        self, sensed: Tensor, states: list[Tensor], nudge: tuple[float, Tensor] | None
+        self, sensed: Tensor, states: list[Tensor], nudge: tuple[Tensor, Tensor] | None
     ) -> list[Tensor]:
         forces = [sensed]
         for index, state in enumerate(states[:-1]):
@@ -153,8 +163,9 @@ class Equilibrium(AbstractMethod):
             forces[index] = forces[index] + down
             forces.append(up)
         if nudge is not None:
-            beta, labels = nudge
-            forces[-1] = forces[-1] - beta * self._pull(states[-1], labels)
+            (beta, labels), state = nudge, states[-1]
+            pull = self._pull(state, labels)
+            forces[-1] = forces[-1] - beta.view(-1, *(1,) * (pull.dim() - 1)) * pull
         return [force.clamp(0.0, 1.0) for force in forces]
 
     def _both_ways(

@@ -16,6 +16,7 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
 
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.converters import Converter
@@ -25,6 +26,8 @@ from clnf.core.errors import ConfigError
 from clnf.devices.draws import hash_normals
 
 __all__ = ["TransposedRead", "silent"]
+
+_INPUTS = {1: conv1d_input, 2: conv2d_input, 3: conv3d_input}
 
 
 @final
@@ -111,14 +114,19 @@ class TransposedRead:
     def _noise(self, sent: Tensor, shape: torch.Size) -> Tensor:
         if not self.layer.circuit.noisy:
             return torch.zeros(shape, device=sent.device)
-        variance = self._spread()
-        zero = torch.zeros(shape, device=sent.device).requires_grad_()
-        with torch.enable_grad():
-            product = self.layer.product(zero, self.layer.packed(variance))
-        (power,) = torch.autograd.grad(product, zero, sent.square().view_as(product))
+        power = self._power(sent.square(), shape)
         self.reads += 1
         draw = hash_normals(self.layer.seed, ("back", self.reads), tuple(shape))
         return power.clamp(min=0.0).sqrt() * draw.to(sent.device)
+
+    def _power(self, driven: Tensor, shape: torch.Size) -> Tensor:
+        """Variance that arrives at each input: that of cells by the square of what drives them."""
+        layer, variance = self.layer, self._spread()
+        if isinstance(layer, AnalogLinear):
+            return driven @ variance
+        inputs: Callable[..., Tensor] = _INPUTS[layer.dims]
+        own = layer.stride, layer.padding, layer.dilation, layer.wiring.groups
+        return inputs(shape, variance, driven, *own)
 
     def _spread(self) -> Tensor:
         """Variance of one read of every weight, in the weight's shape."""
