@@ -3,6 +3,7 @@
     python benchmarks/events.py             JSON lines
     python benchmarks/events.py part CELLS  JSON lines of one material
     python benchmarks/events.py table FILE  JSON lines of a file as tables
+    python benchmarks/events.py picture FILE PNG    and as a picture
 
 The perceptron, digits, batches and loop of ``local_rules.py``, by backpropagation and by local
 losses, on HfO2 cells of few states and on Li-ECRAM cells of many; the mixed rule. ``cells`` waits
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from local_rules import taught
+from local_rules import COLOURS, taught
 from tile_accuracy import BATCH, SEEDS, STEPS, TUNING_SEEDS, data
 
 from clnf.chip.local import Course, EventRule, right, spent
@@ -114,11 +115,48 @@ def run(names: tuple[str, ...]) -> None:
     show(seconds=round(time.perf_counter() - begun))
 
 
-def tables(path: str) -> Iterator[str]:
-    """JSON lines as a table."""
+def lines_in(path: str) -> list[dict[str, Any]]:
+    """Points in a file of JSON lines."""
     texts = Path(path).read_text(encoding="utf-8").splitlines()
     lines = [json.loads(text) for text in texts if text.startswith("{")]
-    lines = [one for one in lines if one.get("benchmark") == "events" and "way" in one]
+    return [one for one in lines if one.get("benchmark") == "events" and "way" in one]
+
+
+def picture(path: str, out: str) -> None:
+    """Accuracy against pulses saved, a panel a material."""
+    from matplotlib.figure import Figure
+
+    lines = [one for one in lines_in(path) if "chosen" not in one]
+    figure = Figure(figsize=(10, 3.8), dpi=100, layout="constrained")
+    panels = figure.subplots(1, len(CELLS), sharey=True)
+    for axes, cells in zip(panels, CELLS, strict=True):
+        for way, colour in (("backpropagation", COLOURS[0]), ("layerwise", COLOURS[2])):
+            own = [one for one in lines if (one["cells"], one["way"]) == (cells, way)]
+            for on, mark, line in (
+                ("cells", "o", "-"),
+                ("samples", "^", "--"),
+                ("budget", "*", ""),
+            ):
+                kind = [one for one in own if ("budget" if one["budget"] else one["on"]) == on]
+                x, y = [100 * one["fewer"] for one in kind], [one["points"] for one in kind]
+                style = {
+                    "marker": mark,
+                    "linestyle": line,
+                    "markersize": 10 if on == "budget" else 5,
+                }
+                axes.plot(x, y, color=colour, label=f"{way}, {on}", **style)
+        axes.axhline(-1, color="#999999", linewidth=0.8)
+        axes.axvline(60, color="#999999", linewidth=0.8)
+        axes.set(title=cells, xlabel="write pulses saved, %")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("points of accuracy gained")
+    panels[0].legend(fontsize=8, loc="lower left")
+    figure.savefig(out, metadata={"Software": None})
+
+
+def tables(path: str) -> Iterator[str]:
+    """JSON lines as a table."""
+    lines = lines_in(path)
     yield (
         f"{'cells':21}{'way':16}{'on':8}{'above':>6}{'accuracy':>9}{'+-':>6}{'pulses':>8}"
         f"{'fewer':>6}{'points':>7}{'budget':>11}"
@@ -137,6 +175,8 @@ def main() -> None:
     match sys.argv[1:]:
         case ["table", path]:
             print("\n".join(tables(path)))
+        case ["picture", path, out]:
+            picture(path, out)
         case ["part", cells]:
             run((cells,))
         case _:

@@ -4,6 +4,8 @@
     python benchmarks/local_rules.py part NET CELLS WAY  one arm: part mlp ecram_li layerwise
     python benchmarks/local_rules.py into FILE           those arms that the file lacks, added to it
     python benchmarks/local_rules.py table FILE          JSON lines of a file as tables
+    python benchmarks/local_rules.py picture FILE PNG    and as a picture
+    python benchmarks/local_rules.py page FILE           and in short, as tables of a page
 
 Digits, nets, batches, materials, stand-ins and converters are those of ``tile_accuracy.py``. All
 methods pulse by the mixed rule without preconditioning, which is the best one on these cells
@@ -60,6 +62,7 @@ from clnf.devices.materials import Material
 CELLS = ("hfo2_array_optimised", "cmo_hfox", "gst_pcm_training", "ecram_li", "ideal tile")
 NETS = ("mlp", "conv")
 START = 5
+COLOURS = ("#555555", "#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito's
 RELAXATION = {"mlp": Relaxation(free=8, nudged=4), "conv": Relaxation(free=6, nudged=3)}
 
 
@@ -161,6 +164,63 @@ def tables(path: str) -> Iterator[str]:
     yield "\npoints: against backpropagation on the same cells; share: of its bytes"
 
 
+def page(path: str) -> Iterator[str]:
+    """JSON lines as one short table a net: points, and what of bytes and joules is left."""
+    lines = {(o["net"], o["cells"], o["way"]): o for o in lines_in(Path(path))}
+    cells = [name for name in CELLS if name != "ideal tile"]
+    for kind in NETS:
+        bases = {name: lines.get((kind, name, METHODS[0])) for name in cells}
+        yield f"\n| {kind} | " + " | ".join(f"`{name}`" for name in cells) + " | bytes | uJ |"
+        yield "| --- " * (len(cells) + 3) + "|"
+        for way in METHODS:
+            found = {n: lines[kind, n, way] for n in cells if (kind, n, way) in lines}
+            words = [_against(found.get(name), bases[name]) for name in cells]
+            shares = [
+                statistics.mean(one[key] / bases[name][key] for name, one in found.items())
+                for key in ("bytes", "energy_j")
+                if found
+            ]
+            yield (
+                f"| {way} | {' | '.join(words)} | " + " | ".join(f"{s:.2f}" for s in shares) + " |"
+            )
+
+
+def _against(one: dict[str, Any] | None, base: dict[str, Any] | None) -> str:
+    """Accuracy with its spread, and points against backpropagation."""
+    if one is None or base is None:
+        return "-"
+    text = f"{100 * one['accuracy']:.1f} +- {100 * one['spread']:.1f}"
+    gained = 100 * (one["accuracy"] - base["accuracy"])
+    return text if one is base else f"{text} ({gained:+.1f})"
+
+
+def picture(path: str, out: str) -> None:
+    """Accuracy against bytes moved: a colour a method, a mark a material."""
+    from matplotlib.figure import Figure
+
+    lines = [one for one in lines_in(Path(path)) if one["cells"] != "ideal tile"]
+    colours = dict(zip(METHODS, COLOURS, strict=True))
+    marks = dict(zip(CELLS, "os^D", strict=False))
+    figure = Figure(figsize=(10, 4), dpi=100, layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, kind in zip(panels, NETS, strict=True):
+        for one in (line for line in lines if line["net"] == kind):
+            axes.errorbar(
+                one["bytes"], one["accuracy"], yerr=one["spread"], fmt=marks[one["cells"]],
+                color=colours[one["way"]], markersize=6, capsize=2,
+            )  # fmt: skip
+        axes.set(xscale="log", title=kind, xlabel="bytes between tile groups for one input")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("accuracy on digits")
+    for name, colour in colours.items():
+        panels[0].plot([], [], "o", color=colour, label=name)
+    for name, mark in marks.items():
+        panels[1].plot([], [], mark, color="#000000", label=name)
+    for axes in panels:
+        axes.legend(fontsize=8, loc="lower right")
+    figure.savefig(out, metadata={"Software": None})
+
+
 def arms() -> list[tuple[str, str, str]]:
     """All arms, those that take longest to simulate last."""
     every = [(kind, cells, way) for cells in CELLS for kind in NETS for way in METHODS]
@@ -194,6 +254,10 @@ def main() -> None:
             print(line_of(**measured(kind, name, way)))
         case ["table", path]:
             print("\n".join(tables(path)))
+        case ["page", path]:
+            print("\n".join(page(path)))
+        case ["picture", path, out]:
+            picture(path, out)
         case ["into", path]:
             run(Path(path))
         case _:
