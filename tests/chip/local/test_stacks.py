@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from clnf.chip import ChipSpec, PulseRule, host, ideal_chip
-from clnf.chip.local import METHODS, Backpropagation, Relaxation, make_method
+from clnf.chip.hosting import Chip
+from clnf.chip.local import METHODS, AbstractMethod, Backpropagation, Relaxation, make_method
 from clnf.core.errors import ConfigError
 from clnf.devices.materials import material
 
@@ -104,6 +105,56 @@ def test_it_teaches_or_says_why_not(kind, way) -> None:
     for name, tile in chip.tiles.items():
         # Every layer that learns was pulsed, and no other.
         assert (int(tile.wear.sum()) > worn[name]) == (name in plastic)
+
+
+def noisy_method(way: str) -> tuple[AbstractMethod, Chip, tuple[torch.Tensor, torch.Tensor]]:
+    torch.manual_seed(2)
+    net = STACKS["three linear"][0]()
+    spec = ChipSpec(pairs=1)
+    chip = host(net, assign=lambda name, leaf: "plastic", seed=5, spec=spec)
+    rng = torch.Generator().manual_seed(4)
+    x, y = torch.rand(16, 6, 6, generator=rng), torch.randint(0, 4, (16,), generator=rng)
+    relaxation = Relaxation(free=3, nudged=2)
+    return make_method(way, net, chip, example=x, seed=1, relaxation=relaxation), chip, (x, y)
+
+
+@pytest.mark.parametrize("way", METHODS)
+def test_a_course_goes_on_to_the_same_bits(way) -> None:
+    def taught(method: AbstractMethod, split: Any, steps: int) -> list[torch.Tensor]:
+        optimizer = method.optimizer(lr=0.3, rule=PulseRule(mode="stochastic"))
+        for _ in range(steps):
+            optimizer.zero_grad()
+            method.teach(*split)
+            # Digital parameters have a memory in their optimizer, which is not the method's.
+            for group in optimizer.param_groups:
+                group["lr"] = 0.0 if group["kind"] == "digital" else 0.3
+            optimizer.step()
+        return [layer.weight.detach().clone() for layer in method.taught]
+
+    method, chip, split = noisy_method(way)
+    taught(method, split, 3)
+    kept = method.saved()
+    wanted, moved = taught(method, split, 3), dict(method.traffic.bytes_per_sample)
+    method.restore(kept)
+    again = taught(method, split, 3)
+    assert all(torch.equal(a, b) for a, b in zip(wanted, again, strict=True))
+    other, chip, _ = noisy_method(way)  # as after a new start of the program
+    fresh = taught(other, split, 3)
+    other.restore(kept)
+    assert method.traffic.bytes_per_sample == moved
+    from_file = taught(other, split, 3)
+    assert all(torch.equal(a, b) for a, b in zip(wanted, from_file, strict=True))
+    # Negative control: three steps from elsewhere end elsewhere.
+    assert not all(torch.equal(a, b) for a, b in zip(wanted, fresh, strict=True))
+    assert all(one.clock_s == chip.clock_s for one in other.chips)
+
+
+def test_time_passes_for_all_chips_and_another_state_is_refused() -> None:
+    method, _, _ = noisy_method("layerwise")
+    method.advance(60.0)
+    assert [chip.clock_s for chip in method.chips] == [60.0, 60.0]
+    with pytest.raises(ConfigError, match="not one of ForwardForward"):
+        noisy_method("forward-forward")[0].restore(method.saved())
 
 
 @pytest.mark.parametrize("way", METHODS)

@@ -188,7 +188,6 @@ def spent(method: AbstractMethod, lesson: str = "training") -> Spent:
     ledger = method.chip.ledger
     whole, routed = ledger.total(lesson=lesson), ledger.total(lesson=lesson, op="routing")
     pulses = ledger.total(lesson=lesson, op="pulse")
-    chips = [method.chip, *method.extras]
     return Spent(
         energy_j=whole.energy_j,
         route_j=routed.energy_j,
@@ -196,7 +195,7 @@ def spent(method: AbstractMethod, lesson: str = "training") -> Spent:
         digital_j=ledger.total(lesson=lesson, op="digital").energy_j,
         busy_s=whole.time_s,
         pulses=pulses.count,
-        pulses_worst=max(tile.most for chip in chips for tile in chip.wear().values()),
+        pulses_worst=max(tile.most for chip in method.chips for tile in chip.wear().values()),
         bytes=routed.count / 8 / max(method.traffic.samples, 1),
         before_j=ledger.total(lesson="setup").energy_j,
     )

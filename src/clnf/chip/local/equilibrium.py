@@ -187,6 +187,13 @@ class Equilibrium(AbstractMethod):
 
         return self._both_ways(len(self.blocks) - 1, state, error)[1]
 
+    def numbers(self) -> dict[str, float]:
+        return {f"{k}/{key}": v for k, one in enumerate(self.reads) for key, v in one.numbers()}
+
+    def load_numbers(self, numbers: dict[str, float]) -> None:
+        for k, one in enumerate(self.reads):
+            one.load_numbers({key: numbers[f"{k}/{key}"] for key, _ in one.numbers()})
+
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
         with silent(self.taught):

@@ -102,6 +102,12 @@ class ForwardForward(AbstractMethod):
             x = _level(block(x))
         return self.blocks[-1](x)
 
+    def numbers(self) -> dict[str, float]:
+        return {"batches": self.batches}
+
+    def load_numbers(self, numbers: dict[str, float]) -> None:
+        self.batches = int(numbers["batches"])
+
     def _wrong(self, labels: Tensor) -> Tensor:
         """Another class for each sample."""
         self.batches += 1

@@ -58,6 +58,16 @@ class TransposedRead:
         """Look at the cells anew; call it after they were pulsed."""
         self._variance = None
 
+    def numbers(self) -> list[tuple[str, float]]:
+        """Ranges of both converters, and how many reads had noise."""
+        return [("dac", self.dac.range), ("adc", self.adc.range), ("reads", self.reads)]
+
+    def load_numbers(self, numbers: dict[str, float]) -> None:
+        """Take back what :meth:`numbers` gave; cells are looked at anew."""
+        self.dac.range, self.adc.range = numbers["dac"], numbers["adc"]
+        self.reads = int(numbers["reads"])
+        self.forget()
+
     def __call__(
         self, state: Tensor, drive: Tensor | Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,8 @@ further or less far, in the kernels that move the cells, and its noise goes with
 chip moves half-selected cells, these feel the volts too.
 
 Simplified: write noise stays that of the measured pulse; pulses of a tile are charged with the mean
-V^2 t of its columns, and its half-selected cells move with the mean of its columns.
+V^2 t of its columns, and its half-selected cells move with the mean of its columns. Fast cells
+beside a tile keep the measured pulse.
 """
 
 from collections.abc import Sequence
