@@ -9,6 +9,7 @@ import typer
 
 from clnf.cli.options import Json
 from clnf.cli.show import COLUMNS, Bars, emit, show_table
+from clnf.core.files import check_file, write_files
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -112,14 +113,13 @@ def learn(
     as_json: Json = False,
 ) -> None:
     """Teach digits to tiles by a rule of your choice, and show what it saves."""
-    from clnf.chip.local.picture import draw_courses, png
-
+    if picture is not None:
+        check_file(picture, ".png")
     wish = _wish(net, _spec(material, supply or []), (lr, epochs), seed, (write_budget, owed))
-    asked, target = _Volts(law, amplitude, width_ns, volts), picture and png(picture)
     with Bars(quiet=as_json) as bars:
-        done = _both(rule, wish, asked, bars)
-    if target:
-        draw_courses({one.name: one.moments for one in done}, _title(wish, material), target)
+        done = _both(rule, wish, _Volts(law, amplitude, width_ns, volts), bars)
+    if picture:
+        write_files([(picture, _picture(done, _title(wish, material)))])
     emit(_values(done, wish, material), as_json, lambda: _show(done, wish, material, picture))
 
 
@@ -284,6 +284,12 @@ def _network(kind: str, seed: int) -> "nn.Sequential":
         nn.Conv2d(1, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Flatten(),
         nn.Linear(256, 10),
     )  # fmt: skip
+
+
+def _picture(done: list[_Done], title: str) -> bytes:
+    from clnf.chip.local.picture import courses_picture
+
+    return courses_picture({one.name: one.moments for one in done}, title)
 
 
 def _title(wish: _Wish, material: str) -> str:

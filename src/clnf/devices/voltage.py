@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import final
 
 from clnf.core.errors import ConfigError, DeviceLimitError
+from clnf.core.inputs import check_fields
 from clnf.core.units import quantity
 from clnf.devices.cell import Cell
 
@@ -61,6 +62,7 @@ class AbstractVoltageLaw(ABC):
         return ratio
 
     def _positive(self, name: str, value: float) -> None:
+        check_fields(self)
         if not 0 < value < float("inf") or not self.source.strip():
             raise DeviceLimitError(
                 f"{name} must be positive and its source named, got {value} from {self.source!r}"

@@ -22,6 +22,7 @@ from clnf.chip.local.layerwise import LocalLosses
 from clnf.chip.local.method import AbstractMethod
 from clnf.chip.updates import PulseOptimizer, PulseRule
 from clnf.core.errors import ConfigError
+from clnf.core.inputs import check_fields
 from clnf.core.rng import torch_rng
 from clnf.core.units import quantity
 
@@ -92,6 +93,7 @@ class Course:
     falling: bool = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0 < self.lr < float("inf") or min(self.steps, self.batch) < 1:
             raise ConfigError(
                 "a course has a rate above 0, steps and samples, got "

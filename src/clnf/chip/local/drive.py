@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import final
 
 from clnf.core.errors import ConfigError
+from clnf.core.inputs import check_fields
 from clnf.core.units import quantity
 from clnf.devices.cell import Cell
 from clnf.devices.voltage import AbstractVoltageLaw, law_of
@@ -41,6 +42,7 @@ class Drive:
     bits: int = quantity("1", 0)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0 <= self.low_v < self.high_v or not 0 <= self.bits <= 16:
             raise ConfigError(
                 "a source of pulses has 0 <= low_v < high_v and 0 to 16 bits, got "

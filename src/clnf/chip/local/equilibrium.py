@@ -33,6 +33,7 @@ from clnf.chip.local.method import AbstractMethod, softmax_error
 from clnf.chip.local.symmetric import TransposedRead, silent
 from clnf.chip.local.traffic import held, unread
 from clnf.core.errors import ConfigError
+from clnf.core.inputs import number, whole
 
 __all__ = ["Equilibrium", "Relaxation"]
 
@@ -70,7 +71,9 @@ class Equilibrium(AbstractMethod):
     def __init__(self, net: nn.Module, chip: Chip, *, relaxation: Relaxation | None = None) -> None:
         super().__init__(net, chip)
         self.relaxation = relaxation or Relaxation()
-        if self.relaxation.beta <= 0 or min(self.relaxation[1:]) < 1:
+        beta, *phases = self.relaxation
+        least = min(whole("steps of a phase", steps) for steps in phases)
+        if not 0 < number("beta", beta, nan=True) < float("inf") or least < 1:
             raise ConfigError(f"a nudge is above 0 and phases have steps, got {self.relaxation}")
         if len(self.blocks) < 2:
             raise ConfigError("states relax between two blocks at least, got one block")

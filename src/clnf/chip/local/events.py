@@ -35,6 +35,7 @@ from torch.utils.hooks import RemovableHandle
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.updates import PulseOptimizer
 from clnf.core.errors import ConfigError
+from clnf.core.inputs import check_fields
 from clnf.core.units import quantity
 
 __all__ = ["EventRule", "Events"]
@@ -64,6 +65,7 @@ class EventRule:
     gain: float = quantity("1", 0.25)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         least = 1.0 if self.on == "cells" else 0.0
         if not least <= self.threshold < float("inf"):
             raise ConfigError(

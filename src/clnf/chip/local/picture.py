@@ -1,17 +1,16 @@
 """A picture of courses: what they reached against what they spent and moved until then."""
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-from clnf.core.errors import ExportError
 from clnf.core.units import quantity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Moment", "draw_courses", "png"]
+__all__ = ["Moment", "courses_picture"]
 
 # Okabe and Ito's colours, which people with any colour vision tell apart, and other marks as well.
 _LINES = (("#555555", "s"), ("#0072B2", "o"), ("#D55E00", "^"), ("#009E73", "v"), ("#CC79A7", "D"))
@@ -35,21 +34,16 @@ class Moment:
     pulses: int = quantity("1")
 
 
-def draw_courses(courses: dict[str, Sequence[Moment]], title: str, path: Path | str) -> None:
+def courses_picture(courses: dict[str, Sequence[Moment]], title: str) -> bytes:
     """Draw accuracy against joules, bytes moved and write pulses, as a PNG.
 
     Args:
         courses: moments of each, in order, by name.
         title: above all.
-        path: the file, ending in ``.png``; one that is there is replaced.
-
-    Raises:
-        ExportError: the name ends in something else, or the file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    path = png(path)
     figure = Figure(figsize=(10.5, 3.6), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 3, sharey=True)
@@ -59,20 +53,9 @@ def draw_courses(courses: dict[str, Sequence[Moment]], title: str, path: Path | 
     panels[0].set_ylabel("accuracy")
     panels[0].legend(fontsize=8, loc="lower right")
     figure.suptitle(title, fontsize=10)
-    try:
-        figure.savefig(path, metadata={"Software": None})
-    except OSError as error:
-        raise ExportError(
-            f"{path} could not be written: {error.strerror}; name another file"
-        ) from error
-
-
-def png(path: Path | str) -> Path:
-    """A path whose name ends in .png, or the sentence that it must."""
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise ExportError(f"pictures are PNG files, got {path.name!r}; end the name in .png")
-    return path
+    blob = io.BytesIO()
+    figure.savefig(blob, format="png", metadata={"Software": None})
+    return blob.getvalue()
 
 
 def _curves(
