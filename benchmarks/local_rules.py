@@ -217,7 +217,7 @@ def picture(path: str, out: str) -> None:
     for name, mark in marks.items():
         panels[1].plot([], [], mark, color="#000000", label=name)
     for axes in panels:
-        axes.legend(fontsize=8, loc="lower right")
+        axes.legend(fontsize=8, loc="lower center")
     figure.savefig(out, metadata={"Software": None})
 
 

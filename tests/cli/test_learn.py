@@ -71,8 +71,10 @@ def test_it_learns_and_a_seed_says_everything() -> None:
 
 def test_a_budget_is_kept(clnf: Clnf) -> None:
     free = courses(clnf, "--rule", "backpropagation")[0]["pulses"]
-    plain, kept = courses(clnf, "--write-budget", str(free // 4), "--owed", "1")
+    plain, kept = courses(clnf, "--write-budget", str(free // 4), "--owed", "1", "--lr", "1")
     assert plain["pulses"] == free
+    assert (plain["lr"], kept["lr"]) == (1.0, 1.0)
+    assert courses(clnf)[-1]["lr"] == 3.0  # tuned, where nothing is said
     assert plain["threshold"] is None
     assert 0 < kept["pulses"] < free / 2  # one step's overspending at most
     none = courses(clnf, "--write-budget", "0")[-1]

@@ -22,6 +22,11 @@ __all__ = ["app", "learn"]
 
 _BATCH, _LOOKS, _OWED = 32, 8, 8.0
 _TEACH, _TEST = slice(0, 4000), slice(5000, 6000)
+# Rates that benchmarks/local_rules.py found best on HfO2 cells, by its tuning seeds and digits.
+_RATES = {
+    "mlp": {"layerwise": 3.0, "forward-forward": 10.0, "equilibrium": 3.0},
+    "conv": {"feedback": 0.3, "forward-forward": 0.3},
+}
 app = typer.Typer()
 
 
@@ -39,7 +44,7 @@ class _Wish(NamedTuple):
 
     net: str
     spec: "ChipSpec"
-    lr: float
+    lr: float | None
     steps: int
     seed: int
     budget: float | None
@@ -52,6 +57,7 @@ class _Done(NamedTuple):
     name: str
     moments: "list[Moment]"
     spent: "Spent"
+    lr: float
     events: "Events | None"
     limits: "dict[str, Limits]"
 
@@ -73,7 +79,12 @@ def learn(
     ] = "hfo2_array_optimised",
     net: Annotated[str, typer.Option(help="What learns: mlp or conv.")] = "mlp",
     epochs: Annotated[float, typer.Option(help="How often all 4,000 digits are seen.")] = 4.0,
-    lr: Annotated[float, typer.Option("--lr", help="Learning rate at the first batch.")] = 1.0,
+    lr: Annotated[
+        float | None,
+        typer.Option(
+            "--lr", help="First learning rate of the rule; if not given, the best one on HfO2."
+        ),
+    ] = None,
     write_budget: Annotated[
         float | None,
         typer.Option(
@@ -140,7 +151,7 @@ def _spec(material: str, supply: list[str]) -> "ChipSpec":
 def _wish(
     net: str,
     spec: "ChipSpec",
-    pace: tuple[float, float],
+    pace: tuple[float | None, float],
     seed: int,
     events: tuple[float | None, float | None],
 ) -> _Wish:
@@ -167,7 +178,7 @@ def _both(rule: str, wish: _Wish, asked: _Volts, bars: Bars) -> list[_Done]:
     if rule not in METHODS:
         raise ConfigError(f"a way of teaching is one of {', '.join(METHODS)}, got {rule!r}")
     drive = _drive(wish.spec, asked)
-    plain = wish._replace(budget=None, owed=1.0)
+    plain = wish._replace(budget=None, owed=1.0, lr=wish.lr if rule == "backpropagation" else None)
     done = [_taught("backpropagation", plain, None, bars)]
     if (rule, wish, drive) != ("backpropagation", plain, None):
         driven = (drive, asked) if drive else None
@@ -181,7 +192,7 @@ def _taught(rule: str, wish: _Wish, driven: "tuple[Drive, _Volts] | None", bars:
     from clnf.chip.local import ColumnVolts, make_method, spent, teach
 
     split, test = _digits()
-    net, course = _network(wish.net, wish.seed), _course(wish, falling=driven is None)
+    net, course = _network(wish.net, wish.seed), _course(rule, wish, falling=driven is None)
     chip = host(net, assign=lambda name, leaf: "plastic", seed=wish.seed, spec=wish.spec)
     method = make_method(rule, net, chip, example=split[0][:_BATCH], seed=wish.seed)
     columns = {one.name: ColumnVolts(one, driven[0]) for one in method.taught} if driven else {}
@@ -201,7 +212,7 @@ def _taught(rule: str, wish: _Wish, driven: "tuple[Drive, _Volts] | None", bars:
     bars.at(name, wish.steps, wish.steps)
     moments.append(_moment(method, test))
     limits = {one: volts.limits() for one, volts in columns.items()}
-    return _Done(name, moments, spent(method), events, limits)
+    return _Done(name, moments, spent(method), course.lr, events, limits)
 
 
 def _moment(method: "AbstractMethod", test: "tuple[Tensor, Tensor]") -> "Moment":
@@ -225,10 +236,11 @@ def _program(columns: "ColumnVolts", driven: "tuple[Drive, _Volts]", share: floa
     columns.set(share * drive.rate(first, width_s), width_s=width_s)
 
 
-def _course(wish: _Wish, *, falling: bool) -> "Course":
+def _course(rule_name: str, wish: _Wish, *, falling: bool) -> "Course":
     from clnf.chip.local import Course, EventRule
 
-    course = Course(lr=wish.lr, steps=wish.steps, batch=_BATCH, seed=wish.seed, falling=falling)
+    lr = _RATES[wish.net].get(rule_name, 1.0) if wish.lr is None else wish.lr
+    course = Course(lr=lr, steps=wish.steps, batch=_BATCH, seed=wish.seed, falling=falling)
     budget = None if wish.budget is None else round(wish.budget)
     rule = EventRule(threshold=0.5, budget=budget, steps=wish.steps, falling=True)
     waiting = replace(course.rule, threshold=wish.owed)
@@ -307,10 +319,11 @@ def _values(done: list[_Done], wish: _Wish, material: str) -> dict[str, Any]:
     """What was found as JSON values, in SI units."""
     return {
         "material": material, "net": wish.net, "batches": wish.steps, "seed": wish.seed,
-        "lr": wish.lr, "borrowed": _borrowed(wish),
+        "borrowed": _borrowed(wish),
         "courses": [
             {
-                "rule": one.name, "accuracy": one.moments[-1].accuracy, **asdict(one.spent),
+                "rule": one.name, "lr": one.lr, "accuracy": one.moments[-1].accuracy,
+                **asdict(one.spent),
                 "threshold": one.events.threshold if one.events else None,
                 "limits": {name: asdict(limit) for name, limit in one.limits.items()},
                 "course": [asdict(moment) for moment in one.moments],
