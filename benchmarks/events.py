@@ -37,13 +37,13 @@ from clnf.chip.local import Course, EventRule, right, spent
 Arm = tuple[str, str, float]
 ARMS: tuple[Arm, ...] = (
     ("hfo2_array_optimised", "backpropagation", 1.0),
-    ("hfo2_array_optimised", "layerwise", 1.0),
     ("ecram_li", "backpropagation", 3.0),
+    ("hfo2_array_optimised", "layerwise", 1.0),
     ("ecram_li", "layerwise", 3.0),
 )
 CELLS = {
-    "hfo2_array_optimised": (1.0, 4.0, 8.0, 16.0),
-    "ecram_li": (1.0, 64.0, 256.0, 512.0),
+    "hfo2_array_optimised": (1.0, 8.0, 16.0),
+    "ecram_li": (1.0, 256.0, 512.0),
 }
 OWED = {"hfo2_array_optimised": 8.0, "ecram_li": 128.0}
 SAMPLES = (1.0, 1.5, 2.0)
