@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from clnf.cli.options import Json
+from clnf.cli.options import Json, supplied
 from clnf.cli.show import COLUMNS, Bars, emit, show_table
 from clnf.core.files import check_file, write_files
 
@@ -137,7 +137,6 @@ def learn(
 def _spec(material: str, supply: list[str]) -> "ChipSpec":
     """A chip of cells that can learn, one pair a weight."""
     from clnf.chip.spec import ChipSpec
-    from clnf.cli.chip import supplied
     from clnf.devices.families import cell
     from clnf.devices.materials import material as row_of
 
