@@ -1,20 +1,22 @@
 """Local rules against backpropagation, all wholly on tiles: accuracy, joules, writes, bytes moved.
 
-    python benchmarks/local_rules.py                     JSON lines, a process a core
-    python benchmarks/local_rules.py part NET CELLS WAY  one arm: part mlp ecram_li local
-    python benchmarks/local_rules.py nets NET ...        all arms of some nets (mlp, conv)
+    python benchmarks/local_rules.py                     JSON lines
+    python benchmarks/local_rules.py part NET CELLS WAY  one arm: part mlp ecram_li layerwise
+    python benchmarks/local_rules.py into FILE           those arms that the file lacks, added to it
     python benchmarks/local_rules.py table FILE          JSON lines of a file as tables
+    python benchmarks/local_rules.py picture FILE PNG    and as a picture
+    python benchmarks/local_rules.py page FILE           and in short, as tables of a page
 
 Digits, nets, batches, materials, stand-ins and converters are those of ``tile_accuracy.py``. All
 methods pulse by the mixed rule without preconditioning, which is the best one on these cells
-there. Rates climb the same ladder in the same way: half the steps, the validation digits, the worse
-of two seeds; the table is from three other seeds. Equilibrium propagation of the convolutional net
-is slow to simulate: it takes rate 1 untuned, and fewer steps of relaxation.
+there. Rates climb the same ladder from the same place in the same way for all, backpropagation
+too: half the steps, the validation digits, the worse of two seeds; the table is from three other
+seeds and the test digits.
 
 ``bytes`` are what travels between the tile groups for one input, see
 ``clnf/chip/local/traffic.py``: activations up, errors or the error broadcast to feedback tiles
 down, labels, states of relaxation. ``route_j`` is what moving them took, and part of ``energy_j``.
-``pulses`` are all write pulses of learning.
+``pulses`` are all write pulses of learning, heads included.
 
 No source gives the size of a CMO/HfOx cell's pulses. They are derived here from what is known:
 soft bounds, 32 steps over the window (the source has more than 32 states), and a symmetry point in
@@ -22,14 +24,11 @@ the middle of the published 20 to 40 uS. That row is marked ``derived``.
 """
 
 import json
-import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
-from multiprocessing import get_context
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,45 +39,31 @@ from tile_accuracy import (
     SEEDS,
     STEPS,
     TUNING_SEEDS,
-    Split,
-    accuracy,
     climbed,
     data,
     filled,
     network,
 )
 
-from clnf.chip import ChipSpec, PulseRule, host, ideal_chip
-from clnf.chip.hosting import Chip
+from clnf.chip import ChipSpec, host, ideal_chip
 from clnf.chip.local import (
+    METHODS,
     AbstractMethod,
-    Backpropagation,
-    DirectFeedback,
-    Equilibrium,
-    ForwardForward,
-    LocalLosses,
+    Course,
+    Events,
     Relaxation,
+    make_method,
+    right,
+    spent,
+    teach,
 )
-from clnf.core.rng import torch_rng
 from clnf.devices.materials import Material
 
-CELLS = ("ideal tile", "hfo2_array_optimised", "cmo_hfox", "gst_pcm_training", "ecram_li")
+CELLS = ("hfo2_array_optimised", "cmo_hfox", "gst_pcm_training", "ecram_li", "ideal tile")
 NETS = ("mlp", "conv")
-START, UNTUNED = 5, 1.0
-SMALL, FEW = Relaxation(free=8, nudged=4), Relaxation(free=6, nudged=3)
-
-Way = Callable[[Any, Chip, torch.Tensor, int, str], AbstractMethod]
-WAYS: dict[str, Way] = {
-    "backpropagation": lambda net, chip, x, seed, kind: Backpropagation(net, chip),
-    "feedback": lambda net, chip, x, seed, kind: DirectFeedback(net, chip, example=x, seed=seed),
-    "local": lambda net, chip, x, seed, kind: LocalLosses(net, chip, example=x, seed=seed),
-    "forward_forward": lambda net, chip, x, seed, kind: ForwardForward(
-        net, chip, example=x, seed=seed
-    ),
-    "equilibrium": lambda net, chip, x, seed, kind: Equilibrium(
-        net, chip, relaxation=FEW if kind == "conv" else SMALL
-    ),
-}
+START = 5
+COLOURS = ("#555555", "#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito's
+RELAXATION = {"mlp": Relaxation(free=8, nudged=4), "conv": Relaxation(free=6, nudged=3)}
 
 
 def cells_of(name: str) -> tuple[Material, list[str]]:
@@ -103,117 +88,180 @@ def spec_of(name: str) -> tuple[ChipSpec, list[str]]:
     return ChipSpec(plastic=row, relatives=False, pairs=1), lacking
 
 
-def taught(
-    kind: str, spec: ChipSpec, way: str, seed: int, rate: float, steps: int
-) -> tuple[AbstractMethod, Chip]:
+def taught(kind: str, cells: str, way: str, course: Course) -> tuple[AbstractMethod, Events | None]:
     """A model that learned by one method."""
-    net, (x, y) = network(kind, seed), data()["train"]
+    net, split, seed = network(kind, course.seed), data()["train"], course.seed
+    spec = spec_of(cells)[0]
     chip = host(net, assign=lambda name, leaf: "plastic", seed=seed, spec=spec)
-    method = WAYS[way](net, chip, x[:BATCH], seed, kind)
-    rule = PulseRule(mode="mixed", precondition="none", digital_lr=0.01)
-    optimizer = method.optimizer(lr=rate, rule=rule)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 - step / steps)
-    chip.ledger.lesson, rng = "training", torch_rng(seed, "batches")
-    for _ in range(steps):
-        picked = torch.randint(0, len(y), (BATCH,), generator=rng)
-        optimizer.zero_grad()
-        method.teach(x[picked], y[picked])
-        optimizer.step()
-        schedule.step()
+    example, relaxation = split[0][:BATCH], RELAXATION[kind]
+    method = make_method(way, net, chip, example=example, seed=seed, relaxation=relaxation)
+    events = teach(method, course, split)
     chip.ledger.lesson = "test"
-    return method, chip
+    return method, events
 
 
-def figures(method: AbstractMethod, chip: Chip, split: Split) -> dict[str, float]:
-    """What one model reached and cost."""
-    ledger, samples = chip.ledger, method.traffic.samples
-    spent = ledger.total(lesson="training")
-    routed = ledger.total(lesson="training", op="routing")
-    return {
-        "accuracy": accuracy(method, split),
-        "energy_j": spent.energy_j,
-        "route_j": routed.energy_j,
-        "digital_j": ledger.total(lesson="training", op="digital").energy_j,
-        "busy_s": spent.time_s,
-        "pulses": ledger.total(lesson="training", op="pulse").count,
-        "pulses_worst": max(tile.most for tile in chip.wear().values()),
-        "bytes": routed.count / 8 / samples,
-    }
+def mean(values: Iterator[float]) -> float:
+    """Of a few models, to four digits."""
+    return float(f"{statistics.mean(values):.4g}")
 
 
-def measured(kind: str, name: str, way: str) -> dict[str, Any]:
+def measured(kind: str, cells: str, way: str) -> dict[str, Any]:
     """One arm: its rate, then three models."""
-    torch.set_num_threads(1)
-    begun = time.perf_counter()
-    (spec, lacking), sets, steps = spec_of(name), data(), STEPS[kind]
+    begun, sets, steps = time.perf_counter(), data(), STEPS[kind]
 
     def tried(rate: float) -> float:
-        models = [taught(kind, spec, way, seed, rate, steps // 2) for seed in TUNING_SEEDS]
-        return min(accuracy(method, sets["tune"]) for method, _ in models)
+        courses = [Course(lr=rate, steps=steps // 2, batch=BATCH, seed=s) for s in TUNING_SEEDS]
+        return min(right(taught(kind, cells, way, one)[0], sets["tune"]) for one in courses)
 
-    slow = kind == "conv" and way == "equilibrium"
-    scores = {} if slow else climbed(tried, START)
-    rate = max(scores, key=lambda one: scores[one]) if scores else UNTUNED
-    models = [taught(kind, spec, way, seed, rate, steps) for seed in SEEDS]
-    found = [figures(method, chip, sets["test"]) for method, chip in models]
-    line: dict[str, Any] = {"net": kind, "cells": name, "way": way}
-    for key in found[0]:
-        line[key] = float(f"{statistics.mean(one[key] for one in found):.4g}")
-    line["spread"] = round(statistics.stdev(one["accuracy"] for one in found), 4)
-    kinds = models[0][0].traffic.bytes_per_sample
+    scores = climbed(tried, START)
+    rate = max(scores, key=lambda one: scores[one])
+    courses = [Course(lr=rate, steps=steps, batch=BATCH, seed=seed) for seed in SEEDS]
+    models = [taught(kind, cells, way, one)[0] for one in courses]
+    bills, found = [asdict(spent(one)) for one in models], [right(m, sets["test"]) for m in models]
+    line: dict[str, Any] = {"net": kind, "cells": cells, "way": way, "accuracy": mean(iter(found))}
+    line |= {"spread": round(statistics.stdev(found), 4)}
+    line |= {key: mean(bill[key] for bill in bills) for key in bills[0]}
+    kinds = models[0].traffic.bytes_per_sample
     line["bytes_by_kind"] = {key: round(value, 1) for key, value in kinds.items()}
-    line |= {"rate": rate, "scores": scores, "stand_in": lacking}
+    line |= {"each": [round(one, 3) for one in found], "rate": rate, "scores": scores}
+    line |= {"stand_in": spec_of(cells)[1]}
     return line | {"seconds": round(time.perf_counter() - begun)}
 
 
-def show(**line: Any) -> None:
-    print(json.dumps({"benchmark": "local_rules", **line}), flush=True)
+def line_of(**values: Any) -> str:
+    """One JSON line."""
+    return json.dumps({"benchmark": "local_rules", **values})
+
+
+def lines_in(path: Path) -> list[dict[str, Any]]:
+    """Arms in a file of JSON lines."""
+    texts = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    every = [json.loads(text) for text in texts if text.startswith("{")]
+    return [one for one in every if one.get("benchmark") == "local_rules" and "way" in one]
 
 
 def tables(path: str) -> Iterator[str]:
     """JSON lines as tables of at most 100 columns."""
-    texts = Path(path).read_text(encoding="utf-8").splitlines()
-    every = [json.loads(text) for text in texts if text.startswith("{")]
-    lines = [one for one in every if one.get("benchmark") == "local_rules" and "way" in one]
+    lines = lines_in(Path(path))
     first = {(o["net"], o["cells"]): o for o in lines if o["way"] == "backpropagation"}
     for kind in dict.fromkeys(one["net"] for one in lines):
         yield f"\n{kind}, {STEPS[kind]} batches of {BATCH}, bytes for one input"
         yield (
-            f"{'cells':21}{'way':16}{'accuracy':>9}{'+-':>6}{'points':>7}{'bytes':>8}{'share':>6}"
-            f"{'uJ':>7}{'moving':>7}{'pulses':>8}{'rate':>5}"
+            f"{'cells':21}{'way':16}{'accuracy':>9}{'+-':>6}{'points':>7}{'bytes':>7}{'share':>6}"
+            f"{'uJ':>6}{'moving':>7}{'pulses':>9}{'rate':>5}"
         )
-        for one in (line for line in lines if line["net"] == kind):
+        order = {name: k for k, name in enumerate(CELLS)}
+        mine = sorted((o for o in lines if o["net"] == kind), key=lambda o: order[o["cells"]])
+        for one in mine:
             base = first.get((kind, one["cells"]), one)
             points = 100 * (one["accuracy"] - base["accuracy"])
             yield (
                 f"{one['cells']:21}{one['way']:16}{one['accuracy']:9.3f}{one['spread']:6.3f}"
-                f"{points:7.1f}{one['bytes']:8.0f}{one['bytes'] / base['bytes']:6.2f}"
-                f"{one['energy_j'] * 1e6:7.0f}{one['route_j'] * 1e6:7.2f}{one['pulses']:8.1e}"
+                f"{points:7.1f}{one['bytes']:7.0f}{one['bytes'] / base['bytes']:6.2f}"
+                f"{one['energy_j'] * 1e6:6.0f}{one['route_j'] * 1e6:7.2f}{one['pulses']:9.1e}"
                 f"{one['rate']:5.2g}"
             )
     yield "\npoints: against backpropagation on the same cells; share: of its bytes"
 
 
-def run(nets: tuple[str, ...]) -> None:
+def page(path: str) -> Iterator[str]:
+    """JSON lines as one short table a net: points, and what of bytes and joules is left."""
+    lines = {(o["net"], o["cells"], o["way"]): o for o in lines_in(Path(path))}
+    cells = [name for name in CELLS if name != "ideal tile"]
+    for kind in NETS:
+        bases = {name: lines.get((kind, name, METHODS[0])) for name in cells}
+        yield f"\n| {kind} | " + " | ".join(f"`{name}`" for name in cells) + " | bytes | uJ |"
+        yield "| --- " * (len(cells) + 3) + "|"
+        for way in METHODS:
+            found = {n: lines[kind, n, way] for n in cells if (kind, n, way) in lines}
+            words = [_against(found.get(name), bases[name]) for name in cells]
+            shares = [
+                statistics.mean(one[key] / bases[name][key] for name, one in found.items())
+                for key in ("bytes", "energy_j")
+                if found
+            ]
+            yield (
+                f"| {way} | {' | '.join(words)} | " + " | ".join(f"{s:.2f}" for s in shares) + " |"
+            )
+
+
+def _against(one: dict[str, Any] | None, base: dict[str, Any] | None) -> str:
+    """Accuracy with its spread, and points against backpropagation."""
+    if one is None or base is None:
+        return "-"
+    text = f"{100 * one['accuracy']:.1f} +- {100 * one['spread']:.1f}"
+    gained = 100 * (one["accuracy"] - base["accuracy"])
+    return text if one is base else f"{text} ({gained:+.1f})"
+
+
+def picture(path: str, out: str) -> None:
+    """Accuracy against bytes moved: a colour a method, a mark a material."""
+    from matplotlib.figure import Figure
+
+    lines = [one for one in lines_in(Path(path)) if one["cells"] != "ideal tile"]
+    colours = dict(zip(METHODS, COLOURS, strict=True))
+    marks = dict(zip(CELLS, "os^D", strict=False))
+    figure = Figure(figsize=(10, 4), dpi=100, layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, kind in zip(panels, NETS, strict=True):
+        for one in (line for line in lines if line["net"] == kind):
+            axes.errorbar(
+                one["bytes"], one["accuracy"], yerr=one["spread"], fmt=marks[one["cells"]],
+                color=colours[one["way"]], markersize=6, capsize=2,
+            )  # fmt: skip
+        axes.set(xscale="log", title=kind, xlabel="bytes between tile groups for one input")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("accuracy on digits")
+    for name, colour in colours.items():
+        panels[0].plot([], [], "o", color=colour, label=name)
+    for name, mark in marks.items():
+        panels[1].plot([], [], mark, color="#000000", label=name)
+    for axes in panels:
+        axes.legend(fontsize=8, loc="lower center")
+    figure.savefig(out, metadata={"Software": None})
+
+
+def arms() -> list[tuple[str, str, str]]:
+    """All arms, those that take longest to simulate last."""
+    every = [(kind, cells, way) for cells in CELLS for kind in NETS for way in METHODS]
+    return sorted(every, key=lambda arm: (arm[0], arm[2]) == ("conv", "equilibrium"))
+
+
+def run(path: Path | None) -> None:
+    """All arms in one process; those that a file holds already are left alone."""
+    torch.set_num_threads(1)
     begun = time.perf_counter()
-    show(seeds=SEEDS, steps=STEPS, batch=BATCH, rates=RATES, nets=nets)
-    with ProcessPoolExecutor(os.cpu_count() or 1, get_context("spawn")) as pool:
-        arms = [(kind, name, way) for way in WAYS for kind in nets for name in CELLS]
-        for job in [pool.submit(measured, *arm) for arm in arms]:
-            show(**job.result())
-    show(seconds=round(time.perf_counter() - begun))
+
+    def show(text: str) -> None:
+        print(text, flush=True)
+        if path:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(text + "\n")
+
+    done = {(o["net"], o["cells"], o["way"]) for o in lines_in(path)} if path else set()
+    if not done:
+        show(line_of(seeds=SEEDS, tuning=TUNING_SEEDS, steps=STEPS, batch=BATCH, rates=RATES))
+    for arm in arms():
+        if arm not in done:
+            show(line_of(**measured(*arm)))
+    show(line_of(seconds=round(time.perf_counter() - begun)))
 
 
 def main() -> None:
+    torch.set_num_threads(1)
     match sys.argv[1:]:
         case ["part", kind, name, way]:
-            show(**measured(kind, name, way))
+            print(line_of(**measured(kind, name, way)))
         case ["table", path]:
             print("\n".join(tables(path)))
-        case ["nets", *nets]:
-            run(tuple(nets))
+        case ["page", path]:
+            print("\n".join(page(path)))
+        case ["picture", path, out]:
+            picture(path, out)
+        case ["into", path]:
+            run(Path(path))
         case _:
-            run(NETS)
+            run(None)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from clnf.core.errors import DeviceLimitError
+from clnf.core.errors import ConfigError, DeviceLimitError
 from clnf.devices.families import cell
-from clnf.devices.voltage import Exponential, Sinh, Threshold, law_of
+from clnf.devices.voltage import Exponential, Sinh, Threshold, law_of, parsed
 
 LAWS = (
     Sinh(scale_v=0.15, source="test"),
@@ -42,3 +42,23 @@ def test_what_was_not_published_is_asked_for() -> None:
         Sinh(scale_v=0.0, source="test")
     with pytest.raises(DeviceLimitError, match="source"):
         Sinh(scale_v=0.1, source=" ")
+
+
+@pytest.mark.parametrize(
+    ("text", "law"),
+    [
+        ("sinh:0.2", Sinh(scale_v=0.2, source="t")),
+        ("exponential:0.1", Exponential(scale_v=0.1, source="t")),
+        ("threshold:0.8:2", Threshold(threshold_v=0.8, exponent=2.0, source="t")),
+    ],
+)
+def test_a_law_is_read_from_its_text(text: str, law: object) -> None:
+    assert parsed(text, source="t") == law
+
+
+@pytest.mark.parametrize("text", ["", "sinh", "sinh:x", "sinh:1:2", "threshold:1", "tanh:1"])
+def test_other_texts_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="write for example sinh:0.2"):
+        parsed(text, source="t")
+    with pytest.raises(DeviceLimitError, match="must be positive"):
+        parsed("sinh:-1", source="t")

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clnf.cli import fit, floor, heat, noise
-from clnf.cli.options import Json
+from clnf.cli import fit, floor, heat, learn, noise
+from clnf.cli.options import Json, supplied
 from clnf.cli.show import Bars, emit
 from clnf.core.errors import ConfigError
 from clnf.core.files import check_file
 
 if TYPE_CHECKING:
-    from clnf.devices.materials import Material
+    pass
 
-__all__ = ["app", "draw_material", "supplied"]
+__all__ = ["app", "draw_material"]
 
 YEAR_S = 365.25 * 86400.0
 ZERO_C_K = 273.15
@@ -29,6 +29,7 @@ app.add_typer(fit.app)
 app.add_typer(noise.app)
 app.add_typer(heat.app)
 app.add_typer(floor.app)
+app.add_typer(learn.app)
 
 
 @app.command(epilog="Example: clnf chip materials hfo2_array")
@@ -160,35 +161,3 @@ def _kelvin(celsius: float | None) -> float | None:
 
 def _si(value: float | None, factor: float) -> float | None:
     return None if value is None else value * factor
-
-
-def supplied(words: list[str]) -> "list[Material]":
-    """The catalogue with values from the command line.
-
-    Args:
-        words: ``NAME.KEY=VALUE`` in SI units, coefficients with commas between them.
-
-    Returns:
-        All rows.
-
-    Raises:
-        ConfigError: a word has another form, or an unknown name or key.
-    """
-    from clnf.devices.materials import material, materials
-
-    rows = {name: material(name) for name in materials()}
-    own: dict[str, dict[str, float | tuple[float, ...]]] = {}
-    for word in words:
-        place, _, number = word.partition("=")
-        name, _, key = place.partition(".")
-        try:
-            parts = [float(part) for part in number.split(",")]
-        except ValueError:
-            raise ConfigError(
-                f"--supply {word!r} is not NAME.KEY=VALUE; write for example "
-                "hfo2_array.endurance_cycles=1e6"
-            ) from None
-        own.setdefault(name, {})[key] = parts[0] if len(parts) == 1 else tuple(parts)
-    # All values of a material at once: both ends of a window may be new.
-    rows |= {name: material(name).supply(**values) for name, values in own.items()}
-    return list(rows.values())

@@ -11,7 +11,9 @@ from clnf.core.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ArmThreads", "DeviceName", "Json", "RunFolder", "Threads", "place"]
+    from clnf.devices.materials import Material
+
+__all__ = ["ArmThreads", "DeviceName", "Json", "RunFolder", "Threads", "place", "supplied"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder: runs/NAME.")]
@@ -72,3 +74,35 @@ def _draws_alike(device: "torch.device") -> bool:
 
     here, there = (hash_normals(0, ("trial",), (64,), device=d) for d in ("cpu", device))
     return torch.equal(here, there.cpu())
+
+
+def supplied(words: list[str]) -> "list[Material]":
+    """The catalogue with values from the command line.
+
+    Args:
+        words: ``NAME.KEY=VALUE`` in SI units, coefficients with commas between them.
+
+    Returns:
+        All rows.
+
+    Raises:
+        ConfigError: a word has another form, or an unknown name or key.
+    """
+    from clnf.devices.materials import material, materials
+
+    rows = {name: material(name) for name in materials()}
+    own: dict[str, dict[str, float | tuple[float, ...]]] = {}
+    for word in words:
+        place, _, number = word.partition("=")
+        name, _, key = place.partition(".")
+        try:
+            parts = [float(part) for part in number.split(",")]
+        except ValueError:
+            raise ConfigError(
+                f"--supply {word!r} is not NAME.KEY=VALUE; write for example "
+                "hfo2_array.endurance_cycles=1e6"
+            ) from None
+        own.setdefault(name, {})[key] = parts[0] if len(parts) == 1 else tuple(parts)
+    # All values of a material at once: both ends of a window may be new.
+    rows |= {name: material(name).supply(**values) for name, values in own.items()}
+    return list(rows.values())

@@ -23,11 +23,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
 
-from clnf.core.errors import DeviceLimitError
+from clnf.core.errors import ConfigError, DeviceLimitError
+from clnf.core.inputs import check_fields
 from clnf.core.units import quantity
 from clnf.devices.cell import Cell
 
-__all__ = ["AbstractVoltageLaw", "Exponential", "Sinh", "Threshold", "law_of"]
+__all__ = ["AbstractVoltageLaw", "Exponential", "Sinh", "Threshold", "law_of", "parsed"]
+
+_STEEPEST = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +45,24 @@ class AbstractVoltageLaw(ABC):
 
     @abstractmethod
     def rate(self, volt_v: float) -> float:
-        """F at an amplitude, a pure number >= 0."""
+        """What f is at an amplitude, a pure number >= 0."""
 
     @abstractmethod
     def amplitude_v(self, rate: float) -> float:
         """The amplitude of a rate, V; the other way round."""
 
+    def _over(self, volt_v: float, scale_v: float) -> float:
+        """|V| / s, of which a number of this machine can still be raised."""
+        ratio = abs(volt_v) / scale_v
+        if not ratio <= _STEEPEST:
+            raise DeviceLimitError(
+                f"a pulse of {volt_v:g} V is {ratio:g} times scale_v, {scale_v:g} V; no cell is "
+                "so steep, give a larger scale_v"
+            )
+        return ratio
+
     def _positive(self, name: str, value: float) -> None:
+        check_fields(self)
         if not 0 < value < float("inf") or not self.source.strip():
             raise DeviceLimitError(
                 f"{name} must be positive and its source named, got {value} from {self.source!r}"
@@ -74,7 +88,7 @@ class Sinh(AbstractVoltageLaw):
         self._positive("scale_v", self.scale_v)
 
     def rate(self, volt_v: float) -> float:
-        return math.sinh(abs(volt_v) / self.scale_v)
+        return math.sinh(self._over(volt_v, self.scale_v))
 
     def amplitude_v(self, rate: float) -> float:
         return self.scale_v * math.asinh(max(rate, 0.0))
@@ -95,7 +109,7 @@ class Exponential(AbstractVoltageLaw):
         self._positive("scale_v", self.scale_v)
 
     def rate(self, volt_v: float) -> float:
-        return math.exp(abs(volt_v) / self.scale_v)
+        return math.exp(self._over(volt_v, self.scale_v))
 
     def amplitude_v(self, rate: float) -> float:
         return self.scale_v * math.log(rate) if rate > 1.0 else 0.0
@@ -143,3 +157,35 @@ def law_of(cell: Cell, law: AbstractVoltageLaw | None) -> AbstractVoltageLaw:
             "source=...) or Threshold(threshold_v=..., exponent=..., source=...)"
         )
     return law
+
+
+def parsed(text: str, *, source: str) -> AbstractVoltageLaw:
+    """A law from its name and numbers, as people type it.
+
+    Args:
+        text: ``sinh:S``, ``exponential:S`` or ``threshold:VT:A``, volts and a pure number.
+        source: where its numbers are from.
+
+    Raises:
+        ConfigError: it has another form.
+        DeviceLimitError: a number is out of range.
+
+    >>> parsed("threshold:0.8:2", source="an example").rate(1.6)
+    1.0
+    """
+    name, *words = text.split(":")
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        numbers = []
+    match name, numbers:
+        case "sinh", [scale]:
+            return Sinh(scale_v=scale, source=source)
+        case "exponential", [scale]:
+            return Exponential(scale_v=scale, source=source)
+        case "threshold", [volt, exponent]:
+            return Threshold(threshold_v=volt, exponent=exponent, source=source)
+    raise ConfigError(
+        f"a law of steps in volts is sinh:S, exponential:S or threshold:VT:A, got {text!r}; write "
+        "for example sinh:0.2"
+    )

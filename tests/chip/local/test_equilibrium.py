@@ -107,6 +107,30 @@ def test_its_noise_is_that_of_the_cells_passed(hosted) -> None:
     assert float(quiet.std(0).max()) < 1e-6
 
 
+@pytest.mark.parametrize(
+    ("leaf", "shape"),
+    [
+        (nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2), (3, 4, 9, 7)),
+        (nn.Conv1d(4, 6, 3, stride=3, dilation=2, padding=2), (3, 4, 14)),
+        (nn.Linear(7, 5), (3, 7)),
+    ],
+)
+def test_every_cell_passed_adds_its_variance(leaf, shape) -> None:
+    net = nn.Sequential(leaf)
+    host(net, assign=lambda name, one: "plastic", seed=1, spec=ChipSpec(pairs=1))
+    (layer,) = net
+    sent = torch.randn(layer(torch.randn(shape)).shape).square()
+    read, at = TransposedRead(layer, net), torch.zeros(shape).requires_grad_()
+    # Noise of a product of independent cells: the squares go back through the variances.
+    product = layer.product(at, layer.packed(read._spread()))
+    (wanted,) = torch.autograd.grad(product, at, sent.view_as(product))
+    found = read._power(sent, torch.Size(shape))
+    assert float(wanted.min()) >= 0 < float(wanted.max())
+    assert torch.allclose(found, wanted, rtol=1e-4)
+    # Negative control: a wrong square is found out.
+    assert not torch.allclose(read._power(sent.sqrt(), torch.Size(shape)), wanted, rtol=1e-4)
+
+
 def test_relaxing_leaves_nothing_for_pulses(hosted, batch) -> None:
     net, chip = hosted()
     x, y = batch()

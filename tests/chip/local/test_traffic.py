@@ -36,17 +36,14 @@ def test_bytes_are_those_of_the_formula(hosted, batch, way) -> None:
         wanted = {"activations": up, "labels": 2, "errors": classes}
     elif way == "forward":
         method = ForwardForward(net, chip, example=x, seed=1)
-        wanted = {"activations": 3 * (inputs + one) + two, "labels": 2, "errors": classes}
+        wanted = {"activations": inputs + 3 * one + two, "labels": 2, "errors": classes}
     else:
         method = Equilibrium(net, chip, relaxation=Relaxation(free=4, nudged=3))
-        # First pass; inputs held once a phase; each step drives the second array from both
-        # sides, and nudged ones read the last array up twice and down once.
+        # First pass; each step sends the first state up and its force down, nudged ones also the
+        # second to the last array and back. Ends go up once more: both, and the mean of both.
         steps = 4 + 2 * 3
-        relaxing = (inputs + one) + 3 * inputs + steps * (one + two)
-        relaxing += 2 * 3 * (two + two + classes + classes)
-        wanted = {
-            "relaxation": relaxing, "activations": inputs + 2 * one + two, "errors": classes
-        }  # fmt: skip
+        relaxing = (inputs + one) + steps * (one + one) + 2 * 3 * (two + classes + two)
+        wanted = {"relaxation": relaxing, "activations": 2 * one + two, "errors": classes}
     chip.ledger.lesson = "taught"
     method.optimizer(lr=0.1)
     method.teach(x, y)

@@ -22,6 +22,7 @@ Source: Scellier & Bengio, Front. Comput. Neurosci. 2017; Laborieux et al., Fron
 (third phase, softmax read-out).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, final
 
 import torch
@@ -30,7 +31,9 @@ from torch import Tensor, nn
 from clnf.chip.hosting import Chip
 from clnf.chip.local.method import AbstractMethod, softmax_error
 from clnf.chip.local.symmetric import TransposedRead, silent
+from clnf.chip.local.traffic import held, unread
 from clnf.core.errors import ConfigError
+from clnf.core.inputs import number, whole
 
 __all__ = ["Equilibrium", "Relaxation"]
 
@@ -68,7 +71,9 @@ class Equilibrium(AbstractMethod):
     def __init__(self, net: nn.Module, chip: Chip, *, relaxation: Relaxation | None = None) -> None:
         super().__init__(net, chip)
         self.relaxation = relaxation or Relaxation()
-        if self.relaxation.beta <= 0 or min(self.relaxation[1:]) < 1:
+        beta, *phases = self.relaxation
+        least = min(whole("steps of a phase", steps) for steps in phases)
+        if not 0 < number("beta", beta, nan=True) < float("inf") or least < 1:
             raise ConfigError(f"a nudge is above 0 and phases have steps, got {self.relaxation}")
         if len(self.blocks) < 2:
             raise ConfigError("states relax between two blocks at least, got one block")
@@ -82,19 +87,20 @@ class Equilibrium(AbstractMethod):
         self.traffic.samples += len(x)
         for read in self.reads:
             read.forget()
-        beta, free, nudged = self.relaxation
+        beta, free, _ = self.relaxation
         with silent(self.taught), self.traffic.counting("relaxation"):
-            start = self.relax(x, self.rest(x), free)
-            ends = [self.relax(x, start, nudged, (sign * beta, labels)) for sign in (1.0, -1.0)]
+            sensed, states = self._begin(x)
+            start = self._relax(sensed, states, free)
+            ends = self._nudged(sensed, start, labels)
         middle = [(a + b) / 2 for a, b in zip(*ends, strict=True)]
         change = [(a - b) / (-2 * beta * len(x)) for a, b in zip(*ends, strict=True)]
         with self.traffic.counting("activations"):
             for index, moved in enumerate(change):
                 below = x if index == 0 else middle[index - 1]
-                self.products[index](below.detach()).backward(moved)
+                with unread([self.blocks[index].layer]):
+                    self.products[index](below.detach()).backward(moved)
                 if index:
-                    out = self.products[index](ends[0][index - 1] - ends[1][index - 1])
-                    self._without_bias(index, out, middle[index] / (-2 * beta * len(x)))
+                    self._second(index, [one[index - 1] for one in ends], middle[index])
             out = self.products[-1](middle[-1].detach())
         loss, error = softmax_error(out, labels)
         with self.traffic.counting("errors"):
@@ -102,70 +108,99 @@ class Equilibrium(AbstractMethod):
             out.backward(error)
         return loss
 
-    def _without_bias(self, index: int, out: Tensor, error: Tensor) -> None:
-        """A way back for the weight alone: the bias meets differences of the state only."""
-        bias = self.blocks[index].layer.bias
+    def _nudged(self, sensed: Tensor, start: list[Tensor], labels: Tensor) -> list[list[Tensor]]:
+        """States nudged up and down, one phase after the other; simulated as one batch of both."""
+        beta, _, steps = self.relaxation
+        both, twice = torch.cat([sensed, sensed]), [torch.cat([one, one]) for one in start]
+        signs = torch.ones(len(both), device=both.device)
+        signs[len(sensed) :] = -1.0
+        states = self._relax(both, twice, steps, (beta * signs, torch.cat([labels, labels])))
+        ends = [state.chunk(2) for state in states]
+        return [[end[0] for end in ends], [end[1] for end in ends]]
+
+    def _second(self, index: int, below: list[Tensor], middle: Tensor) -> None:
+        """The outer product of a small difference below; the bias meets differences above only."""
+        layer, (up, down) = self.blocks[index].layer, below
+        for state in below:  # as they ended; during a phase the group has those of a step before
+            self.traffic.activations(layer, state)
+        bias = layer.bias
         before = None if bias is None or bias.grad is None else bias.grad.clone()
-        out.backward(error)
+        with unread([layer]):
+            out = self.products[index](up - down)
+            out.backward(middle / (-2 * self.relaxation.beta * len(up)))
         if bias is not None:
             bias.grad = before
 
     @torch.no_grad()
-    def rest(self, x: Tensor) -> list[Tensor]:
-        """States to begin with: one pass up."""
-        states = []
-        for product in self.products[:-1]:
-            x = product(x).clamp(0.0, 1.0)
-            states.append(x)
-        return states
+    def _begin(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What the inputs do to the first block, and states to begin with: one pass up.
 
-    def relax(
+        Inputs do not change, so one read of them is held for all phases.
+        """
+        sensed = self.products[0](x)
+        states = [sensed.clamp(0.0, 1.0)]
+        for product in self.products[1:-1]:
+            states.append(product(states[-1]).clamp(0.0, 1.0))
+        return sensed, states
+
+    def _relax(
         self,
-        x: Tensor,
+        sensed: Tensor,
         states: list[Tensor],
         steps: int,
-        nudge: tuple[float, Tensor] | None = None,
+        nudge: tuple[Tensor, Tensor] | None = None,
     ) -> list[Tensor]:
-        """Hidden states after some steps, all moved at once.
-
-        Args:
-            x: inputs, held.
-            states: one for each block but the last.
-            steps: number of them.
-            nudge: its strength and the labels; None for the free phase.
-        """
+        """Hidden states after some steps, all moved at once; without a nudge the free phase."""
         if nudge is None and len(states) == 1:
             return states  # a single hidden state feels its input alone, and is there already
-        with torch.no_grad():
-            held = self.products[0](x)  # inputs do not change: one read, whose result is held
         for _ in range(steps):
-            states = self._moved(held, states, nudge)
+            states = self._moved(sensed, states, nudge)
         return states
 
     def _moved(
-        self, held: Tensor, states: list[Tensor], nudge: tuple[float, Tensor] | None
+        self, sensed: Tensor, states: list[Tensor], nudge: tuple[Tensor, Tensor] | None
     ) -> list[Tensor]:
-        forces = [held]
+        forces = [sensed]
         for index, state in enumerate(states[:-1]):
-            up, down = self.reads[index + 1](state, states[index + 1])
+            up, down = self._both_ways(index + 1, state, states[index + 1])
             forces[index] = forces[index] + down
             forces.append(up)
         if nudge is not None:
-            beta, labels = nudge
-            forces[-1] = forces[-1] - beta * self._pull(states[-1], labels)
+            (beta, labels), state = nudge, states[-1]
+            pull = self._pull(state, labels)
+            forces[-1] = forces[-1] - beta.view(-1, *(1,) * (pull.dim() - 1)) * pull
         return [force.clamp(0.0, 1.0) for force in forces]
+
+    def _both_ways(
+        self, index: int, state: Tensor, drive: Tensor | Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Read a block from both sides: a state goes up to it, what it does to it comes down."""
+        with held([self.blocks[index].layer], columns=True):
+            up, down = self.reads[index](state, drive)
+        self.traffic.activations(self.blocks[index - 1].layer, down)
+        return up, down
 
     def _pull(self, state: Tensor, labels: Tensor) -> Tensor:
         """Gradient of each sample's loss to the last state, read through the last array."""
-        with torch.no_grad():
-            _, error = softmax_error(self.products[-1](state), labels)
-        self.traffic.errors(self.blocks[-1].layer, error)
-        return self.reads[-1](state, error * len(state))[1]
+
+        def error(out: Tensor) -> Tensor:
+            _, gradient = softmax_error(out, labels)
+            self.traffic.errors(self.blocks[-1].layer, gradient)
+            return gradient * len(state)
+
+        return self._both_ways(len(self.blocks) - 1, state, error)[1]
+
+    def numbers(self) -> dict[str, float]:
+        return {f"{k}/{key}": v for k, one in enumerate(self.reads) for key, v in one.numbers()}
+
+    def load_numbers(self, numbers: dict[str, float]) -> None:
+        for k, one in enumerate(self.reads):
+            one.load_numbers({key: numbers[f"{k}/{key}"] for key, _ in one.numbers()})
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
         with silent(self.taught):
-            states = self.relax(x, self.rest(x), self.relaxation.free)
+            states = self._relax(*self._begin(x), self.relaxation.free)
             out: Tensor = self.products[-1](states[-1])
         return out
 

@@ -14,7 +14,7 @@ and small, and without them nothing holds the right class back.
 that one threshold serves all layers; it stays fixed, and events grow rare as errors shrink. With
 a budget of pulses for a lesson the threshold follows what is left of it,
 
-    threshold <- threshold x clip((pulses of this step / pulses left for each step)^gain, 1/2, 2)
+    threshold <- threshold x clip((pulses of this step / pulses left for the next)^gain, 1/2, 2)
 
 and once the budget is spent nothing is an event until the next lesson. What is withheld is lost,
 not owed, and is a row "withheld" in the ledger: the pulses it would have made at the same pulses
@@ -35,6 +35,7 @@ from torch.utils.hooks import RemovableHandle
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.updates import PulseOptimizer
 from clnf.core.errors import ConfigError
+from clnf.core.inputs import check_fields
 from clnf.core.units import quantity
 
 __all__ = ["EventRule", "Events"]
@@ -52,6 +53,7 @@ class EventRule:
         on: where it is: see the head of this module.
         budget: pulses allowed in a lesson; None leaves the threshold as it is.
         steps: optimizer steps of a lesson, over which the budget is spread.
+        falling: spread it as a rate that falls to 0 in a straight line spends it, not evenly.
         gain: how fast the threshold follows, in (0, 1].
     """
 
@@ -59,9 +61,11 @@ class EventRule:
     on: Literal["cells", "samples", "errors"] = "samples"
     budget: int | None = quantity("1", None)
     steps: int = quantity("1", 1)
+    falling: bool = False
     gain: float = quantity("1", 0.25)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         least = 1.0 if self.on == "cells" else 0.0
         if not least <= self.threshold < float("inf"):
             raise ConfigError(
@@ -143,7 +147,10 @@ class Events:
 
     def _follow(self, used: int) -> None:
         assert self.rule.budget is not None
-        left = (self.rule.budget - self.spent) / max(self.rule.steps - self.steps, 1)
+        steps = max(self.rule.steps - self.steps, 1)
+        # Of rates k, k - 1 ... 1 the first has 2 / (k + 1) of the sum.
+        share = 2 / (steps + 1) if self.rule.falling else 1 / steps
+        left = (self.rule.budget - self.spent) * share
         turn = min(max((used / left) ** self.rule.gain, 0.5), 2.0)
         self.threshold = max(self.threshold * turn, 1.0 if self.rule.on == "cells" else _LEAST)
 

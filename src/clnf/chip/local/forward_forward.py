@@ -9,8 +9,9 @@ at random. What leaves a block is brought to a mean square of 1 before the next 
 would simply be handed on. The last block names classes: it learns by cross-entropy from what
 leaves the block before it when no label is laid over the input, and so predicts in one pass.
 
-Three passes a batch: right, wrong, and none. What it cannot do: blocks below learn to tell pairs
-apart, not what the last one needs, and the passes cost three times the activations.
+Three passes a batch: right, wrong, and none. The input travels once, with two labels; patterns are
+laid over it in the first group. What it cannot do: blocks below learn to tell pairs apart, not what
+the last one needs, and every block but the last hands on three times the activations.
 
 Source: Hinton, "The forward-forward algorithm", arXiv 2212.13345; patterns over the whole input
 after Scodellaro et al., "Training convolutional neural networks with the forward-forward
@@ -26,6 +27,7 @@ from torch.nn import functional as F
 from clnf.chip.hosting import Chip
 from clnf.chip.local.blocks import sizes
 from clnf.chip.local.method import AbstractMethod, softmax_error
+from clnf.chip.local.traffic import held
 from clnf.core.errors import ConfigError
 from clnf.core.rng import torch_rng
 
@@ -78,11 +80,12 @@ class ForwardForward(AbstractMethod):
         with self.traffic.counting("labels"):
             for _ in range(2):
                 self.traffic.labels(self.blocks[0].layer, labels)
-        for block in self.blocks[:-1]:
+        for index, block in enumerate(self.blocks[:-1]):
             with self.traffic.counting("activations"):
-                both = block(torch.cat([right, wrong]).detach())
                 with torch.no_grad():
                     plain = _level(block(plain))
+                with held([block.layer], rows=index == 0):
+                    both = block(torch.cat([right, wrong]).detach())
             good, bad = both.chunk(2)
             goodness_loss(good, bad, self.level).backward()
             right, wrong = _level(both.detach()).chunk(2)
@@ -98,6 +101,12 @@ class ForwardForward(AbstractMethod):
         for block in self.blocks[:-1]:
             x = _level(block(x))
         return self.blocks[-1](x)
+
+    def numbers(self) -> dict[str, float]:
+        return {"batches": self.batches}
+
+    def load_numbers(self, numbers: dict[str, float]) -> None:
+        self.batches = int(numbers["batches"])
 
     def _wrong(self, labels: Tensor) -> Tensor:
         """Another class for each sample."""

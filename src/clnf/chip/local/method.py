@@ -9,7 +9,7 @@ where the layer is, and the optimizer's pulses are made from those.
 """
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from clnf.chip.hosting import Chip, host
 from clnf.chip.local.blocks import blocks
 from clnf.chip.local.traffic import Traffic
 from clnf.chip.updates import PulseOptimizer, PulseRule
+from clnf.core.errors import ConfigError
 from clnf.core.rng import fold
 
 __all__ = ["AbstractMethod", "softmax_error"]
@@ -55,6 +56,65 @@ class AbstractMethod(nn.Module, ABC):
         chip.circuit.now_s = self.chip.circuit.now_s
         self.extras.append(chip)
         return chip
+
+    @property
+    def chips(self) -> list[Chip]:
+        """The chip under the stack, and those of this method's own."""
+        return [self.chip, *self.extras]
+
+    def advance(self, seconds: float, *, temperature_k: float | None = None) -> None:
+        """Let simulated time pass for all of them, see :meth:`clnf.chip.hosting.Chip.advance`."""
+        for chip in self.chips:
+            chip.advance(seconds, temperature_k=temperature_k)
+
+    def saved(self) -> dict[str, Any]:
+        """All that is remembered: cells of all chips, digital parameters, traffic, own numbers.
+
+        Returns:
+            A flat dict of JSON values and of tensors on the CPU.
+        """
+        state: dict[str, Any] = {"numbers": self.numbers(), "bits": dict(self.traffic.bits)}
+        state["samples"] = self.traffic.samples
+        for index, chip in enumerate(self.chips):
+            state |= {f"chip{index}/{key}": value for key, value in chip.state_dict().items()}
+        digital = self._digital().items()
+        return state | {f"digital/{k}": v.detach().to("cpu", copy=True) for k, v in digital}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`saved` gave.
+
+        Raises:
+            ConfigError: it is another method's, or damaged.
+        """
+        digital = self._digital()
+        wanted = {"numbers", "bits", "samples", *(f"digital/{name}" for name in digital)}
+        if not wanted <= state.keys() or state["numbers"].keys() != self.numbers().keys():
+            raise ConfigError(
+                f"this state is not one of {type(self).__name__} over this stack; restore what "
+                "its own saved() gave"
+            )
+        for index, chip in enumerate(self.chips):
+            head = f"chip{index}/"
+            chip.load_state_dict(
+                {k.removeprefix(head): v for k, v in state.items() if k.startswith(head)}
+            )
+        for name, parameter in digital.items():
+            parameter.data.copy_(state[f"digital/{name}"])
+        self.traffic.bits, self.traffic.samples = dict(state["bits"]), state["samples"]
+        self.load_numbers(state["numbers"])
+
+    def numbers(self) -> dict[str, float]:
+        """What a method counts by itself; most count nothing."""
+        return {}
+
+    def load_numbers(self, numbers: dict[str, float]) -> None:
+        """Take back what :meth:`numbers` gave."""
+
+    def _digital(self) -> dict[str, nn.Parameter]:
+        """Parameters that are not cells."""
+        layers = (layer for chip in self.chips for layer in chip.layers.values())
+        cells = {id(layer.weight) for layer in layers}
+        return {name: p for name, p in self.named_parameters() if id(p) not in cells}
 
     @property
     def taught(self) -> list[AbstractAnalog]:

@@ -10,12 +10,13 @@ Simplified: a sum over several tiles is converted once, not once a tile; wires a
 forward read (their attenuation is in the weights that the cells show).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
 
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.converters import Converter
@@ -25,6 +26,8 @@ from clnf.core.errors import ConfigError
 from clnf.devices.draws import hash_normals
 
 __all__ = ["TransposedRead", "silent"]
+
+_INPUTS = {1: conv1d_input, 2: conv2d_input, 3: conv3d_input}
 
 
 @final
@@ -55,12 +58,24 @@ class TransposedRead:
         """Look at the cells anew; call it after they were pulsed."""
         self._variance = None
 
-    def __call__(self, state: Tensor, drive: Tensor) -> tuple[Tensor, Tensor]:
+    def numbers(self) -> list[tuple[str, float]]:
+        """Ranges of both converters, and how many reads had noise."""
+        return [("dac", self.dac.range), ("adc", self.adc.range), ("reads", self.reads)]
+
+    def load_numbers(self, numbers: dict[str, float]) -> None:
+        """Take back what :meth:`numbers` gave; cells are looked at anew."""
+        self.dac.range, self.adc.range = numbers["dac"], numbers["adc"]
+        self.reads = int(numbers["reads"])
+        self.forget()
+
+    def __call__(
+        self, state: Tensor, drive: Tensor | Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """Read forward from a state, and back with the columns driven.
 
         Args:
             state: what enters the block, [B, ...].
-            drive: at what leaves it, [B, ...].
+            drive: at what leaves it, [B, ...], or how it follows from what leaves it.
 
         Returns:
             What leaves the block, and what arrives at ``state``.
@@ -93,7 +108,8 @@ class TransposedRead:
             out = self.modules(leaf)
         for hook in hooks:
             hook.remove()
-        (back,) = torch.autograd.grad(out, leaf, drive)
+        driven_by = drive(out.detach()) if callable(drive) else drive
+        (back,) = torch.autograd.grad(out, leaf, driven_by)
         return out.detach(), back
 
     def _converted(self, converter: Converter, values: Tensor) -> Tensor:
@@ -108,14 +124,19 @@ class TransposedRead:
     def _noise(self, sent: Tensor, shape: torch.Size) -> Tensor:
         if not self.layer.circuit.noisy:
             return torch.zeros(shape, device=sent.device)
-        variance = self._spread()
-        zero = torch.zeros(shape, device=sent.device).requires_grad_()
-        with torch.enable_grad():
-            product = self.layer.product(zero, self.layer.packed(variance))
-        (power,) = torch.autograd.grad(product, zero, sent.square().view_as(product))
+        power = self._power(sent.square(), shape)
         self.reads += 1
         draw = hash_normals(self.layer.seed, ("back", self.reads), tuple(shape))
         return power.clamp(min=0.0).sqrt() * draw.to(sent.device)
+
+    def _power(self, driven: Tensor, shape: torch.Size) -> Tensor:
+        """Variance that arrives at each input: that of cells by the square of what drives them."""
+        layer, variance = self.layer, self._spread()
+        if isinstance(layer, AnalogLinear):
+            return driven @ variance
+        inputs: Callable[..., Tensor] = _INPUTS[layer.dims]
+        own = layer.stride, layer.padding, layer.dilation, layer.wiring.groups
+        return inputs(shape, variance, driven, *own)
 
     def _spread(self) -> Tensor:
         """Variance of one read of every weight, in the weight's shape."""
