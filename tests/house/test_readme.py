@@ -57,7 +57,7 @@ def fault(command: str, cwd: Path) -> str:
 def options_fault(words: list[str], cwd: Path) -> str:
     """Look up a command of clnf and its options in its own help."""
     path = [word for word in words[1:2] if not word.startswith("-")]
-    if path == ["data"]:
+    if path in (["data"], ["chip"]):
         path = words[1:3]
     text = run("clnf", *path, "--help", cwd=cwd)
     missing = [w for w in words if w.startswith("--") and w.partition("=")[0] not in text]

@@ -87,6 +87,9 @@ def test_the_report_shows_the_chip_where_somebody_looked(tmp_path: Path) -> None
         pass
     (folder / "recipe.toml").write_bytes(dump_toml(one.model_dump()).encode())
     words = "temperature, wear and activity of the chip"
+    assert words in render(folder, None)  # the run's end looked
+    for name in ("chip.png", "chip.json"):
+        (folder / "media" / name).unlink()
     assert words not in render(folder, None)
     kept = keep_floor(arm.model, folder)
     arm.close()

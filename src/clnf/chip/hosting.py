@@ -29,6 +29,8 @@ from clnf.devices.temperature import kelvin
 
 __all__ = ["Assign", "Chip", "TileWear", "host"]
 
+# What the ledger calls work that teaches nothing.
+_NO_LESSONS = {"setup", "calibration"}
 _KINDS: dict[type[nn.Module], Callable[..., AbstractAnalog]] = {
     nn.Linear: AnalogLinear,
     nn.Conv1d: AnalogConv,
@@ -325,13 +327,14 @@ class Chip:
         """Wear of every tile.
 
         A partial pulse counts as a full cycle, which is pessimistic. The rate of the most worn
-        cell is its share of the tile's pulses outside "setup", over the lessons in the ledger.
+        cell is its share of the tile's pulses outside "setup" and "calibration", over the lessons
+        in the ledger.
         """
-        lessons = {row[1] for row in self.ledger.state()} - {"setup"}
+        lessons = {row[1] for row in self.ledger.state()} - _NO_LESSONS
         pulses: dict[tuple[str, bool], int] = {}
         for tile_name, lesson, op, count, *_ in self.ledger.state():
             if op == "pulse":
-                key = (tile_name, lesson == "setup")
+                key = (tile_name, lesson in _NO_LESSONS)
                 pulses[key] = pulses.get(key, 0) + count
         report: dict[str, TileWear] = {}
         for tile in self.tiles.values():

@@ -110,7 +110,7 @@ def of_run(folder: Path, supplied: Mapping[str, float | None]) -> Drawn:
         )
     recipe = Run(folder).recipe
     found = snapshots.load_latest(folder / "snapshots")
-    model = LivingModel(recipe)
+    model = LivingModel(recipe, blank=True)
     model.load_state_dict(found.parts)
     concept = model.core[0]
 
