@@ -22,15 +22,13 @@ from clnf.chip.stored import check_state
 from clnf.chip.updates import PulseOptimizer, PulseRule
 from clnf.core.errors import ConfigError
 from clnf.core.inputs import instance, number, shown, whole
-from clnf.core.ledger import Ledger
+from clnf.core.ledger import NO_LESSONS, Ledger
 from clnf.core.tensors import shares
 from clnf.core.units import quantity
 from clnf.devices.temperature import kelvin
 
 __all__ = ["Assign", "Chip", "TileWear", "host"]
 
-# What the ledger calls work that teaches nothing.
-_NO_LESSONS = {"setup", "calibration"}
 _KINDS: dict[type[nn.Module], Callable[..., AbstractAnalog]] = {
     nn.Linear: AnalogLinear,
     nn.Conv1d: AnalogConv,
@@ -330,11 +328,11 @@ class Chip:
         cell is its share of the tile's pulses outside "setup" and "calibration", over the lessons
         in the ledger.
         """
-        lessons = {row[1] for row in self.ledger.state()} - _NO_LESSONS
+        lessons = {row[1] for row in self.ledger.state()} - NO_LESSONS
         pulses: dict[tuple[str, bool], int] = {}
         for tile_name, lesson, op, count, *_ in self.ledger.state():
             if op == "pulse":
-                key = (tile_name, lesson in _NO_LESSONS)
+                key = (tile_name, lesson in NO_LESSONS)
                 pulses[key] = pulses.get(key, 0) + count
         report: dict[str, TileWear] = {}
         for tile in self.tiles.values():

@@ -11,10 +11,12 @@ from clnf.core.errors import ConfigError
 from clnf.core.inputs import shown
 from clnf.core.units import quantity
 
-__all__ = ["Cost", "Ledger"]
+__all__ = ["NO_LESSONS", "Cost", "Ledger"]
 
 ATTOJOULES_PER_JOULE = 10**18
 PICOSECONDS_PER_SECOND = 10**12
+# What is charged to these names teaches nothing; no lesson may have one of them.
+NO_LESSONS = frozenset({"setup", "calibration"})
 
 Axis = Literal["tile", "lesson", "op"]
 _AXES: tuple[Axis, ...] = ("tile", "lesson", "op")

@@ -12,12 +12,12 @@ from clnf.chip.hosting import Chip
 from clnf.chip.levelling import Move, level, replace_dead
 from clnf.chip.life import Life, project
 from clnf.core.errors import DeviceLimitError
+from clnf.core.ledger import NO_LESSONS
 from clnf.living.recipe import LevellingPart
 
 __all__ = ["Levelling", "wear"]
 
 # Names in the ledger that are no lessons.
-_NO_LESSONS = frozenset({"setup", "calibration"})
 
 
 @final
@@ -90,7 +90,7 @@ class Levelling:
 
     def _lessons(self) -> list[str]:
         names = dict.fromkeys(row[1] for row in self.chip.ledger.state())
-        return [name for name in names if name not in _NO_LESSONS]
+        return [name for name in names if name not in NO_LESSONS]
 
     def _pulses(self, tile: str) -> dict[str, int]:
         """Pulses by lesson, those of moves too."""

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from clnf.core.errors import ConfigError, DeviceLimitError
+from clnf.core.ledger import NO_LESSONS
 from clnf.core.toml import broken_rule, load_toml
 from clnf.devices.families import cell
 from clnf.living.concepts import Concepts
@@ -74,8 +75,6 @@ def _learns(name: str) -> None:
 Bits = Annotated[int, Field(ge=0, le=16), AfterValidator(_not_one)]
 CoreName = Annotated[str, _known(_stores)]
 PlasticName = Annotated[str, _known(_learns)]
-# The first row, and what the ledger files under no lesson.
-_RESERVED = ("start", "setup", "calibration")
 FamilyName = Annotated[str, _known(family)]
 
 
@@ -277,7 +276,7 @@ class Recipe(_Part):
     def _names_are_names(self) -> Self:
         """Rows, pictures and the bill are kept under these names; none may be another's."""
         concepts = Concepts(list(CORE_FAMILIES), rows=self.adapter.rows)
-        taken = set(_RESERVED)
+        taken = {"start", *NO_LESSONS}
         for lesson in self.lesson:
             mine = safe_name(lesson.name).casefold()
             if mine in taken or mine.endswith("rolled_back") or not lesson.name.strip():
