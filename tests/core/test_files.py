@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from clnf.core.errors import ExportError
-from clnf.core.files import check_file, write_files
+from clnf.core.files import check_file, png_of, write_files
 
 
 def test_a_file_that_can_be_written_passes(tmp_path: Path) -> None:
@@ -41,3 +42,13 @@ def test_files_are_written_together_or_not_at_all(tmp_path: Path) -> None:
     write_files([(good, b"after"), (tmp_path / "more", b"x")])  # the control
     assert good.read_bytes() == b"after"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad", "good", "more"]
+
+
+def test_equal_figures_give_equal_bytes() -> None:
+    def drawn(height: float) -> bytes:
+        figure = Figure(figsize=(2, 1), dpi=50)
+        figure.subplots().plot([0.0, height])
+        return png_of(figure)
+
+    assert drawn(1.0) == drawn(1.0) != drawn(2.0)
+    assert b"Software" not in drawn(1.0)

@@ -1,15 +1,17 @@
 """Files that people name for results: refused before the work, written whole or not at all."""
 
 import errno
+import io
 import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from clnf.core.errors import ExportError
 from clnf.core.inputs import shown
 
-__all__ = ["check_file", "write_files"]
+__all__ = ["check_file", "png_of", "write_files"]
 
 
 def check_file(path: Path | str, ending: str = "") -> Path:
@@ -38,6 +40,13 @@ def check_file(path: Path | str, ending: str = "") -> Path:
     if fault:
         raise ExportError(f"{path} cannot be written ({fault}); give a file in a folder of yours")
     return path
+
+
+def png_of(figure: Any) -> bytes:
+    """A matplotlib figure as PNG. Equal figures give equal bytes: no version is noted in them."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", metadata={"Software": None})
+    return drawn.getvalue()
 
 
 def write_files(files: Sequence[tuple[Path, bytes]]) -> None:

@@ -5,7 +5,6 @@ simulated cells; bands are one standard deviation to either side. Colours are th
 Ito, which people with any colour vision tell apart; no line is told by its colour alone.
 """
 
-import io
 import math
 import re
 from collections.abc import Callable
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clnf.core.files import check_file, write_files
+from clnf.core.files import check_file, png_of, write_files
 from clnf.core.inputs import whole
 from clnf.devices import samples
 from clnf.devices.cell import Cell, Unknown
@@ -73,9 +72,7 @@ def draw(row: Material | str, path: Path | str, *, seed: int = 0) -> None:
         figure.text(0.02, (0.08 + 0.22 * number) / height, line, fontsize=8, color=GREY)
     if panels:
         figure.tight_layout(rect=(0, foot / height, 1, 1 - 0.38 / height), h_pad=1.2, w_pad=1.5)
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", metadata={"Software": None})
-    write_files([(path, drawn.getvalue())])
+    write_files([(path, png_of(figure))])
 
 
 def _panels(one: Cell, seed: int) -> tuple[list[Callable[["Axes"], None]], list[str]]:

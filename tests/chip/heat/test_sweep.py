@@ -84,5 +84,5 @@ def test_the_picture_shows_the_hottest_tile_and_the_sweep(
             assert picture.size == (width, 390)
     with pytest.raises(ExportError, match=r"end the name in \.png"):
         draw(chip, network, points[0].state, tmp_path / "one.pdf")
-    with pytest.raises(ExportError, match="could not be written"):
+    with pytest.raises(ExportError, match="cannot be written"):
         draw(chip, network, points[0].state, tmp_path / "no" / "one.png")

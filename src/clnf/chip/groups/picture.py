@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from clnf.chip.groups.placement import Placement
 from clnf.chip.groups.table import Seen, TileLine
 from clnf.chip.heat.network import ThermalNetwork
-from clnf.core.errors import ExportError
-from clnf.core.files import check_file
+from clnf.core.files import check_file, png_of, write_files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,12 +51,7 @@ def draw_floor(
     _tiles(figure, figure.add_subplot(1, 3, 2), seen, worn, "wear|writes of the most worn cell")
     busy = {line.tile: line.work_j * 1e9 for line in lines}
     _tiles(figure, figure.add_subplot(1, 3, 3), seen, busy, "activity|energy of the work, nJ")
-    try:
-        figure.savefig(path, metadata={"Software": None})
-    except OSError as error:
-        raise ExportError(
-            f"{path} could not be written: {error.strerror}; name another file"
-        ) from error
+    write_files([(path, png_of(figure))])
 
 
 def _heat(figure: "Figure", axes: "Axes", network: ThermalNetwork, seen: Seen) -> None:

@@ -9,7 +9,7 @@ from clnf.chip.heat.effects import drawn
 from clnf.chip.heat.network import State, ThermalNetwork
 from clnf.chip.heat.sweep import Point
 from clnf.chip.hosting import Chip
-from clnf.core.errors import ExportError
+from clnf.core.files import check_file, png_of, write_files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,9 +47,7 @@ def draw(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise ExportError(f"pictures are PNG files, got {path.name!r}; end the name in .png")
+    path = check_file(path, ".png")
     shown = 2 + (len(points) > 1) + bool(courses)
     rows, columns = (1, shown) if shown < 4 else (2, 2)
     figure = Figure(figsize=(4.2 * columns, 3.9 * rows), dpi=100, layout="constrained")
@@ -60,12 +58,7 @@ def draw(
         _sweep(figure.add_subplot(rows, columns, 3), points)
     if courses:
         _in_time(figure.add_subplot(rows, columns, shown), courses)
-    try:
-        figure.savefig(path, metadata={"Software": None})
-    except OSError as error:
-        raise ExportError(
-            f"{path} could not be written: {error.strerror}; name another file"
-        ) from error
+    write_files([(path, png_of(figure))])
 
 
 def _map(figure: "Figure", axes: "Axes", network: ThermalNetwork, state: State) -> None:

@@ -1,10 +1,10 @@
 """A picture of courses: what they reached against what they spent and moved until then."""
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
+from clnf.core.files import png_of
 from clnf.core.units import quantity
 
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ def courses_picture(courses: dict[str, Sequence[Moment]], title: str) -> bytes:
     panels[0].set_ylabel("accuracy")
     panels[0].legend(fontsize=8, loc="lower right")
     figure.suptitle(title, fontsize=10)
-    blob = io.BytesIO()
-    figure.savefig(blob, format="png", metadata={"Software": None})
-    return blob.getvalue()
+    return png_of(figure)
 
 
 def _curves(

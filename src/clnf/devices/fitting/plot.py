@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clnf.core.files import png_of
 from clnf.devices.fitting.result import Fit
 
 if TYPE_CHECKING:
@@ -27,12 +28,10 @@ def residual_picture(fit: Fit) -> bytes:
     Returns:
         A PNG file.
     """
-    import io
-
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 8.5), layout="constrained")
+    figure = Figure(figsize=(13, 8.5), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     grid: Any = figure.add_gridspec(2, 12, height_ratios=(1.1, 1))
     devices = _shown(fit)
@@ -51,9 +50,7 @@ def residual_picture(fit: Fit) -> bytes:
         x=0.02,
         ha="left",
     )
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": "clnf"})
-    return buffer.getvalue()
+    return png_of(figure)
 
 
 def _shown(fit: Fit) -> list[int]:
