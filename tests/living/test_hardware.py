@@ -9,6 +9,7 @@ import torch
 from clnf.chip.updates import PulseOptimizer
 from clnf.core.errors import ConfigError
 from clnf.core.records import Experience
+from clnf.core.toml import dump_toml
 from clnf.living import snapshots
 from clnf.living.arm import Arm
 from clnf.living.budget import Budgeted
@@ -16,6 +17,7 @@ from clnf.living.journal import Journal
 from clnf.living.lessons import Lessons
 from clnf.living.model import LivingModel
 from clnf.living.recipe import LessonPart, Recipe, load_recipe
+from clnf.living.report import render
 from clnf.living.summary import summarise
 from clnf.streams.stream import emoji_source
 
@@ -146,6 +148,10 @@ def test_all_of_it_is_resumed_bit_for_bit(tmp_path: Path) -> None:
     assert first["heat"]["free_k"] >= first["heat"]["hottest_k"] > 318.15
     assert first["heat"]["calibrated"]["off_after"] < first["heat"]["calibrated"]["off_before"]
     assert second["wear"]["life"]["low"] <= second["wear"]["life"]["lessons"]
+    (tmp_path / "whole" / "recipe.toml").write_bytes(dump_toml(everything().model_dump()).encode())
+    page = render(tmp_path / "whole", None)
+    for words in ("of weights shut; measuring took", "hottest cell 5", "of 20,000", "dies first"):
+        assert words in page
     (moves,) = payloads(tmp_path / "whole", "moves")
     assert moves["lesson"] == second["lesson"]
     assert moves["pulses"] == sum(move["pulses"] for move in moves["moves"])

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from clnf import __version__
+from clnf.core.ledger import ATTOJOULES_PER_JOULE
 from clnf.core.toml import load_toml, recipe_hash
 from clnf.living.files import write_whole
 from clnf.living.floor import CHIP_JSON, CHIP_PNG
@@ -102,6 +103,7 @@ def render(folder: Path, plain: Path | None) -> str:
         quarantine=_quarantine(folder),
         bars=_bars(guarded),
         chip=_chip(guarded),
+        hardware=_hardware(guarded),
         floor=_floor(folder),
     )
 
@@ -187,8 +189,37 @@ def _chip(arm: ArmSummary) -> list[tuple[str, str]]:
         ("pulses on it", f"{wear['pulses_on_it']:,}"),
         ("pulses it should survive", survives),
         ("lessons left at this rate", left),
+        *_life(wear.get("life", {})),
         ("days simulated", f"{wear['simulated_clock_s'] / SECONDS_PER_DAY:.1f}"),
     ]
+
+
+def _life(life: dict[str, Any]) -> list[tuple[str, str]]:
+    if "lessons" not in life:
+        return [("projected life", life["unknown"])] if "unknown" in life else []
+    each = (life[key] for key in ("lessons", "low", "high"))
+    middle, low, high = ("no end" if one is None else f"{one:,.0f}" for one in each)
+    return [("projected life of the tile that dies first", f"{middle} lessons ({low} to {high})")]
+
+
+def _hardware(arm: ArmSummary) -> list[tuple[str, str, str, str]]:
+    """What each lesson asked of masks, heat and budget; nothing where no recipe asks."""
+    lines = []
+    for lesson in arm.lessons:
+        mask, heat, budget = (lesson.hardware.get(key) for key in ("mask", "heat", "budget"))
+        held = warm = spent = ""
+        if mask:
+            cost = si(mask["measured_aj"] / ATTOJOULES_PER_JOULE, "J")
+            held = f"{100 * mask['shut']:.0f} % of weights shut; measuring took {cost}"
+        if heat:
+            warm = f"hottest cell {heat['hottest_k'] - ZERO_C_K:.1f} °C"
+            if heat.get("slower", 1.0) > 1.0:
+                warm += f", held there by working {heat['slower']:.2f} times slower"
+        if budget:
+            spent = f"{budget['spent']:,} of {budget['pulses']:,}"
+        if held or warm or spent:
+            lines.append((lesson.name, held, warm, spent))
+    return lines
 
 
 def _floor(folder: Path) -> dict[str, Any] | None:
