@@ -3,11 +3,11 @@
 Each layer's output is cut off from what made it and marked; walking back from a layer's input then
 ends at the layers that made it, whatever digital work lies between. The rules of what travels:
 
-inputs      8 bits each, to every tile that needs them, from the tiles whose columns made them
-sums        16 bits each, from the tile of a later run of rows to that of the first
-operands    16 bits each: where two branches are added or multiplied, the work is done beside the
-            branch whose layer was read last, and the other branch's numbers travel there. The
-            ledger has no row for these
+- *inputs*, 8 bits each, to every tile that needs them, from the tiles whose columns made them
+- *sums*, 16 bits each, from the tile of a later run of rows to that of the first
+- *operands*, 16 bits each: where two branches are added or multiplied, the work is done beside the
+  branch whose layer was read last, and the other branch's numbers travel there. The ledger has no
+  row for these
 
 Two branches side by side (a concatenation) send an input in proportion to their columns. What no
 layer made comes from the port. So inputs and sums are the bits of the ledger's "routing". What is

@@ -91,7 +91,7 @@ def measured(cell: CellLaw, schedule: Schedule, seed: int) -> Traces:
     return join(names, [schedule.pulses()] * schedule.devices, list(g.T))
 
 
-def write_csv(traces: Traces, path: Path) -> None:
+def write_csv(traces: Traces, path: Path | str) -> None:
     """Write the readings of traces as a CSV file; pulses that were not read get no line."""
     lines = ["device,pulse,direction,conductance_us"]
     for name, part in traces.parts():
@@ -101,4 +101,4 @@ def write_csv(traces: Traces, path: Path) -> None:
             if np.isfinite(g):
                 word = "up" if pulse > 0 or (pulse == 0 and number == 1) else "down"
                 lines.append(f"{name},{number},{word},{1e6 * g:.6g}")
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
