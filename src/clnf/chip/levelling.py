@@ -1,5 +1,6 @@
 """Wear levelling: hot columns move to fresh cells, and dead ones are replaced."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import final
 
@@ -63,9 +64,9 @@ def level(chip: Chip, *, budget: float = 0.05, swings: float = 4.0) -> list[Move
     if not budget > 0 or not swings > 0:
         raise ConfigError(f"budget and swings must be above 0, got {budget} and {swings}")
     moves: list[Move] = []
+    pulsed, rewritten = (_pulses(chip.ledger, op) for op in ("pulse", "move"))
     for layer, tile in _levelled(chip):
-        spent = _pulses(chip.ledger, tile.name, "pulse")
-        moved = _pulses(chip.ledger, tile.name, "move")
+        spent, moved = pulsed[tile.name], rewritten[tile.name]
         spares = tile.spares
         assert spares is not None
         busy = _hottest(_columns(tile)).cpu().long() - spares.counted
@@ -204,5 +205,9 @@ def swing(tile: Crossbar) -> float:
     return max(1.0, 2.0 * float(tile.scale[0]) / tile.weight_step)
 
 
-def _pulses(ledger: Ledger, tile: str, op: str) -> int:
-    return sum(row[3] for row in ledger.state() if row[0] == tile and row[2] == op)
+def _pulses(ledger: Ledger, op: str) -> Counter[str]:
+    """Pulses by tile; the bill is read once, as it is long where tiles are many."""
+    found: Counter[str] = Counter()
+    for tile, _, charged, count, *_ in ledger.state():
+        found[tile] += count if charged == op else 0
+    return found

@@ -1,6 +1,7 @@
 """Wear of the cells that learn: columns moved between lessons, and how long tiles last."""
 
 import math
+from collections import Counter
 from dataclasses import asdict
 from typing import Any, final
 
@@ -16,8 +17,6 @@ from clnf.core.ledger import NO_LESSONS
 from clnf.living.recipe import LevellingPart
 
 __all__ = ["Levelling", "wear"]
-
-# Names in the ledger that are no lessons.
 
 
 @final
@@ -58,10 +57,10 @@ class Levelling:
         if not self._start or not lessons:
             return {}
         found: list[tuple[Life, str]] = []
+        pulses = self._pulses()
         try:
             for tile in self._tiles():
-                pulses = self._pulses(tile.name)
-                each = [float(pulses.get(lesson, 0)) for lesson in lessons]
+                each = [float(pulses[tile.name, lesson]) for lesson in lessons]
                 found.append((project(tile, self._before(tile), each), tile.name))
         except DeviceLimitError as error:
             return {"unknown": str(error)}
@@ -92,12 +91,11 @@ class Levelling:
         names = dict.fromkeys(row[1] for row in self.chip.ledger.state())
         return [name for name in names if name not in NO_LESSONS]
 
-    def _pulses(self, tile: str) -> dict[str, int]:
-        """Pulses by lesson, those of moves too."""
-        found: dict[str, int] = {}
-        for name, lesson, op, count, *_ in self.chip.ledger.state():
-            if name == tile and op in ("pulse", "move"):
-                found[lesson] = found.get(lesson, 0) + count
+    def _pulses(self) -> Counter[tuple[str, str]]:
+        """Pulses by tile and lesson, those of moves too."""
+        found: Counter[tuple[str, str]] = Counter()
+        for tile, lesson, op, count, *_ in self.chip.ledger.state():
+            found[tile, lesson] += count if op in ("pulse", "move") else 0
         return found
 
 
