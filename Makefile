@@ -29,8 +29,9 @@ lint: $(READY) ## ruff, the import law, the rules of the house
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/house.py
 
-types: $(READY) ## mypy, strict
+types: $(READY) ## mypy, strict; scripts outside the package by their calls
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tools/scripts.ini benchmarks/*.py tools/*.py examples/*.py docs/*.py
 
 check: lint types test ## all of the above
 

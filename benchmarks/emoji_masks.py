@@ -118,7 +118,7 @@ class Stream:
         source = emoji_source(family, model.concepts.add(family))
         data = ShiftSource(source, reach=learn.shift)
         lesson = Experience(name=family, concept=family, data=data)
-        model.begin(family)
+        model.begin(family, family)
         model.pace(0)
         for info in model.learner.lesson(lesson, steps=STEPS, batch_size=BATCH):
             model.pace((info.step + 1) / STEPS)

@@ -181,11 +181,11 @@ def limits() -> None:
         steps = kernels.currents(net, volts, GOAL, out)
         arrays = [np.ones(2 * side * side) for _ in range(3)]  # six arrays of the crossbar's size
         repeat = max(1, 2**22 // side**2)
-        triad(*arrays, 1)
+        triad(*arrays, 1)  # type: ignore[call-arg]
         times = fastest(
             {
                 "solve": lambda n=net, v=volts, o=out: kernels.currents(n, v, GOAL, o),
-                "triad": lambda a=arrays, r=repeat: triad(*a, r),
+                "triad": lambda a=arrays, r=repeat: triad(*a, r),  # type: ignore[call-arg]
             },
             2 * ROUNDS,
         )

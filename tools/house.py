@@ -91,8 +91,9 @@ def docstrings(found: Trees) -> Iterator[str]:
                 yield f"{path}:{node.lineno}: {node.name} has no docstring"
             known = _inherited(node, names) if isinstance(node, ast.ClassDef) else set()
             for part in node.body if isinstance(node, ast.ClassDef) else []:
-                public = isinstance(part, Function) and not _private(part.name)
-                if not public or part.name in known or _decorated(part, {"overload", "setter"}):
+                if not isinstance(part, Function) or _private(part.name) or part.name in known:
+                    continue
+                if _decorated(part, {"overload", "setter"}):
                     continue  # what the parent says of a method holds for its children
                 if not _docstring(part):
                     yield f"{path}:{part.lineno}: {node.name}.{part.name} has no docstring"
