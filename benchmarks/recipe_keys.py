@@ -1,9 +1,10 @@
 """What each key for the chip does to the run of ``recipes/emoji.toml``, all its guards as they are.
 
-    python benchmarks/recipe_keys.py               # every arm, three seeds: hours on one core
+    python benchmarks/recipe_keys.py               # every arm, three seeds: an hour on one core
     python benchmarks/recipe_keys.py SEED ARM ...  # some arms of one seed
 
-An arm is the guarded arm of the bundled recipe with one thing changed. Matches are measured on 64
+An arm is the guarded arm of the bundled recipe, in lessons of STEPS steps of BATCH samples instead
+of 100 of 20 (CLNF_WHOLE=1 takes the whole ones), with one thing changed. Matches are measured on 64
 pictures a family at the end, in points: ``core`` over the five core families, ``learned`` over the
 four new ones, ``worst`` of these four. ``pulses`` and ``energy_j`` are those of all lessons with
 their verdicts, moves and measures of importance; ``verdicts`` is one letter a lesson (commit, roll
@@ -13,6 +14,7 @@ the same seeds. A change is worth being the default if its table is better, beyo
 """
 
 import json
+import os
 import statistics
 import sys
 import time
@@ -24,11 +26,11 @@ from emoji_stream import RECIPE, arm, mean
 from clnf.living.recipe import Recipe, load_recipe
 from clnf.streams.bundled import CORE_FAMILIES, NEW_FAMILIES
 
-SEEDS = (0, 1, 2)
+SEEDS, STEPS, BATCH = (0, 1, 2), 32, 16
 # Part of a recipe, then what is changed in it.
 ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "default": {},
-    "budget": {"learn": {"write_budget": 12_000_000}},
+    "budget": {"learn": {"write_budget": 3_000_000}},
     "noise on weights": {"learn": {"noise_weight": 0.02}},
     "noise on outputs": {"learn": {"noise_read": 0.02}},
     "masks by activity": {"mask": {"kind": "activity", "share": 0.1}},
@@ -44,6 +46,10 @@ FIGURES = ("core", "learned", "worst", "pulses", "energy_j")
 def changed(seed: int, name: str) -> Recipe:
     """The recipe of an arm."""
     recipe = load_recipe(RECIPE).model_copy(update={"seed": seed})
+    if not os.environ.get("CLNF_WHOLE"):
+        recipe = recipe.changed("learn", steps=STEPS, batch=BATCH)
+        recipe = recipe.changed("guards", rehearsed=12, rehearsed_core=5, fisher_samples=16)
+        recipe = recipe.changed("probe", samples=12, learned_tolerance=0.5)
     for part, values in ARMS[name].items():
         recipe = recipe.changed(part, **values)
     return recipe
