@@ -57,9 +57,6 @@ class Outcome:
     match: dict[str, float]
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     broken: int = 0
-    pulses: int = 0
-    energy_j: float = 0.0
-    wear: dict[str, Any] = field(default_factory=dict)
 
 
 def start(recipe: Recipe) -> Outcome:
@@ -87,14 +84,7 @@ def arm(recipe: Recipe) -> Outcome:
         {"lesson": x.name, "action": x.action, "refused": sum(x.quarantined.values())}
         for x in summary.lessons
     ]
-    return Outcome(
-        match=match,
-        verdicts=lines,
-        broken=broken,
-        pulses=sum(x.pulses for x in summary.lessons),
-        energy_j=summary.total_j(),
-        wear=summary.wear,
-    )
+    return Outcome(match=match, verdicts=lines, broken=broken)
 
 
 def joint(recipe: Recipe) -> Outcome:
@@ -107,7 +97,7 @@ def joint(recipe: Recipe) -> Outcome:
     sources = [SubsetSource(s, torch.arange(most) % len(s)) for s in sources]
     data = ShiftSource(JoinSource(sources), reach=recipe.learn.shift)
     lesson = Experience(name="all four", concept="all four", data=data)
-    model.begin("all four", "all four")
+    model.begin(lesson.name, lesson.concept)
     steps = recipe.learn.steps * len(NEW_FAMILIES)
     model.pace(0)
     for info in model.learner.lesson(lesson, steps=steps, batch_size=recipe.learn.batch):
