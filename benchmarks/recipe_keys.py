@@ -1,4 +1,4 @@
-"""What each key for the chip does to what the bundled recipe keeps and costs, its guards as they are.
+"""What each key for the chip does to what the bundled recipe keeps and costs, guards as they are.
 
     python benchmarks/recipe_keys.py [SEED [ARM ...]]
 
