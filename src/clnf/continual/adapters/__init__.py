@@ -1,0 +1,34 @@
+"""Adapters: small changes beside frozen layers; one, several in a sum, or one a concept."""
+
+from clnf.continual.adapters.factors import Factors, attach_factors, factors_of
+from clnf.continual.adapters.low_rank import (
+    LowRank,
+    adapter_parameters,
+    adapter_state,
+    attach,
+    load_adapter_state,
+    scaling,
+)
+from clnf.continual.adapters.merging import Merged, merge, settle
+from clnf.continual.adapters.stacked import Stack, StackedLowRank
+from clnf.continual.adapters.switched import Switch, SwitchedLowRank, attach_switched
+
+__all__ = [
+    "Factors",
+    "LowRank",
+    "Merged",
+    "Stack",
+    "StackedLowRank",
+    "Switch",
+    "SwitchedLowRank",
+    "adapter_parameters",
+    "adapter_state",
+    "attach",
+    "attach_factors",
+    "attach_switched",
+    "factors_of",
+    "load_adapter_state",
+    "merge",
+    "scaling",
+    "settle",
+]
