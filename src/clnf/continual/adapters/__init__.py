@@ -1,5 +1,9 @@
-"""Adapters: small changes beside frozen layers; one, several in a sum, or one a concept."""
+"""Adapters: small changes beside frozen layers; one, several in a sum, or one a concept.
 
+Guards that hold lessons apart stand beside them.
+"""
+
+from clnf.continual.adapters.c_lora import CLoRA, CLoRAParams
 from clnf.continual.adapters.factors import Factors, attach_factors, factors_of
 from clnf.continual.adapters.low_rank import (
     LowRank,
@@ -10,13 +14,18 @@ from clnf.continual.adapters.low_rank import (
     scaling,
 )
 from clnf.continual.adapters.merging import Merged, merge, settle
+from clnf.continual.adapters.o_lora import OLoRA, OLoRAParams
 from clnf.continual.adapters.stacked import Stack, StackedLowRank
 from clnf.continual.adapters.switched import Switch, SwitchedLowRank, attach_switched
 
 __all__ = [
+    "CLoRA",
+    "CLoRAParams",
     "Factors",
     "LowRank",
     "Merged",
+    "OLoRA",
+    "OLoRAParams",
     "Stack",
     "StackedLowRank",
     "Switch",
