@@ -35,7 +35,7 @@ from clnf.chip.groups import Groups, answers, compared
 from clnf.chip.groups.placement import arrange, routing, scatter
 from clnf.chip.groups.traffic import traffic
 from clnf.continual.adapters import attach
-from clnf.continual.switched import Switch, attach_switched
+from clnf.continual.adapters.switched import Switch, attach_switched
 from clnf.core.records import Batch
 from clnf.core.rng import fold, torch_rng
 from clnf.living.floor import group_of

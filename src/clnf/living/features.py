@@ -11,7 +11,7 @@ from torch import nn
 
 from clnf.chip.groups import Groups
 from clnf.chip.hosting import Chip
-from clnf.continual.switched import Switch, attach_switched
+from clnf.continual.adapters.switched import Switch, attach_switched
 from clnf.core.errors import ConfigError
 from clnf.media.flow import FlowModel
 from clnf.media.unet import NULL_CONCEPT

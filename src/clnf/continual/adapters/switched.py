@@ -3,18 +3,27 @@
 What one group's pair learns is so never read for a sample of another group, and cannot change it.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast, final
 
 import torch
 from torch import Tensor, nn
 
-from clnf.continual.adapters import LowRank, attach
+from clnf.continual.adapters.pairs import (
+    AbstractAdapted,
+    Chooses,
+    Held,
+    Leaf,
+    Lesson,
+    Pair,
+    check_size,
+    fresh_pair,
+    put_on,
+)
 from clnf.core.errors import ConfigError, ShapeError
 from clnf.core.rng import fold
 
-__all__ = ["Pair", "Switch", "SwitchedLowRank", "attach_switched"]
+__all__ = ["Switch", "SwitchedLowRank", "attach_switched"]
 
 
 @final
@@ -87,20 +96,7 @@ class Switch:
 
 
 @final
-class Pair(nn.Module):
-    """One group's adapter: up(down(x))."""
-
-    def __init__(self, down: nn.Module, up: nn.Module) -> None:
-        super().__init__()
-        self.down, self.up = down, up
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The low-rank change, in the shape of the base's output."""
-        return cast(Tensor, self.up(self.down(x)))
-
-
-@final
-class SwitchedLowRank(nn.Module):
+class SwitchedLowRank(AbstractAdapted):
     """y = base(x) + scale * up_g(down_g(x)), g the group of each sample.
 
     Pairs that no sample of a batch is of are not read at all. All parts are ordinary leaves, so
@@ -113,6 +109,7 @@ class SwitchedLowRank(nn.Module):
         super().__init__()
         self.base, self.of = base, nn.ModuleDict(pairs)
         self.scale, self.switch = scale, switch
+        self.padding_mode = str(getattr(base, "padding_mode", "zeros"))
 
     def forward(self, x: Tensor) -> Tensor:
         """The base's output plus each sample's own change.
@@ -134,6 +131,25 @@ class SwitchedLowRank(nn.Module):
                 out = out.index_add(0, rows, self.of[name](x[rows]), alpha=self.scale)
         return out
 
+    def held(self) -> dict[str, Held]:
+        """Its adapters by group."""
+        pairs = {name: cast(Pair, self.of[name]) for name in self.switch.groups}
+        return {name: Held(pair.down, pair.up, self.scale) for name, pair in pairs.items()}
+
+    def summed(self, adapter: str | None) -> list[tuple[Held, float]]:
+        """One group's adapter: no sample goes through two."""
+        if adapter is None:
+            raise ConfigError(
+                "each sample has its own group's adapter; name one of "
+                f"{', '.join(self.switch.groups)}"
+            )
+        self.switch.number(adapter)
+        return [(self.held()[adapter], 1.0)]
+
+    def lesson(self) -> Lesson | None:
+        """None: adapters of different groups never meet."""
+        return None
+
 
 def attach_switched(
     module: nn.Module,
@@ -141,7 +157,7 @@ def attach_switched(
     *,
     rank: int,
     scale: float = 1.0,
-    only: Callable[[str, nn.Linear | nn.Conv2d], bool] | None = None,
+    only: Chooses | None = None,
     seed: int = 0,
 ) -> list[str]:
     """Put an adapter for each group on linear and convolution leaves, in place.
@@ -161,38 +177,11 @@ def attach_switched(
         ConfigError: rank or scale is out of range, the module itself is a leaf, or ``only``
             chose nothing.
     """
-    if rank < 1 or not math.isfinite(scale):
-        raise ConfigError(f"an adapter needs rank >= 1 and a finite scale, got {rank} and {scale}")
-    if isinstance(module, nn.Linear | nn.Conv2d):
-        raise ConfigError("a leaf cannot be replaced in itself; attach to the module holding it")
-    inside = [
-        f"{name}."
-        for name, part in module.named_modules()
-        if isinstance(part, LowRank | SwitchedLowRank)
-    ]
-    names = []
-    for name, leaf in list(module.named_modules()):
-        if type(leaf) not in (nn.Linear, nn.Conv2d) or name.startswith(tuple(inside)):
-            continue
-        chosen = cast("nn.Linear | nn.Conv2d", leaf)
-        if only is not None and not only(name, chosen):
-            continue
-        pairs = {
-            group: _pair(chosen, rank, fold(seed, "group", group, name)) for group in switch.groups
-        }
-        parent, _, last = name.rpartition(".")
-        switched = SwitchedLowRank(leaf, pairs, scale, switch)
-        setattr(module.get_submodule(parent), last, switched)
-        names.append(name)
-    if not names:
-        raise ConfigError("no linear or convolution leaf was chosen for adapters")
-    return names
+    check_size(rank, scale)
 
+    def make(name: str, leaf: Leaf) -> SwitchedLowRank:
+        seeds = {group: fold(seed, "group", group, name) for group in switch.groups}
+        pairs = {group: fresh_pair(leaf, rank, own, "leaf") for group, own in seeds.items()}
+        return SwitchedLowRank(leaf, pairs, scale, switch)
 
-def _pair(leaf: nn.Module, rank: int, seed: int) -> Pair:
-    """A pair as a plain adapter would have it."""
-    holder = nn.ModuleDict({"leaf": leaf})
-    attach(holder, rank=rank, seed=seed)
-    made = holder["leaf"]
-    assert isinstance(made, LowRank)
-    return Pair(made.down, made.up)
+    return put_on(module, only, make)

@@ -1,22 +1,36 @@
 """Low-rank adapters: learn beside a frozen layer instead of inside it."""
 
 import math
-from collections.abc import Callable
 from typing import cast, final
 
 import torch
 from torch import Tensor, nn
 
+from clnf.continual.adapters.pairs import (
+    AbstractAdapted,
+    Chooses,
+    Held,
+    Leaf,
+    Lesson,
+    Pair,
+    check_size,
+    fresh_pair,
+    put_on,
+)
 from clnf.core.errors import ConfigError, RunError
-from clnf.core.rng import torch_rng
 
-__all__ = ["LowRank", "adapter_parameters", "adapter_state", "attach", "load_adapter_state"]
-
-Leaf = nn.Linear | nn.Conv2d
+__all__ = [
+    "LowRank",
+    "adapter_parameters",
+    "adapter_state",
+    "attach",
+    "load_adapter_state",
+    "scaling",
+]
 
 
 @final
-class LowRank(nn.Module):
+class LowRank(AbstractAdapted):
     """y = base(x) + scale * up(down(x)).
 
     ``base`` is frozen. ``down`` has the form of the base (kernel, stride, padding) and r
@@ -32,11 +46,49 @@ class LowRank(nn.Module):
         self.down = down
         self.up = up
         self.scale = scale
+        self.padding_mode = str(getattr(base, "padding_mode", "zeros"))
 
     def forward(self, x: Tensor) -> Tensor:
         """The base's output plus the low-rank change, in the base's shape."""
         change = self.up(self.down(x))
         return cast(Tensor, self.base(x)).add(change, alpha=self.scale)
+
+    def held(self) -> dict[str, Held]:
+        """Its adapter, without a name."""
+        return {"": Held(self.down, self.up, self.scale)}
+
+    def summed(self, adapter: str | None) -> list[tuple[Held, float]]:
+        """Its adapter, once."""
+        if adapter:
+            raise ConfigError(f"this layer has one adapter without a name, none called {adapter!r}")
+        return [(self.held()[""], 1.0)]
+
+    def lesson(self) -> Lesson | None:
+        """Its adapter goes on from lesson to lesson."""
+        return Lesson("", self.held()[""], None)
+
+
+def scaling(alpha: float, rank: int, *, stabilised: bool = False) -> float:
+    """The factor on an adapter's output, from what papers and files call alpha.
+
+    alpha / r, or rank-stabilised alpha / sqrt(r): with it outputs and gradients keep their size
+    as the rank grows, where alpha / r makes adapters of high rank learn no more than small ones.
+
+    Args:
+        alpha: finite.
+        rank: r >= 1.
+        stabilised: take the square root.
+
+    Raises:
+        ConfigError: rank or alpha is out of range.
+
+    Source: Hu et al. 2021, section 4.1; Kalajdzievski 2023 (rsLoRA), theorem 3.2.
+
+    >>> scaling(16, 4), scaling(16, 4, stabilised=True)
+    (4.0, 8.0)
+    """
+    check_size(rank, alpha)
+    return alpha / math.sqrt(rank) if stabilised else alpha / rank
 
 
 def attach(
@@ -44,7 +96,7 @@ def attach(
     *,
     rank: int,
     scale: float = 1.0,
-    only: Callable[[str, Leaf], bool] | None = None,
+    only: Chooses | None = None,
     seed: int = 0,
 ) -> list[str]:
     """Put an adapter on linear and convolution leaves, in place.
@@ -52,7 +104,7 @@ def attach(
     Args:
         module: whose leaves get adapters; those inside existing adapters are left alone.
         rank: r >= 1, number of inner features.
-        scale: factor on the adapter's output.
+        scale: factor on the adapter's output, see :func:`scaling`.
         only: takes a leaf's name and the leaf, says whether it gets one; None takes all.
         seed: places the random start of ``down`` (uniform, Kaiming, as torch does for leaves).
 
@@ -63,64 +115,20 @@ def attach(
         ConfigError: rank or scale is out of range, the module itself is a leaf, or ``only``
             chose nothing.
     """
-    if rank < 1 or not math.isfinite(scale):
-        raise ConfigError(f"an adapter needs rank >= 1 and a finite scale, got {rank} and {scale}")
-    if isinstance(module, Leaf):
-        raise ConfigError("a leaf cannot be replaced in itself; attach to the module holding it")
-    inside = [f"{name}." for name, part in module.named_modules() if isinstance(part, LowRank)]
-    made: dict[int, LowRank] = {}
-    names = []
-    for name, leaf in list(module.named_modules(remove_duplicate=False)):
-        if type(leaf) not in (nn.Linear, nn.Conv2d) or name.startswith(tuple(inside)):
-            continue
-        if only is not None and not only(name, cast(Leaf, leaf)):
-            continue
-        if id(leaf) not in made:
-            made[id(leaf)] = _adapt(cast(Leaf, leaf), rank, scale, torch_rng(seed, "adapter", name))
-        parent, _, last = name.rpartition(".")
-        setattr(module.get_submodule(parent), last, made[id(leaf)])
-        names.append(name)
-    if not names:
-        raise ConfigError("no linear or convolution leaf was chosen for an adapter")
-    return names
+    check_size(rank, scale)
 
+    def make(name: str, leaf: Leaf) -> LowRank:
+        pair = fresh_pair(leaf, rank, seed, name)
+        return LowRank(leaf, pair.down, pair.up, scale)
 
-def _adapt(leaf: Leaf, rank: int, scale: float, rng: torch.Generator) -> LowRank:
-    down: Leaf
-    up: Leaf
-    # On "meta" torch's own start, which would draw from the global generator, costs nothing.
-    with torch.device("meta"):
-        if isinstance(leaf, nn.Linear):
-            down = nn.Linear(leaf.in_features, rank, bias=False)
-            up = nn.Linear(rank, leaf.out_features, bias=False)
-        else:
-            down = nn.Conv2d(
-                leaf.in_channels,
-                rank,
-                cast(tuple[int, int], leaf.kernel_size),
-                stride=cast(tuple[int, int], leaf.stride),
-                padding=cast("tuple[int, int] | str", leaf.padding),
-                dilation=cast(tuple[int, int], leaf.dilation),
-                padding_mode=leaf.padding_mode,
-                bias=False,
-            )
-            up = nn.Conv2d(rank, leaf.out_channels, 1, bias=False)
-    for part in (down, up):
-        part.to_empty(device=leaf.weight.device).to(leaf.weight.dtype)
-    bound = 1 / math.sqrt(down.weight[0].numel())
-    start = torch.rand(down.weight.shape, generator=rng) * (2 * bound) - bound
-    with torch.no_grad():
-        down.weight.copy_(start)
-        up.weight.zero_()
-    leaf.requires_grad_(False)
-    return LowRank(leaf, down, up, scale)
+    return put_on(module, only, make)
 
 
 def adapter_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters of all ``down`` and ``up`` parts, by their name in ``module``."""
     found: dict[str, nn.Parameter] = {}
     for name, part in module.named_modules():
-        if isinstance(part, LowRank):
+        if isinstance(part, LowRank | Pair):
             for side in ("down", "up"):
                 prefix = f"{name}.{side}" if name else side
                 found |= dict(part.get_submodule(side).named_parameters(prefix))

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from clnf.chip import Chip, ChipSpec, host
 from clnf.chip.groups import Groups, answers, compared
-from clnf.continual.switched import Switch, SwitchedLowRank, attach_switched
+from clnf.continual.adapters.switched import Switch, SwitchedLowRank, attach_switched
 from clnf.core.errors import ConfigError, ShapeError
 
 NAMES = ("hands", "food")
