@@ -19,7 +19,8 @@ from torch import Tensor
 
 from clnf.core.rng import fold, torch_rng
 from clnf.media.bundled import load_judge
-from clnf.media.judge import Judge, JudgePlan, kid, train_judge
+from clnf.media.judge import Judge, JudgePlan, train_judge
+from clnf.media.kid import kid
 from clnf.media.making import MakingRecipe, load_making, members
 from clnf.streams.bundled import emoji32, family, split
 from clnf.streams.sources import from_levels

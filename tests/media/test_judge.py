@@ -5,7 +5,8 @@ import torch
 
 from clnf.core.rng import torch_rng
 from clnf.media.bundled import load_judge
-from clnf.media.judge import OTHER, Judge, JudgePlan, kid, spoiled, train_judge
+from clnf.media.judge import OTHER, Judge, JudgePlan, spoiled, train_judge
+from clnf.media.kid import kid
 from clnf.streams.bundled import emoji32, family, split
 from clnf.streams.sources import from_levels
 

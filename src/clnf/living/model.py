@@ -12,8 +12,11 @@ from clnf.chip.spec import ChipSpec
 from clnf.chip.updates import PulseRule
 from clnf.continual.adapters import attach
 from clnf.continual.fisher import Fisher, FisherParams
+from clnf.continual.guards.c_lora import CLoRA
+from clnf.continual.guards.distil import Distillation, DistillationParams
 from clnf.continual.guards.ewc import EWC, EWCParams
 from clnf.continual.guards.fence import Fence, FenceParams
+from clnf.continual.guards.reduced import ReducedRehearsal
 from clnf.continual.guards.rehearsal import Rehearsal, RehearsalParams
 from clnf.continual.learner import Learner
 from clnf.continual.memory import Balanced
@@ -30,6 +33,7 @@ from clnf.living.recipe import ChipPart, Recipe
 from clnf.living.rows import OwnRow
 from clnf.living.write_masks import by_tile
 from clnf.media.bundled import load_core
+from clnf.media.unet import NULL_CONCEPT
 
 __all__ = ["LivingModel"]
 
@@ -100,6 +104,7 @@ class LivingModel:
             seed=fold(recipe.seed, "fisher"),
         )
         chosen: list[Guard] = list(self._rehearsals()) if guards.rehearsal else []
+        chosen += self._generator_guards()
         if guards.ewc:
             chosen.append(EWC(fisher, EWCParams(strength=guards.ewc_strength)))
         if guards.fence:
@@ -119,7 +124,17 @@ class LivingModel:
             clip_norm=learn.clip_norm,
         )
 
-    def _rehearsals(self) -> Iterator[Rehearsal]:
+    def _generator_guards(self) -> Iterator[Guard]:
+        """Guards for generators that the recipe asks for."""
+        part = self.recipe.guards
+        if part.distil:
+            params = DistillationParams(strength=part.distil, guidance=self.recipe.probe.guidance)
+            seed = fold(self.recipe.seed, "distil")
+            yield Distillation(self.engine, (3, 32, 32), params, seed=seed, also=(NULL_CONCEPT,))
+        if part.c_lora:
+            yield CLoRA(self.engine, strength=part.c_lora)
+
+    def _rehearsals(self) -> Iterator[Guard]:
         """Two memories: core cells never change, so what adapters learned needs more rehearsal."""
         guards, seed = self.recipe.guards, self.recipe.seed
         shares: dict[str, tuple[int, tuple[Kind, ...]]] = {
@@ -127,15 +142,18 @@ class LivingModel:
             "memory": (guards.rehearsed, ("new", "feedback")),
         }
         for place, (samples, kinds) in shares.items():
-            yield Rehearsal(
-                Balanced(guards.memory_per_family * _FAMILIES, seed=fold(seed, place)),
-                RehearsalParams(
-                    samples=samples,
-                    coefficient=guards.coefficient,
-                    offered=guards.memory_per_family,
-                    kinds=kinds,
-                ),
+            apart = guards.rehearsal_weight
+            memory = Balanced(guards.memory_per_family * _FAMILIES, seed=fold(seed, place))
+            params = RehearsalParams(
+                samples=samples,
+                coefficient=apart or guards.coefficient,
+                offered=guards.memory_per_family,
+                kinds=kinds,
             )
+            if apart:
+                yield ReducedRehearsal(self.engine, memory, params)
+            else:
+                yield Rehearsal(memory, params)
 
     def prepare(self, core: Experience) -> dict[str, float]:
         """Program the core knowledge into its cells and let guards take note of it.

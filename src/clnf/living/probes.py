@@ -1,5 +1,6 @@
 """Probes of a picture generator: what it draws when asked, in the eyes of the judge."""
 
+import math
 from collections.abc import Sequence
 from typing import Protocol, final
 
@@ -11,7 +12,8 @@ from clnf.core.records import Quality, Source
 from clnf.core.rng import fold, torch_rng
 from clnf.living.recipe import ProbePart
 from clnf.media.flow import last, noise_for
-from clnf.media.judge import Judge, kid
+from clnf.media.judge import Judge
+from clnf.media.kid import kid_blocks
 
 __all__ = ["DrawProbe", "newness"]
 
@@ -55,10 +57,10 @@ class DrawProbe:
             table: gives a concept's row.
 
         Returns:
-            Measures "match" (0 to 1) and "kid" by concept.
+            Measures "match" (0 to 1), "kid" and "kid_error" (its standard error) by concept.
         """
         self.pictures = self.draw(engine, concepts, table)
-        match, distance = {}, {}
+        match, distance, error = {}, {}, {}
         for name, x in self.pictures.items():
             if not bool(x.isfinite().all()):
                 match[name], distance[name] = 0.0, float("inf")
@@ -66,8 +68,11 @@ class DrawProbe:
             if name in self._judge.families:
                 match[name] = self._judge.match(x, name)
             if name in self._real:
-                distance[name] = kid(self._judge.features(x), self._real[name])
-        return Quality({"match": match, "kid": distance})
+                found = kid_blocks(self._judge.features(x), self._real[name])
+                distance[name] = found.value
+                if math.isfinite(found.error):
+                    error[name] = found.error
+        return Quality({"match": match, "kid": distance, "kid_error": error})
 
     def draw(self, engine: Engine, concepts: Sequence[str], table: _Named) -> dict[str, Tensor]:
         """Pictures of each concept, [samples, 3, 32, 32] in [-1, 1]."""

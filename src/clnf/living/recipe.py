@@ -152,6 +152,9 @@ class GuardPart(_Part):
     rehearsed: Positive = 20
     rehearsed_core: Positive = 8
     coefficient: Annotated[float, Field(ge=0.0)] = 1.0
+    rehearsal_weight: Annotated[float, Field(ge=0.0)] = 0.0
+    distil: Annotated[float, Field(ge=0.0)] = 0.0
+    c_lora: Annotated[float, Field(ge=0.0)] = 0.0
     ewc: bool = True
     ewc_strength: Annotated[float, Field(ge=0.0)] = 50.0
     fence: bool = True
@@ -308,6 +311,7 @@ class Recipe(_Part):
         """
         tree = self.model_dump()
         tree["guards"] |= {"rehearsal": False, "ewc": False, "fence": False, "monitor": False}
+        tree["guards"] |= {"distil": 0.0, "c_lora": 0.0}
         tree["mask"] = MaskPart().model_dump()
         for lesson in tree["lesson"]:
             lesson["mask"] = None

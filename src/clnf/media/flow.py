@@ -99,19 +99,65 @@ class FlowModel(nn.Module):
             The estimate of the finished picture after each step, in [-1, 1]; the last is final.
             It is where ``noise`` was.
         """
-        cond = cond.to(self.device)
+        field = self._guided(cond.to(self.device), guidance, None)
+        for frame in heun(field, noise.to(self.device), steps, first=first):
+            yield frame.to(noise.device)
+
+    def velocity(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        """The field at points of one's choice.
+
+        Args:
+            x: points, [B, C, H, W].
+            t: times, 0 to 1, [B].
+            cond: concept index, int64 [B].
+
+        Returns:
+            Velocities on the model's device, shape of x.
+        """
+        x, t, cond = (value.to(self.device) for value in (x, t, cond))
+        out: Tensor = self.net(x, t, cond).float()
+        return out
+
+    @torch.no_grad()
+    def walk(
+        self, cond: Tensor, *, noise: Tensor, steps: int, guidance: float
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The way :meth:`sample` takes, and what the field says on it.
+
+        Args:
+            cond: concept index, int64 [B].
+            noise: start, [B, C, H, W].
+            steps: Heun steps.
+            guidance: of the sampler; the velocities yielded are of the concept alone.
+
+        Yields:
+            x_t [B, C, H, W], t [B] and velocity at the beginning of each step, so from noise on.
+        """
+        met: list[tuple[Tensor, Tensor, Tensor]] = []
+        field = self._guided(cond.to(self.device), guidance, met)
+        for _ in heun(field, noise.to(self.device), steps):
+            yield met[0]  # Heun's second look lies a little off the way
+            met.clear()
+
+    def _guided(
+        self, cond: Tensor, guidance: float, met: list[tuple[Tensor, Tensor, Tensor]] | None
+    ) -> Field:
+        """The field that draws; where it is asked, and its part for the concept, go to ``met``."""
 
         def field(x: Tensor, t: Tensor) -> Tensor:
             if guidance == 1.0:
-                return self.net(x, t, cond).float()
-            both = self.net(
-                torch.cat([x, x]), torch.cat([t, t]), torch.cat([cond, torch.zeros_like(cond)])
-            ).float()
-            asked, null = both.chunk(2)
-            return null + guidance * (asked - null)
+                asked = guided = self.net(x, t, cond).float()
+            else:
+                both = self.net(
+                    torch.cat([x, x]), torch.cat([t, t]), torch.cat([cond, torch.zeros_like(cond)])
+                ).float()
+                asked, null = both.chunk(2)
+                guided = null + guidance * (asked - null)
+            if met is not None:
+                met.append((x, t, asked))
+            return guided
 
-        for frame in heun(field, noise.to(self.device), steps, first=first):
-            yield frame.to(noise.device)
+        return field
 
 
 def heun(field: Field, noise: Tensor, steps: int, *, first: int = 0) -> Iterator[Tensor]:

@@ -27,7 +27,7 @@ from clnf.core.units import quantity
 from clnf.media.patches import colours, dictionary, strongest
 from clnf.media.pretrain import above_zero, shifted
 
-__all__ = ["OTHER", "Judge", "JudgePlan", "kid", "spoiled", "train_judge"]
+__all__ = ["OTHER", "Judge", "JudgePlan", "spoiled", "train_judge"]
 
 OTHER = "other"
 _CHUNK = 256  # pictures whose answers are computed together, for memory's sake
@@ -140,27 +140,6 @@ def _shrunk(x: Tensor, by: int) -> Tensor:
     """Averages over by x by pixels; the coarsest gets a white rim, so that edges count."""
     x = F.avg_pool2d(x, by) if by > 1 else x
     return F.pad(x, (1, 1, 1, 1), value=1.0) if by == 4 else x
-
-
-def kid(a_ND: Tensor, b_MD: Tensor) -> float:
-    """Kernel inception distance: unbiased squared MMD with k(a, b) = (a.b / D + 1)^3.
-
-    Args:
-        a_ND: features of one set, N >= 2.
-        b_MD: features of the other, M >= 2.
-
-    Returns:
-        Near 0 for equal distributions; may be slightly negative.
-
-    Source: Binkowski et al. 2018, equations 4 and 5.
-    """
-    a, b = a_ND.double(), b_MD.double()
-    d = a.shape[1]
-    aa, bb, ab = ((p @ q.T / d + 1) ** 3 for p, q in ((a, a), (b, b), (a, b)))
-    n, m = len(a), len(b)
-    within_a = (aa.sum() - aa.trace()) / (n * (n - 1))
-    within_b = (bb.sum() - bb.trace()) / (m * (m - 1))
-    return float(within_a + within_b - 2 * ab.mean())
 
 
 def spoiled(x: Tensor, rng: torch.Generator) -> Tensor:

@@ -3,6 +3,7 @@
 from clnf.continual.guards.agem import AGEM, AGEMParams
 from clnf.continual.guards.backprop import ContinualBackprop, ContinualBackpropParams
 from clnf.continual.guards.der import DER, DERParams
+from clnf.continual.guards.distil import Distillation, DistillationParams
 from clnf.continual.guards.er_ace import ERACE, ERACEParams
 from clnf.continual.guards.ewc import EWC, EWCParams
 from clnf.continual.guards.fence import Fence, FenceParams
@@ -12,6 +13,7 @@ from clnf.continual.guards.lwf import LwF, LwFParams
 from clnf.continual.guards.mas import MAS, MASParams
 from clnf.continual.guards.metaplastic import Metaplastic, MetaplasticParams
 from clnf.continual.guards.packnet import PackNet, PackNetParams
+from clnf.continual.guards.reduced import ReducedRehearsal
 from clnf.continual.guards.rehearsal import Rehearsal, RehearsalParams
 from clnf.continual.guards.si import SI, SIParams
 
@@ -27,6 +29,8 @@ __all__ = [
     "ContinualBackprop",
     "ContinualBackpropParams",
     "DERParams",
+    "Distillation",
+    "DistillationParams",
     "ERACEParams",
     "EWCParams",
     "Fence",
@@ -41,6 +45,7 @@ __all__ = [
     "MetaplasticParams",
     "PackNet",
     "PackNetParams",
+    "ReducedRehearsal",
     "Rehearsal",
     "RehearsalParams",
     "SIParams",

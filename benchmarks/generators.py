@@ -1,0 +1,263 @@
+"""A generator on a chip learns four families one after the other: what each guard keeps, and costs.
+
+    python benchmarks/generators.py [ARM [SEED]] [--rows FILE] [--steps N]
+
+The chip, the network and the lessons' lengths of ``recipes/emoji.toml``; lessons hands, people,
+shapes and buttons, all clean, without gate, verdicts and roll-backs, so that an arm shows its guard
+alone. After each lesson every family known is drawn from fixed noise; ``match`` and ``kid`` are the
+matrices R[lesson, family], in shares and squared MMD, ``kid_error`` the standard error of each KID
+from blocks. The last row is measured on 32 pictures a family, the others on 16.
+
+Arms: ``plain`` has no guard. ``rehearsal``, ``reduced rehearsal``, ``ewc``, ``distillation``,
+``c-lora`` and ``masks`` have one. ``default`` is the recipe as shipped: rehearsal, EWC and fence.
+``everything`` adds distillation and C-LoRA to it. ``joint`` teaches the four families at once, under
+the guards of ``default``, in as many steps.
+
+``core`` is the mean match of the five core families at the end, ``newest`` of each new family right
+after its lesson, ``learned`` of the new families at the end, ``all`` of all nine, in points;
+``kid_all`` their mean KID. Pulses, joules and chip seconds are those of the four lessons, what
+guards read for themselves included; ``memory_bytes`` what guards keep between lessons.
+
+Prints a JSON line a run, appended to FILE as well, and at the end mean and spread over seeds. A run
+takes some four minutes of one core; runs that FILE holds already are not taken again.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from emoji_stream import RECIPE, mean
+from torch import Tensor
+
+from clnf.continual.metrics import backward_transfer, forgetting
+from clnf.core.records import Experience, Source
+from clnf.living.lessons import Lessons
+from clnf.living.model import LivingModel
+from clnf.living.probes import DrawProbe
+from clnf.living.recipe import Recipe, load_recipe
+from clnf.media.bundled import load_judge
+from clnf.streams.bundled import CORE_FAMILIES, NEW_FAMILIES
+from clnf.streams.sources import JoinSource, ShiftSource, SubsetSource
+from clnf.streams.stream import emoji_source
+
+SEEDS, PICTURES, LAST_PICTURES = (0, 1, 2), 16, 32
+ALL = (*CORE_FAMILIES, *NEW_FAMILIES)
+OFF = {"rehearsal": False, "ewc": False, "fence": False}
+MASKS = {"kind": "activity", "share": 0.25, "most": 0.9, "samples": 16}
+ARMS: dict[str, dict[str, dict[str, Any]]] = {
+    "plain": {"guards": OFF},
+    "rehearsal": {"guards": OFF | {"rehearsal": True}},
+    "ewc": {"guards": OFF | {"ewc": True}},
+    "distillation": {"guards": OFF | {"distil": 1.0}},
+    "c-lora": {"guards": OFF | {"c_lora": 1.0}},
+    "masks": {"guards": OFF, "mask": MASKS},
+    "default": {},
+    "joint": {},
+    "reduced rehearsal": {"guards": OFF | {"rehearsal": True, "rehearsal_weight": 0.5}},
+    "everything": {"guards": {"distil": 1.0, "c_lora": 1.0}},
+}
+FIGURES = (
+    "core", "newest", "learned", "all", "kid_all", "forgetting", "backward_transfer", "pulses",
+    "energy_j", "chip_s", "memory_bytes",
+)  # fmt: skip
+
+
+def recipe(arm: str, seed: int, steps: int) -> Recipe:
+    """The recipe of an arm; 0 steps leave the recipe's own."""
+    found = load_recipe(RECIPE).model_copy(update={"seed": seed, "lesson": ()})
+    if steps:
+        found = found.changed("learn", steps=steps)
+    for part, values in ARMS[arm].items():
+        found = found.changed(part, **values)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A chip of one seed with the core in its cells, and how well it draws before any lesson."""
+
+    chip: dict[str, Any]
+    row: dict[str, dict[str, float]]
+
+
+def start(seed: int) -> Start:
+    """Program the core once for all arms of a seed."""
+    plain = recipe("plain", seed, 0)
+    model = LivingModel(plain)
+    model.chip.program_core()
+    state = model.chip.state_dict()
+    return Start(chip=state, row=probe(plain, model, PICTURES).row(model, CORE_FAMILIES))
+
+
+class Probe:
+    """Draws families and judges them; the chip's bill calls it ``pictures``."""
+
+    def __init__(self, inner: DrawProbe) -> None:
+        self.inner = inner
+
+    def row(self, model: LivingModel, families: Sequence[str]) -> dict[str, dict[str, float]]:
+        """Measures of some families, by name."""
+        model.chip.ledger.lesson = "pictures"
+        model.engine.eval()
+        with torch.no_grad():
+            return self.inner.measure(model.engine, families, model.concepts).measures
+
+
+def probe(chosen: Recipe, model: LivingModel, pictures: int) -> Probe:
+    """A probe of so many pictures."""
+    lessons = Lessons(chosen, Path(tempfile.mkdtemp()), model.concepts)
+    part = chosen.probe.model_copy(update={"samples": pictures})
+    return Probe(DrawProbe(load_judge()[0], lessons.real(), part, seed=chosen.seed + 1000))
+
+
+class Run:
+    """One arm of one seed."""
+
+    def __init__(self, arm: str, chosen: Recipe, begun: Start) -> None:
+        self.arm, self.recipe = arm, chosen
+        self.model = LivingModel(chosen, blank=True)
+        self.model.chip.load_state_dict(begun.chip)
+        self.model.chip.ledger.lesson = "core"
+        folder = Path(tempfile.mkdtemp())
+        self.core = Lessons(chosen, folder, self.model.concepts).core()
+        for guard in self.model.learner.guards:
+            guard.begin(self.core)
+        self.model.consolidate(self.core, self.core)
+        self.probes = [probe(chosen, self.model, n) for n in (PICTURES, LAST_PICTURES)]
+        self.rows = [begun.row]
+
+    def teach(self) -> None:
+        """All lessons, with a row after each."""
+        lessons = [_joint(self.model)] if self.arm == "joint" else self._one_by_one()
+        for number, (lesson, steps) in enumerate(lessons):
+            last = self.arm == "joint" or number == len(NEW_FAMILIES) - 1
+            self._lesson(lesson, steps * self.recipe.learn.steps, last=last)
+            known = [name for name in ALL if name in self.model.concepts.names]
+            self.rows.append(self.probes[last].row(self.model, known))
+
+    def _one_by_one(self) -> Iterator[tuple[Experience, int]]:
+        for family in NEW_FAMILIES:
+            source = emoji_source(family, self.model.concepts.add(family))
+            data = ShiftSource(source, reach=self.recipe.learn.shift)
+            yield Experience(name=family, concept=family, data=data), 1
+
+    def _lesson(self, lesson: Experience, steps: int, *, last: bool) -> None:
+        model, learn = self.model, self.recipe.learn
+        model.chip.ledger.lesson = "lesson"
+        model.chip.advance(self.recipe.chip.hours_between_lessons * 3600.0)
+        model.chip.recalibrate()
+        model.begin(lesson.name, lesson.concept)
+        model.pace(0)
+        for info in model.learner.lesson(lesson, steps=steps, batch_size=learn.batch):
+            model.pace((info.step + 1) / steps)
+        if not last:  # nothing is taught after it
+            model.consolidate(lesson, self.core)
+
+    def figures(self) -> dict[str, Any]:
+        """What the arm kept and what it cost."""
+        rows, joint = self.rows, self.arm == "joint"
+        match = [[row["match"].get(name) for name in ALL] for row in rows]
+        learned = [0] * len(CORE_FAMILIES) + [1 if joint else n + 1 for n in range(4)]
+        filled = [[float("nan") if v is None else v for v in row] for row in match]
+        end, bill = rows[-1], self.model.chip.ledger
+        newest = {n: rows[learned[ALL.index(n)]]["match"][n] for n in NEW_FAMILIES}
+        cost = bill.total(lesson="lesson")
+        return {
+            "core": mean(end["match"], CORE_FAMILIES),
+            "newest": mean(newest, NEW_FAMILIES),
+            "learned": mean(end["match"], NEW_FAMILIES),
+            "all": mean(end["match"], ALL),
+            "kid_all": statistics.mean(end["kid"][name] for name in ALL),
+            "forgetting": 100 * forgetting(filled, learned),
+            "backward_transfer": 100 * backward_transfer(filled, learned),
+            "pulses": bill.total(lesson="lesson", op="pulse").count,
+            "energy_j": cost.energy_j,
+            "chip_s": cost.time_s,
+            "memory_bytes": _memory(self.model),
+            "families": ALL,
+            "match": match,
+            "kid": [[row["kid"].get(name) for name in ALL] for row in rows],
+            "kid_error": [[row["kid_error"].get(name) for name in ALL] for row in rows],
+        }
+
+
+def _joint(model: LivingModel) -> tuple[Experience, int]:
+    """All new families at once, each as often as in the stream."""
+    sources: list[Source] = [emoji_source(name, model.concepts.add(name)) for name in NEW_FAMILIES]
+    most = max(map(len, sources))
+    sources = [SubsetSource(s, torch.arange(most) % len(s)) for s in sources]
+    data = ShiftSource(JoinSource(sources), reach=model.recipe.learn.shift)
+    return Experience(name="all four", concept="all four", data=data), len(NEW_FAMILIES)
+
+
+def _memory(model: LivingModel) -> int:
+    """Bytes of all tensors that guards and masks keep."""
+    state = model.learner.state_dict()
+    kept: list[Any] = [value for key, value in state.items() if key.startswith("guard.")]
+    if model.hardware.masks is not None:
+        kept += model.hardware.masks.state_dict()["importance"].values()
+    return sum(t.numel() * t.element_size() for t in kept if isinstance(t, Tensor))
+
+
+def run(arm: str, seed: int, steps: int, begun: Start) -> dict[str, Any]:
+    """One line of the table."""
+    began = time.process_time()
+    one = Run(arm, recipe(arm, seed, steps), begun)
+    one.teach()
+    line = {"arm": arm, "seed": seed, "steps": one.recipe.learn.steps, **one.figures()}
+    return {**line, "cpu_seconds": round(time.process_time() - began)}
+
+
+def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and spread (population) of each figure over the seeds there are, by arm."""
+    table: dict[str, Any] = {}
+    for arm in ARMS:
+        rows = [one for one in found if one["arm"] == arm]
+        if rows:
+            table[arm] = {"seeds": len(rows)}
+            for figure in FIGURES:
+                values = [row[figure] for row in rows]
+                table[arm][figure] = [statistics.mean(values), statistics.pstdev(values)]
+    return {"benchmark": "generators", "steps": found[0]["steps"] if found else 0, **table}
+
+
+def asked() -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(description="What guards keep of a generator on a chip.")
+    parser.add_argument("arm", nargs="?", choices=list(ARMS), help="one arm; all without")
+    parser.add_argument("seed", nargs="?", type=int, help="one seed; 0, 1 and 2 without")
+    parser.add_argument("--rows", type=Path, help="file of JSON lines to go on with")
+    parser.add_argument("--steps", type=int, default=0, help="of a lesson; the recipe's without")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print a line a run and the summary."""
+    torch.set_num_threads(1)
+    wish = asked()
+    there = wish.rows.read_text().splitlines() if wish.rows and wish.rows.exists() else []
+    found: list[dict[str, Any]] = [json.loads(line) for line in there]
+    done = {(one["arm"], one["seed"]) for one in found}
+    for seed in SEEDS if wish.seed is None else (wish.seed,):
+        arms = [a for a in ([wish.arm] if wish.arm else ARMS) if (a, seed) not in done]
+        begun = start(seed) if arms else None
+        for arm in arms:
+            assert begun is not None
+            found.append(run(arm, seed, wish.steps, begun))
+            text = json.dumps(found[-1])
+            print(text, flush=True)
+            if wish.rows:
+                with wish.rows.open("a") as file:
+                    file.write(text + "\n")
+    print(json.dumps(summary(found)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
