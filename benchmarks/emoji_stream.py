@@ -97,7 +97,7 @@ def joint(recipe: Recipe) -> Outcome:
     sources = [SubsetSource(s, torch.arange(most) % len(s)) for s in sources]
     data = ShiftSource(JoinSource(sources), reach=recipe.learn.shift)
     lesson = Experience(name="all four", concept="all four", data=data)
-    model.begin()
+    model.begin(lesson.name, lesson.concept)
     steps = recipe.learn.steps * len(NEW_FAMILIES)
     model.pace(0)
     for info in model.learner.lesson(lesson, steps=steps, batch_size=recipe.learn.batch):

@@ -1,17 +1,18 @@
 """A generator on a chip learns four families one after the other: what each guard keeps, and costs.
 
-    python benchmarks/generators.py [ARM [SEED]] [--rows FILE] [--steps N]
+    python benchmarks/generators.py [ARM [SEED]] [--rows FILE] [--steps N] [--pictures N]
 
 The chip, the network and the lessons' lengths of ``recipes/emoji.toml``; lessons hands, people,
 shapes and buttons, all clean, without gate, verdicts and roll-backs, so that an arm shows its guard
 alone. After each lesson every family known is drawn from fixed noise; ``match`` and ``kid`` are the
 matrices R[lesson, family], in shares and squared MMD, ``kid_error`` the standard error of each KID
-from blocks. The last row is measured on 32 pictures a family, the others on 16.
+from blocks. A family is measured on PICTURES pictures, on twice as many right after its own lesson
+and at the end.
 
-Arms: ``plain`` has no guard. ``rehearsal``, ``reduced rehearsal``, ``ewc``, ``distillation``,
-``c-lora`` and ``masks`` have one. ``default`` is the recipe as shipped: rehearsal, EWC and fence.
-``everything`` adds distillation and C-LoRA to it. ``joint`` teaches the four families at once, under
-the guards of ``default``, in as many steps.
+Arms: ``plain`` has no guard. ``rehearsal``, ``ewc``, ``distillation``, ``c-lora``, ``masks`` and
+``reduced rehearsal`` have one. ``default`` is the recipe as shipped: rehearsal, EWC and fence.
+``everything`` adds distillation and C-LoRA to it. ``joint`` teaches the four families at once in
+as many steps, under the guards of ``default``.
 
 ``core`` is the mean match of the five core families at the end, ``newest`` of each new family right
 after its lesson, ``learned`` of the new families at the end, ``all`` of all nine, in points;
@@ -47,7 +48,7 @@ from clnf.streams.bundled import CORE_FAMILIES, NEW_FAMILIES
 from clnf.streams.sources import JoinSource, ShiftSource, SubsetSource
 from clnf.streams.stream import emoji_source
 
-SEEDS, PICTURES, LAST_PICTURES = (0, 1, 2), 16, 32
+SEEDS, PICTURES = (0, 1, 2), 16
 ALL = (*CORE_FAMILIES, *NEW_FAMILIES)
 OFF = {"rehearsal": False, "ewc": False, "fence": False}
 MASKS = {"kind": "activity", "share": 0.25, "most": 0.9, "samples": 16}
@@ -56,21 +57,33 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "rehearsal": {"guards": OFF | {"rehearsal": True}},
     "ewc": {"guards": OFF | {"ewc": True}},
     "distillation": {"guards": OFF | {"distil": 1.0}},
-    "c-lora": {"guards": OFF | {"c_lora": 1.0}},
+    "c-lora": {"guards": OFF | {"c_lora": 100.0}},
     "masks": {"guards": OFF, "mask": MASKS},
     "default": {},
     "joint": {},
+    "everything": {"guards": {"distil": 1.0, "c_lora": 100.0}},
     "reduced rehearsal": {"guards": OFF | {"rehearsal": True, "rehearsal_weight": 0.5}},
-    "everything": {"guards": {"distil": 1.0, "c_lora": 1.0}},
 }
+EXTRA = ("everything", "reduced rehearsal")
 FIGURES = (
     "core", "newest", "learned", "all", "kid_all", "forgetting", "backward_transfer", "pulses",
     "energy_j", "chip_s", "memory_bytes",
 )  # fmt: skip
 
 
-def recipe(arm: str, seed: int, steps: int) -> Recipe:
-    """The recipe of an arm; 0 steps leave the recipe's own."""
+Row = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Steps of a lesson, 0 for the recipe's own, and pictures of a measurement."""
+
+    steps: int = 0
+    pictures: int = PICTURES
+
+
+def recipe(arm: str, seed: int, steps: int = 0) -> Recipe:
+    """The recipe of an arm."""
     found = load_recipe(RECIPE).model_copy(update={"seed": seed, "lesson": ()})
     if steps:
         found = found.changed("learn", steps=steps)
@@ -84,25 +97,28 @@ class Start:
     """A chip of one seed with the core in its cells, and how well it draws before any lesson."""
 
     chip: dict[str, Any]
-    row: dict[str, dict[str, float]]
+    row: Row
 
 
-def start(seed: int) -> Start:
+def start(seed: int, pictures: int) -> Start:
     """Program the core once for all arms of a seed."""
-    plain = recipe("plain", seed, 0)
+    plain = recipe("plain", seed)
     model = LivingModel(plain)
     model.chip.program_core()
     state = model.chip.state_dict()
-    return Start(chip=state, row=probe(plain, model, PICTURES).row(model, CORE_FAMILIES))
+    return Start(chip=state, row=Probe(plain, model, 2 * pictures).row(model, CORE_FAMILIES))
 
 
 class Probe:
     """Draws families and judges them; the chip's bill calls it ``pictures``."""
 
-    def __init__(self, inner: DrawProbe) -> None:
-        self.inner = inner
+    def __init__(self, chosen: Recipe, model: LivingModel, pictures: int) -> None:
+        lessons = Lessons(chosen, Path(tempfile.mkdtemp()), model.concepts)
+        part = chosen.probe.model_copy(update={"samples": pictures})
+        judge, real = load_judge()[0], lessons.real()
+        self.inner = DrawProbe(judge, real, part, seed=chosen.seed + 1000)
 
-    def row(self, model: LivingModel, families: Sequence[str]) -> dict[str, dict[str, float]]:
+    def row(self, model: LivingModel, families: Sequence[str]) -> Row:
         """Measures of some families, by name."""
         model.chip.ledger.lesson = "pictures"
         model.engine.eval()
@@ -110,17 +126,10 @@ class Probe:
             return self.inner.measure(model.engine, families, model.concepts).measures
 
 
-def probe(chosen: Recipe, model: LivingModel, pictures: int) -> Probe:
-    """A probe of so many pictures."""
-    lessons = Lessons(chosen, Path(tempfile.mkdtemp()), model.concepts)
-    part = chosen.probe.model_copy(update={"samples": pictures})
-    return Probe(DrawProbe(load_judge()[0], lessons.real(), part, seed=chosen.seed + 1000))
-
-
 class Run:
     """One arm of one seed."""
 
-    def __init__(self, arm: str, chosen: Recipe, begun: Start) -> None:
+    def __init__(self, arm: str, chosen: Recipe, begun: Start, pictures: int) -> None:
         self.arm, self.recipe = arm, chosen
         self.model = LivingModel(chosen, blank=True)
         self.model.chip.load_state_dict(begun.chip)
@@ -130,7 +139,8 @@ class Run:
         for guard in self.model.learner.guards:
             guard.begin(self.core)
         self.model.consolidate(self.core, self.core)
-        self.probes = [probe(chosen, self.model, n) for n in (PICTURES, LAST_PICTURES)]
+        self.probe = Probe(chosen, self.model, pictures)
+        self.closer = Probe(chosen, self.model, 2 * pictures)
         self.rows = [begun.row]
 
     def teach(self) -> None:
@@ -140,7 +150,13 @@ class Run:
             last = self.arm == "joint" or number == len(NEW_FAMILIES) - 1
             self._lesson(lesson, steps * self.recipe.learn.steps, last=last)
             known = [name for name in ALL if name in self.model.concepts.names]
-            self.rows.append(self.probes[last].row(self.model, known))
+            close = [n for n in known if last or n == lesson.concept]
+            far = [n for n in known if n not in close]
+            row = self.closer.row(self.model, close)
+            if far:
+                for measure, values in self.probe.row(self.model, far).items():
+                    row[measure] |= values
+            self.rows.append(row)
 
     def _one_by_one(self) -> Iterator[tuple[Experience, int]]:
         for family in NEW_FAMILIES:
@@ -206,13 +222,13 @@ def _memory(model: LivingModel) -> int:
     return sum(t.numel() * t.element_size() for t in kept if isinstance(t, Tensor))
 
 
-def run(arm: str, seed: int, steps: int, begun: Start) -> dict[str, Any]:
+def run(arm: str, seed: int, size: Size, begun: Start) -> dict[str, Any]:
     """One line of the table."""
     began = time.process_time()
-    one = Run(arm, recipe(arm, seed, steps), begun)
+    one = Run(arm, recipe(arm, seed, size.steps), begun, size.pictures)
     one.teach()
-    line = {"arm": arm, "seed": seed, "steps": one.recipe.learn.steps, **one.figures()}
-    return {**line, "cpu_seconds": round(time.process_time() - began)}
+    line = {"arm": arm, "seed": seed, "steps": one.recipe.learn.steps, "pictures": size.pictures}
+    return {**line, **one.figures(), "cpu_seconds": round(time.process_time() - began)}
 
 
 def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -235,7 +251,17 @@ def asked() -> argparse.Namespace:
     parser.add_argument("seed", nargs="?", type=int, help="one seed; 0, 1 and 2 without")
     parser.add_argument("--rows", type=Path, help="file of JSON lines to go on with")
     parser.add_argument("--steps", type=int, default=0, help="of a lesson; the recipe's without")
+    parser.add_argument("--pictures", type=int, default=PICTURES, help="of a measurement")
     return parser.parse_args()
+
+
+def jobs(arm: str | None, seed: int | None) -> Iterator[tuple[str, int]]:
+    """Arms and seeds asked for: the extra arms come after the others of all seeds."""
+    for late in (False, True):
+        for number in SEEDS if seed is None else (seed,):
+            for name in ARMS if arm is None else (arm,):
+                if (name in EXTRA) == late:
+                    yield name, number
 
 
 def main() -> None:
@@ -245,17 +271,19 @@ def main() -> None:
     there = wish.rows.read_text().splitlines() if wish.rows and wish.rows.exists() else []
     found: list[dict[str, Any]] = [json.loads(line) for line in there]
     done = {(one["arm"], one["seed"]) for one in found}
-    for seed in SEEDS if wish.seed is None else (wish.seed,):
-        arms = [a for a in ([wish.arm] if wish.arm else ARMS) if (a, seed) not in done]
-        begun = start(seed) if arms else None
-        for arm in arms:
-            assert begun is not None
-            found.append(run(arm, seed, wish.steps, begun))
-            text = json.dumps(found[-1])
-            print(text, flush=True)
-            if wish.rows:
-                with wish.rows.open("a") as file:
-                    file.write(text + "\n")
+    size = Size(steps=wish.steps, pictures=wish.pictures)
+    begun: dict[int, Start] = {}
+    for arm, seed in jobs(wish.arm, wish.seed):
+        if (arm, seed) in done:
+            continue
+        if seed not in begun:
+            begun = {seed: start(seed, size.pictures)}
+        found.append(run(arm, seed, size, begun[seed]))
+        text = json.dumps(found[-1])
+        print(text, flush=True)
+        if wish.rows:
+            with wish.rows.open("a") as file:
+                file.write(text + "\n")
     print(json.dumps(summary(found)), flush=True)
 
 
