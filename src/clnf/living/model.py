@@ -10,9 +10,8 @@ from clnf.chip.crossbar.wiring import Wires
 from clnf.chip.hosting import Chip, host
 from clnf.chip.spec import ChipSpec
 from clnf.chip.updates import PulseRule
-from clnf.continual.adapters import attach
+from clnf.continual.adapters import CLoRA, CLoRAParams, attach
 from clnf.continual.fisher import Fisher, FisherParams
-from clnf.continual.guards.c_lora import CLoRA
 from clnf.continual.guards.distil import Distillation, DistillationParams
 from clnf.continual.guards.ewc import EWC, EWCParams
 from clnf.continual.guards.fence import Fence, FenceParams
@@ -132,7 +131,7 @@ class LivingModel:
             seed = fold(self.recipe.seed, "distil")
             yield Distillation(self.engine, (3, 32, 32), params, seed=seed, also=(NULL_CONCEPT,))
         if part.c_lora:
-            yield CLoRA(self.engine, strength=part.c_lora)
+            yield CLoRA(self.engine, CLoRAParams(strength=part.c_lora))
 
     def _rehearsals(self) -> Iterator[Guard]:
         """Two memories: core cells never change, so what adapters learned needs more rehearsal."""
