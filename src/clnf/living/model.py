@@ -38,6 +38,8 @@ __all__ = ["LivingModel"]
 
 # Samples held for rehearsal: so many of each family the concept table has room for in a run.
 _FAMILIES = 16
+# Points of earlier walks in each step: as many new samples as a lesson has, or a few less.
+_DISTILLED = 16
 
 
 @final
@@ -127,7 +129,12 @@ class LivingModel:
         """Guards for generators that the recipe asks for."""
         part = self.recipe.guards
         if part.distil:
-            params = DistillationParams(strength=part.distil, guidance=self.recipe.probe.guidance)
+            params = DistillationParams(
+                strength=part.distil,
+                samples=_DISTILLED,
+                guidance=self.recipe.probe.guidance,
+                renew=False,  # a copy of a copy fades, and asking anew is reads of the chip
+            )
             seed = fold(self.recipe.seed, "distil")
             yield Distillation(self.engine, (3, 32, 32), params, seed=seed, also=(NULL_CONCEPT,))
         if part.c_lora:
