@@ -11,8 +11,8 @@ and at the end.
 
 Arms: ``plain`` has no guard. ``rehearsal``, ``ewc``, ``distillation``, ``c-lora``, ``masks`` and
 ``reduced rehearsal`` have one. ``default`` is the recipe as shipped: rehearsal, EWC and fence.
-``default, distillation`` adds distillation to it, ``everything`` C-LoRA as well. ``joint`` teaches the four families at once in
-as many steps, under the guards of ``default``.
+``default, distillation`` adds distillation to it, ``everything`` C-LoRA as well. ``joint`` teaches
+the four families at once in as many steps, under the guards of ``default``.
 
 ``core`` is the mean match of the five core families at the end, ``newest`` of each new family right
 after its lesson, ``learned`` of the new families at the end, ``all`` of all nine, in points;
