@@ -11,8 +11,8 @@ and at the end.
 
 Arms: ``plain`` has no guard. ``rehearsal``, ``ewc``, ``distillation``, ``c-lora``, ``masks`` and
 ``reduced rehearsal`` have one. ``default`` is the recipe as shipped: rehearsal, EWC and fence.
-``everything`` adds distillation and C-LoRA to it. ``joint`` teaches the four families at once in
-as many steps, under the guards of ``default``.
+``default, distillation`` adds distillation to it, ``everything`` C-LoRA as well. ``joint`` teaches
+the four families at once in as many steps, under the guards of ``default``.
 
 ``core`` is the mean match of the five core families at the end, ``newest`` of each new family right
 after its lesson, ``learned`` of the new families at the end, ``all`` of all nine, in points;
@@ -61,10 +61,11 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "masks": {"guards": OFF, "mask": MASKS},
     "default": {},
     "joint": {},
+    "default, distillation": {"guards": {"distil": 1.0}},
     "everything": {"guards": {"distil": 1.0, "c_lora": 100.0}},
     "reduced rehearsal": {"guards": OFF | {"rehearsal": True, "rehearsal_weight": 0.5}},
 }
-EXTRA = ("everything", "reduced rehearsal")
+EXTRA = ("default, distillation", "everything", "reduced rehearsal")
 FIGURES = (
     "core", "newest", "learned", "all", "kid_all", "forgetting", "backward_transfer", "pulses",
     "energy_j", "chip_s", "memory_bytes",

@@ -97,3 +97,37 @@ def test_guidance_one_asks_only_the_condition() -> None:
     assert len(plain) == 2
     assert torch.allclose(plain[-1], near[-1], atol=1e-3)
     assert not torch.allclose(plain[-1], far[-1], atol=1e-3)
+
+
+def small_model() -> FlowModel:
+    torch.manual_seed(0)
+    model = FlowModel(UNet(SMALL)).eval()
+    for module in model.net.modules():
+        if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
+            torch.nn.init.normal_(module.weight, std=0.1)
+    return model
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_a_walk_is_the_way_the_sampler_takes_and_says_what_the_field_says(guidance: float) -> None:
+    model, cond = small_model(), torch.tensor([1, 2])
+    noise = noise_for([3, 4], (3, 32, 32))
+
+    def guided(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        null = model.net(x, t, torch.zeros_like(cond))
+        return null + guidance * (model.net(x, t, cond) - null)
+
+    with torch.no_grad():
+        way = list(model.walk(cond, noise=noise, steps=3, guidance=guidance))
+        assert [t.tolist() for _, t, _ in way] == [pytest.approx([k / 3] * 2) for k in range(3)]
+        x = noise
+        for at, t, v in way:  # Heun's steps, written out
+            assert torch.allclose(at, x, atol=1e-5)
+            assert torch.allclose(v, model.net(at, t, cond), atol=1e-5)
+            assert torch.equal(model.velocity(at, t, cond), model.net(at, t, cond))
+            first = guided(x, t)
+            ahead = guided(x + first / 3, t + 1 / 3)
+            x = x + (first if float(t[0]) > 0.5 else 0.5 * (first + ahead)) / 3
+    drawn = last(model.sample(cond, noise=noise, steps=3, guidance=guidance))
+    assert torch.allclose(x.clamp(-1, 1), drawn, atol=1e-4)
+    assert guidance == 1.0 or not torch.allclose(way[1][2], guided(way[1][0], way[1][1]), atol=1e-3)

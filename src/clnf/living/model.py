@@ -10,9 +10,8 @@ from clnf.chip.crossbar.wiring import Wires
 from clnf.chip.hosting import Chip, host
 from clnf.chip.spec import ChipSpec
 from clnf.chip.updates import PulseRule
-from clnf.continual.adapters import attach
+from clnf.continual.adapters import CLoRA, CLoRAParams, attach
 from clnf.continual.fisher import Fisher, FisherParams
-from clnf.continual.guards.c_lora import CLoRA
 from clnf.continual.guards.distil import Distillation, DistillationParams
 from clnf.continual.guards.ewc import EWC, EWCParams
 from clnf.continual.guards.fence import Fence, FenceParams
@@ -39,6 +38,8 @@ __all__ = ["LivingModel"]
 
 # Samples held for rehearsal: so many of each family the concept table has room for in a run.
 _FAMILIES = 16
+# Points of earlier walks in each step: as many new samples as a lesson has, or a few less.
+_DISTILLED = 16
 
 
 @final
@@ -128,11 +129,16 @@ class LivingModel:
         """Guards for generators that the recipe asks for."""
         part = self.recipe.guards
         if part.distil:
-            params = DistillationParams(strength=part.distil, guidance=self.recipe.probe.guidance)
+            params = DistillationParams(
+                strength=part.distil,
+                samples=_DISTILLED,
+                guidance=self.recipe.probe.guidance,
+                renew=False,  # a copy of a copy fades, and asking anew is reads of the chip
+            )
             seed = fold(self.recipe.seed, "distil")
             yield Distillation(self.engine, (3, 32, 32), params, seed=seed, also=(NULL_CONCEPT,))
         if part.c_lora:
-            yield CLoRA(self.engine, strength=part.c_lora)
+            yield CLoRA(self.engine, CLoRAParams(strength=part.c_lora))
 
     def _rehearsals(self) -> Iterator[Guard]:
         """Two memories: core cells never change, so what adapters learned needs more rehearsal."""

@@ -276,6 +276,15 @@ class Recipe(_Part):
         return self
 
     @model_validator(mode="after")
+    def _adapters_meet(self) -> Self:
+        if self.guards.c_lora and self.adapter.own:
+            raise ValueError(
+                f"guards.c_lora is {self.guards.c_lora:g}, but concepts with adapters of their own "
+                "never meet; set it to 0, or adapter.own to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _names_are_names(self) -> Self:
         """Rows, pictures and the bill are kept under these names; none may be another's."""
         concepts = Concepts(list(CORE_FAMILIES), rows=self.adapter.rows)

@@ -11,6 +11,7 @@ from clnf.continual.guards.hat import HAT, HATParams
 from clnf.continual.guards.latent import LatentParams, LatentRehearsal
 from clnf.continual.guards.lwf import LwF, LwFParams
 from clnf.continual.guards.mas import MAS, MASParams
+from clnf.continual.guards.matched import MatchedReplay, MatchedReplayParams
 from clnf.continual.guards.metaplastic import Metaplastic, MetaplasticParams
 from clnf.continual.guards.packnet import PackNet, PackNetParams
 from clnf.continual.guards.reduced import ReducedRehearsal
@@ -41,6 +42,8 @@ __all__ = [
     "LwF",
     "LwFParams",
     "MASParams",
+    "MatchedReplay",
+    "MatchedReplayParams",
     "Metaplastic",
     "MetaplasticParams",
     "PackNet",
