@@ -75,6 +75,8 @@ class Loop:
 
     def fisher(self, x: Tensor) -> list[Tensor]:
         """Mean square of single gradients, each with a label drawn from the model."""
+        if not self.finite():
+            return [torch.full_like(w, math.nan) for w in self.weights]
         total = [torch.zeros_like(w) for w in self.weights]
         at = torch.randperm(len(x), generator=self.rng)[:FISHER_SAMPLES]
         for one in x[at].split(1):
