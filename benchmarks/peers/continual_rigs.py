@@ -5,7 +5,7 @@ python benchmarks/peers/continual_rigs.py   how many samples each lesson of a sc
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 
@@ -17,7 +17,7 @@ from torch.nn import functional
 from clnf.continual.bayes import MESU, BayesianClassifier, BayesianLinear
 from clnf.continual.binary import BinaryLinear, MetaplasticAdam, Sign
 from clnf.continual.classifier import Classifier
-from clnf.continual.guards import HAT, LatentRehearsal, PackNet
+from clnf.continual.guards import HAT, LatentRehearsal, PackNet, Rehearsal
 from clnf.continual.learner import Learner
 from clnf.continual.memory import Balanced, Reservoir
 from clnf.core.protocols import Guard, Learnable
@@ -91,6 +91,7 @@ class Rig:
     Attributes:
         front: layers frozen after the first lesson, or None.
         together: ask all lessons in one batch, where batch statistics would tell them apart.
+        shared: give each lesson so far the same part in the loss of rehearsal.
     """
 
     model: nn.Module
@@ -98,6 +99,7 @@ class Rig:
     guards: list[Guard] = field(default_factory=list)
     front: nn.Module | None = None
     together: bool = False
+    shared: bool = False
 
 
 Make = Callable[[Classifier, Setting, int], list[Guard]]
@@ -210,6 +212,9 @@ def teach(
         parts = data.train[: t + 1] if joint else [data.train[t]]
         x, y = (torch.cat(side) for side in zip(*parts, strict=True))
         lesson = Experience(name=f"lesson {t}", concept="digits", data=ArraySource(x, y))
+        for guard in rig.guards if rig.shared else ():
+            if isinstance(guard, Rehearsal):
+                guard.params = replace(guard.params, coefficient=float(t))
         steps = setting.steps or -(-len(x) // setting.batch)
         for _ in learner.lesson(lesson, steps=steps, batch_size=setting.batch):
             pass
