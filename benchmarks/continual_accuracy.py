@@ -341,12 +341,12 @@ def rows_in(path: Path) -> list[dict[str, Any]]:
 
 
 def runs(done: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Those not done yet, seed by seed."""
+    """Those not done yet, seed by seed; the long ones, permuted, last."""
     there = {(one["scenario"], one["method"], one["by"], one["seed"]) for one in done}
-    for seed in range(SEEDS):
-        for case in cases():
-            if (*case, seed) not in there:
-                yield measured(case, seed)
+    every = [(*case, seed) for seed in range(SEEDS) for case in cases()]
+    for *case, seed in sorted(every, key=lambda run: run[0] == "permuted"):
+        if (*case, seed) not in there:
+            yield measured((case[0], case[1], case[2]), seed)
 
 
 def summed(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
