@@ -4,6 +4,7 @@
     python benchmarks/continual_accuracy.py into FILE   those runs that the file lacks, added to it
     python benchmarks/continual_accuracy.py lines FILE  JSON lines of the runs in a file
     python benchmarks/continual_accuracy.py table FILE  the same as tables of a page
+    python benchmarks/continual_accuracy.py section FILE  the same as a section of RESULTS.md
 
 8,000 digits of ``digits10k`` train, 2,000 test (a shuffle by the seed); five lessons; MLP
 784-256-256-k with ReLU, SGD 0.05 without momentum, batch 32, one pass, memories of 500 samples;
@@ -32,13 +33,10 @@ Avalanche 0.6.0 does not import without torchvision, which this project never in
 figures are quoted on pages they are a reference's, one seed, and not of this script.
 """
 
-import json
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -59,6 +57,7 @@ from peers.continual_rigs import (
     said,
     teach,
 )
+from peers.rows import command
 from torch import Tensor, nn
 
 from clnf.continual.baselines.gdumb import GDumb
@@ -333,13 +332,6 @@ def measured(case: tuple[str, str, str], seed: int) -> dict[str, Any]:
     return {**row, "method": name, "by": by, "seed": seed, **figures, **more, "seconds": seconds}
 
 
-def rows_in(path: Path) -> list[dict[str, Any]]:
-    """Runs in a file of JSON lines."""
-    texts = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    every = [json.loads(text) for text in texts if text.startswith("{")]
-    return [one for one in every if one.get("benchmark") == "continual_accuracy" and "by" in one]
-
-
 def runs(done: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Those not done yet, seed by seed; the long ones, permuted, last."""
     there = {(one["scenario"], one["method"], one["by"], one["seed"]) for one in done}
@@ -397,19 +389,7 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 def main() -> None:
     """Run, or print what was run."""
-    torch.set_num_threads(1)
-    command, *rest = sys.argv[1:] or ["all"]
-    if command == "into":
-        path = Path(rest[0])
-        for row in runs(rows_in(path)):
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-        return
-    if command == "table":
-        print("\n".join(table(rows_in(Path(rest[0])))))
-        return
-    for line in summed(rows_in(Path(rest[0])) if command == "lines" else list(runs([]))):
-        print(json.dumps(line), flush=True)
+    command("continual_accuracy", runs=runs, summed=summed, table=table)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
     python benchmarks/continual_hundred.py into FILE   those runs that the file lacks, added to it
     python benchmarks/continual_hundred.py lines FILE  JSON lines of the runs in a file
     python benchmarks/continual_hundred.py table FILE  the same as a table of a page
+    python benchmarks/continual_hundred.py section FILE  the same as a section of RESULTS.md
 
 Each lesson tells two looks of sprites apart (shape, colour and texture, anywhere, at any size and
 turn): 512 pictures of 3x32x32 to learn, 128 to test, three passes at batch 32. Two outputs are
@@ -24,9 +25,7 @@ linear layers.
     time_ratio     median processor time of the last ten lessons by that of the first ten
 """
 
-import json
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +33,7 @@ from typing import Any
 
 import torch
 from continual_accuracy import spread
+from peers.rows import command
 from torch import Tensor, nn
 
 from clnf.continual.classifier import Classifier
@@ -169,6 +169,7 @@ def measured(kind: str, name: str, seed: int) -> dict[str, Any]:
         "rss_growth_mb": round(held[-1] - held[0], 1),
         "time_ratio": round(last / first, 3),
         "seconds_per_lesson": round(statistics.median(seconds), 3),
+        "seconds": round(sum(seconds), 1),
     }
 
 
@@ -180,13 +181,6 @@ def runs(done: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             for name in ARMS:
                 if (kind, name, seed) not in there:
                     yield measured(kind, name, seed)
-
-
-def rows_in(path: Path) -> list[dict[str, Any]]:
-    """Runs in a file of JSON lines."""
-    texts = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    every = [json.loads(text) for text in texts if text.startswith("{")]
-    return [one for one in every if one.get("benchmark") == "continual_hundred" and "seed" in one]
 
 
 def summed(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -220,19 +214,7 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 def main() -> None:
     """Run, or print what was run."""
-    torch.set_num_threads(1)
-    command, *rest = sys.argv[1:] or ["all"]
-    if command == "into":
-        path = Path(rest[0])
-        for row in runs(rows_in(path)):
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-        return
-    if command == "table":
-        print("\n".join(table(rows_in(Path(rest[0])))))
-        return
-    for line in summed(rows_in(Path(rest[0])) if command == "lines" else list(runs([]))):
-        print(json.dumps(line), flush=True)
+    command("continual_hundred", runs=runs, summed=summed, table=table)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
     python benchmarks/continual_papers.py into FILE   those runs that the file lacks, added to it
     python benchmarks/continual_papers.py lines FILE  JSON lines of the runs in a file
     python benchmarks/continual_papers.py table FILE  the same as tables of a page
+    python benchmarks/continual_papers.py section FILE  the same as a section of RESULTS.md
 
 The papers learn from MNIST's 60,000 digits and test on 10,000; here 8,000 of ``digits10k`` learn
 and 2,000 test, so a lesson is 7.5 times shorter. What else differs is said with each protocol.
@@ -25,18 +26,16 @@ classifiers. Three seeds here, 10 and 20 there.
 ``published`` are the papers' numbers as collected in a review of theirs, not read again here.
 """
 
-import json
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from continual_accuracy import Keep, fisher, named, spread
 from peers.continual_rigs import Lessons, Make, Setting, lessons, memory, plain, teach
+from peers.rows import command
 
 from clnf.continual.classifier import Classifier
 from clnf.continual.guards import (
@@ -235,13 +234,6 @@ def runs(done: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
                 yield rows[-1]
 
 
-def rows_in(path: Path) -> list[dict[str, Any]]:
-    """Runs in a file of JSON lines."""
-    texts = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    every = [json.loads(text) for text in texts if text.startswith("{")]
-    return [one for one in every if one.get("benchmark") == "continual_papers" and "seed" in one]
-
-
 def summed(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """One line an arm."""
     for arm in ARMS:
@@ -268,19 +260,7 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 def main() -> None:
     """Run, or print what was run."""
-    torch.set_num_threads(1)
-    command, *rest = sys.argv[1:] or ["all"]
-    if command == "into":
-        path = Path(rest[0])
-        for row in runs(rows_in(path)):
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-        return
-    if command == "table":
-        print("\n".join(table(rows_in(Path(rest[0])))))
-        return
-    for line in summed(rows_in(Path(rest[0])) if command == "lines" else list(runs([]))):
-        print(json.dumps(line), flush=True)
+    command("continual_papers", runs=runs, summed=summed, table=table)
 
 
 if __name__ == "__main__":
