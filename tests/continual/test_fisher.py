@@ -135,6 +135,33 @@ def test_exact_fisher_of_linear_softmax_has_its_closed_form():
     assert not torch.allclose(empirical["net.weight"], wanted, rtol=0.05)
 
 
+@pytest.mark.parametrize("labels", ["true", "drawn", "exact"])
+@pytest.mark.parametrize("chunk", [1, 7])
+def test_every_variant_equals_its_own_sum_by_hand(classifier, labels, chunk):
+    """Squares of single gradients; exact by sum_c p(c|x), drawn by the label that was drawn."""
+    model, batch = classifier(), batch_of(12)
+    relabel = {"true": lambda b: b, "drawn": model.drawn_label, "exact": model.every_label}[labels]
+    got = diagonal_fisher(
+        model, relabel(batch), dict(model.named_parameters()), torch.Generator(), chunk=chunk
+    )
+    wanted = {name: torch.zeros_like(p).double() for name, p in model.named_parameters()}
+    for i in range(len(batch)):
+        chance = model(batch.x[i : i + 1]).softmax(-1)[0].detach()
+        drawn = model.drawn_label(batch).cond[i]
+        weights = {"true": {int(batch.cond[i]): 1.0}, "drawn": {int(drawn): 1.0}}.get(
+            labels, dict(enumerate(chance.tolist()))
+        )
+        for c, weight in weights.items():
+            model.zero_grad()
+            (-model(batch.x[i : i + 1]).log_softmax(-1)[0, c]).backward()
+            for name, p in model.named_parameters():
+                wanted[name] += weight * p.grad.double() ** 2 / len(batch)
+    assert_close(got, wanted)
+    if labels != "true":
+        with pytest.raises(AssertionError):
+            assert_close(got, brute_force(model, batch), rtol=0.05)
+
+
 def test_many_draws_of_labels_mean_the_exact_fisher():
     torch.manual_seed(1)
     model = Classifier(nn.Linear(5, 3, bias=False))

@@ -104,12 +104,20 @@ def test_balanced_gives_room_to_new_classes_and_leaves_uniform_samples():
     assert chi2 < 98.3  # 99.9 % point, 59 degrees of freedom
 
 
-def test_draws_are_balanced_over_classes():
-    memory = Reservoir(100, seed=0)
+@pytest.mark.parametrize(
+    ("memory", "share"),
+    [
+        (Reservoir(100, seed=0), 0.1),
+        (Reservoir(100, seed=0, by_class=True), 0.5),
+        (Balanced(100, seed=0), 0.5),
+    ],
+)
+def test_draws_are_even_over_samples_or_over_classes(memory, share):
+    """DER of the papers draws samples evenly; draws by class cost it 4 points."""
     memory.add(Batch.of(torch.zeros(90, 1), 4))
     memory.add(Batch.of(torch.ones(10, 1), 7))
     rng = torch.Generator().manual_seed(0)
-    assert float(memory.draw(4000, rng).x.mean()) == pytest.approx(0.5, abs=0.04)
+    assert float(memory.draw(4000, rng).x.mean()) == pytest.approx(share, abs=0.04)
     assert float(memory.draw_uniform(4000, rng).x.mean()) == pytest.approx(0.1, abs=0.03)
 
 

@@ -5,8 +5,11 @@ BatchNorm moved while measuring, and labels against draws (test_fisher); lambda 
 stiffness that diverges, one anchor for all lessons (guards/test_ewc, guards/test_si); reservoir
 against end-of-lesson memory (guards/test_rehearsal); stored logits padded (guards/test_replay);
 running statistics under binary weights (guards/test_metaplastic); parts left out of a resume
-(test_learner, test_resume); transfer without a baseline (test_metrics).
+(test_learner, test_resume); transfer without a baseline (test_metrics); draws by class where
+papers draw evenly (test_memory).
 """
+
+import math
 
 import pytest
 import torch
@@ -25,6 +28,7 @@ from clnf.continual.guards import (
 from clnf.continual.learner import Learner
 from clnf.continual.memory import Balanced
 from clnf.core.errors import ShapeError
+from clnf.media.judge import kid
 
 
 def sizes(state):
@@ -168,3 +172,36 @@ def test_lambda_of_libraries_without_the_half(classifier, lesson):
     total = float(sum(v.sum() for v in importance)) * 0.1**2
     assert guard.energy() == pytest.approx(10.0 / 2 * total, rel=1e-4)
     assert guard.energy() != pytest.approx(10.0 * total, rel=0.1)
+
+
+def test_bits_per_dimension_do_not_see_a_generator_forget():
+    """Pitfall: a model that draws noise 98 times in 100 loses log2(50) bits a picture, no more.
+
+    Source: Theis et al. 2016, section 3.2; as a measure of forgetting, Zajac et al. 2023.
+    """
+    size, rng = 768, torch.Generator().manual_seed(0)
+    middle = torch.rand(size, generator=rng) * 2 - 1  # of a class, whose pictures scatter by 0.1
+
+    def pictures(count, spread):
+        return middle + spread * torch.randn(count, size, generator=rng)
+
+    def bits(x, spread):
+        far = (x - middle).double().square().sum(1) / (2 * spread**2)
+        return (far + size * math.log(spread * math.sqrt(2 * math.pi))) / math.log(2) / size
+
+    x, noise = pictures(200, 0.1), torch.randn(200, size, generator=rng)
+    before = bits(x, 0.1)
+    share = torch.tensor(0.02, dtype=torch.float64)
+    # Density 0.02 p + 0.98 noise: on pictures of the class its second part adds nothing.
+    forgotten = before - share.log2() / size
+    wider = bits(x, 0.14)  # pictures a little rougher, all of them of the class
+    assert float((forgotten - before).mean()) < 0.01
+    assert float((wider - before).mean()) > 10 * float((forgotten - before).mean())
+
+    def match(drawn):
+        return float(((drawn - middle).square().mean(1).sqrt() < 0.3).float().mean())
+
+    after = torch.cat([pictures(4, 0.1), noise[:196]])
+    assert match(x) == match(pictures(200, 0.14)) == 1.0
+    assert match(after) < 0.03  # what the matrices of this project hold: class match and KID
+    assert kid(x, after) > 5 * abs(kid(x, pictures(200, 0.14)))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from clnf.continual.optimizer_state import pack, unpack
+from clnf.continual.optimizer_state import pack, take_step, unpack
 from clnf.core.errors import ConfigError, DataError, RunError, ShapeError
 from clnf.core.protocols import Answering, Guard, Learnable, Listener
 from clnf.core.records import Batch, Experience
@@ -198,7 +198,7 @@ class Learner:
             for buffer, before in statistics:
                 buffer.copy_(before)
         else:
-            self.optimizer.step()
+            take_step(self.optimizer)
         info = StepInfo(self._lesson, self._step, value, norm, refused)
         if refused:
             self.refused_steps += 1

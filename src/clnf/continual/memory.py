@@ -40,6 +40,8 @@ class AbstractMemory(ABC):
     policy: str
     # Whether outputs say which samples stay, and are not kept.
     _ranks_outputs = False
+    # Whether a draw makes classes equally likely, or stored samples.
+    _draws_classes = True
 
     def __init__(self, capacity: int, *, seed: int, shelf: Shelf | None = None) -> None:
         if capacity < 1:
@@ -116,7 +118,7 @@ class AbstractMemory(ABC):
 
     @final
     def draw(self, n: int, rng: torch.Generator) -> Batch:
-        """``n`` samples with replacement, each class equally likely.
+        """``n`` samples with replacement, as the policy draws.
 
         Raises:
             DataError: the memory is empty.
@@ -193,6 +195,8 @@ class AbstractMemory(ABC):
 
     def _draw(self, n: int, rng: torch.Generator) -> Tensor:
         self._need_samples()
+        if not self._draws_classes:
+            return torch.randint(self._size, (n,), generator=rng)
         order, first, count = self._by_class()
         # One number chooses the class by its whole part, the sample by its fraction.
         place = torch.rand(n, generator=rng, dtype=torch.float64).numpy() * len(first)
@@ -239,8 +243,10 @@ class AbstractMemory(ABC):
             cond = self._cond[: self._size].numpy()
             order = np.argsort(cond, kind="stable")
             ordered = cond[order]
-            first = np.r_[0, np.flatnonzero(ordered[1:] != ordered[:-1]) + 1]
-            self._order = (order, first, np.diff(np.r_[first, self._size]))
+            starts = np.empty(len(ordered), dtype=bool)
+            starts[:1], starts[1:] = True, ordered[1:] != ordered[:-1]
+            first = np.flatnonzero(starts)
+            self._order = (order, first, np.diff(first, append=self._size))
         return self._order
 
 
@@ -251,13 +257,20 @@ class Reservoir(AbstractMemory):
     Expected writes over n samples are M + M (H_n - H_M), about M (1 + ln(n/M)): the number for
     a bill of wear. Frequent classes crowd out rare ones; :class:`Balanced` does not.
 
+    It draws as it keeps, each stored sample equally likely, as the published methods do. With
+    ``by_class`` a draw makes each class equally likely. Where the lesson under way is in the
+    memory too, that shows its few new samples more often: ER-ACE gains by it, DER loses.
+
     Source: Vitter 1985, Algorithm R.
     """
 
     policy = "reservoir"
 
-    def __init__(self, capacity: int, *, seed: int, shelf: Shelf | None = None) -> None:
+    def __init__(
+        self, capacity: int, *, seed: int, shelf: Shelf | None = None, by_class: bool = False
+    ) -> None:
         super().__init__(capacity, seed=seed, shelf=shelf)
+        self._draws_classes = by_class
         self._key = fold(seed, "reservoir")
 
     def _place(self, cond: Indices, outputs: Tensor | None) -> tuple[Indices, Indices]:
@@ -282,6 +295,8 @@ class Reservoir(AbstractMemory):
 @final
 class Balanced(AbstractMemory):
     """Keeps as many samples of every class as fit, each class a uniform sample of its own.
+
+    A draw makes each class equally likely.
 
     Each sample has a random priority; its rank within its class and then its class order all
     samples, and the first M stay. The n_c samples of class c so keep min(n_c, L) or one more,

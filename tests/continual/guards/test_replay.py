@@ -184,7 +184,7 @@ def test_er_ace_shuts_unseen_classes_for_remembered_rows(lesson):
 def test_agem_equals_brute_force(classifier, lesson, batch, conflict):
     model = classifier()
     guard = AGEM(
-        Reservoir(20, seed=0), model, dict(model.named_parameters()), AGEMParams(samples=6)
+        Reservoir(20, seed=0), model, dict(model.named_parameters()), AGEMParams(samples=60)
     )
     # The same samples under other labels ask for the contrary; under their own, for the same.
     cond = (batch.cond + 1) % 3 if conflict else batch.cond
