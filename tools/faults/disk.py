@@ -63,7 +63,7 @@ class Disk:
         at: number of the change at which the fault comes, from 1; 0 for never.
         fault: what comes.
         keep: remember all changes in ``ops``.
-        lasting: whether the disk stays full.
+        lasting: whether the disk stays full; else one change is refused and room is found.
         count: changes so far.
     """
 
@@ -221,8 +221,9 @@ def _put(disk: Disk, place: str, offset: int, data: bytes, write: Callable[[byte
     try:
         disk.change(Op("write", place, "", offset, data))
     except OSError:
-        write(data[: len(data) // 2])  # a full disk takes what still fits
-        raise
+        if not disk.lasting or disk.count > disk.at:
+            raise
+        return write(data[: len(data) // 2])  # what still fits; the rest is refused next time
     done = write(data)
     assert done == len(data)
     return done

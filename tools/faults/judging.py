@@ -132,7 +132,7 @@ class Survey:
 
 
 def survey(
-    recording: Recording, folder: Path, losses: Sequence[str | int], *, every: int, finish: int
+    recording: Recording, folder: Path, losses: Sequence[str | int], *, every: int, finish: int = 0
 ) -> Survey:
     """Open a run in every state that the loss of power may leave.
 
@@ -141,7 +141,8 @@ def survey(
         folder: for the states; made.
         losses: see :mod:`faults.power`.
         every: look after every so manieth change.
-        finish: let every so manieth state go on to its end as well.
+        finish: let every so manieth state go on to its end as well; 0 lets none, and stops at
+            the first that is bad.
     """
     folder.mkdir(parents=True)
     copies, seen, found = Copies(folder), set[tuple[str, int]](), Survey()
@@ -153,9 +154,11 @@ def survey(
         copies.put(tree, folder / "state")
         said = sound(folder / "state", recording, safe)
         found.looked += 1
-        if not said and found.looked % finish == 0:
+        if not said and finish and found.looked % finish == 0:
             found.finished += 1
             said = "" if finishes(folder / "state", recording) else "it ends with other bits"
         if said:
             found.bad.append(f"after change {count}, lost {loss}: {said}")
+            if not finish:
+                break
     return found

@@ -183,9 +183,7 @@ class Journal:
     def mark(self) -> dict[str, Any]:
         """Make every row durable and say where the journal stands, as JSON values."""
         with self._told():
-            ((busy, *_),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            if busy:  # a reader holds old pages: the log stays, so it is forced to disk itself
-                self._force_log()
+            self._checkpoint()
         return {
             table: {"rows": self._count(table), "hash": self._heads[table]} for table in _COLUMNS
         }
@@ -313,6 +311,11 @@ class Journal:
                 f"(row INTEGER PRIMARY KEY, {', '.join(columns)}, hash TEXT NOT NULL)"
             )
 
+    def _checkpoint(self) -> None:
+        ((busy, *_),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if busy:  # a reader holds old pages: the log stays, so it is forced to disk itself
+            self._force_log()
+
     def _force_log(self) -> None:
         try:
             for name in (f"{self.path.name}-wal", self.path.name):
@@ -369,6 +372,8 @@ def _sentence(path: Path, error: sqlite3.Error) -> str:
         return f"{path} is damaged or not a journal; restore it from a copy"
     if "no such table" in str(error):
         return f"{path} is empty or not a journal; restore it from a copy, or start a new run"
+    if name.startswith("SQLITE_CANTOPEN"):
+        return f"{path} could not be used: {error}; is its folder writable, and the disk not full?"
     return f"{path} could not be used: {error}"
 
 
