@@ -186,8 +186,10 @@ def unsafe(found: Trees) -> Iterator[str]:
 
 
 def main_guards(found: Trees) -> Iterator[str]:
-    """Scripts that would run when merely imported."""
+    """Scripts that would run when merely imported; a module of a package is no script."""
     for path, tree in found.items():
+        if (path.parent / "__init__.py").exists():
+            continue
         guards = [n for n in tree.body if isinstance(n, ast.If) and "__name__" in ast.dump(n.test)]
         if not guards:
             yield f"{path}:1: no main guard"

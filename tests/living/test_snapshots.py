@@ -63,7 +63,9 @@ def parts(number: int) -> dict[str, dict[str, Any]]:
     return {"model": {"w": weights, "n": number}, "learner": {"mark": {"rows": number}}}
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.dictionaries(keys, values, max_size=4))
 def test_state_comes_back_exactly(tmp_path: Path, state: dict[str, Any]) -> None:
     first = snapshots.save(tmp_path / "s", 1, {"learner": state})

@@ -1,4 +1,4 @@
-"""Commands of the living model: run, learn, generate, feedback, report."""
+"""Commands of the living model: run, learn, generate, feedback, report, undo, verify."""
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -14,7 +14,8 @@ from clnf.cli.show import Bars, Stopped, emit
 from clnf.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from clnf.living.arm import Arm, Progress
+    from clnf.living.arm import Arm
+    from clnf.living.progress import Progress
     from clnf.living.run import Run
 
 __all__ = ["app"]
@@ -146,6 +147,55 @@ def report(folder: RunFolder, as_json: Json = False) -> None:
     one = Run(folder)
     path = one.report()
     emit({**one.summary(), "report": str(path)}, as_json, lambda: show_run(one))
+
+
+@app.command(epilog="Example: clnf undo runs/emoji --to 212")
+def undo(
+    folder: RunFolder,
+    to: Annotated[int | None, typer.Option(help="Go back to this step; else list them.")] = None,
+    device: DeviceName = "cpu",
+    threads: Threads = 1,
+    as_json: Json = False,
+) -> None:
+    """Undo lessons: write the cells back to what was known before them, and pay for it."""
+    from clnf.cli.screen import show_points
+    from clnf.living.run import Run
+    from clnf.living.store import points
+
+    if to is not None:
+        place(device, threads)
+        _go_back(folder, to, device, as_json)
+        return
+    found = points(folder, Run(folder).recipe)
+    emit([asdict(point) for point in found], as_json, lambda: show_points(folder, found))
+
+
+@app.command(epilog="Example: clnf verify runs/emoji")
+def verify(folder: RunFolder, as_json: Json = False) -> None:
+    """Compute every hash of a run anew; ends with 1 where a file or a row was changed."""
+    from clnf.cli.screen import show_checked
+    from clnf.living.verify import check
+
+    found = list(check(folder))
+    good = all(one.good for one in found)
+    value = {"run": str(folder), "good": good, "checked": [asdict(one) for one in found]}
+    emit(value, as_json, lambda: show_checked(found))
+    if not good:
+        raise typer.Exit(1)
+
+
+def _go_back(folder: Path, step: int, device: str, as_json: bool) -> None:
+    """Go back to a point of return, write the report anew, and show what it took."""
+    from clnf.cli.screen import show_undone
+    from clnf.living.run import Run
+
+    one = Run(folder)
+    with _writing(one, Bars(quiet=as_json)) as bars, one.arm(device=device) as arm:
+        if arm.note:
+            bars.say(arm.note)
+        result = _watch(bars, arm.undo(step))
+    path = one.report()
+    emit({**result, "report": str(path)}, as_json, lambda: show_undone(result, path))
 
 
 def _teach(

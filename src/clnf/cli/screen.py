@@ -7,12 +7,22 @@ from textwrap import fill
 from typing import Any
 
 from clnf.cli.show import COLUMNS, show_table
+from clnf.core.ledger import ATTOJOULES_PER_JOULE
 from clnf.living.generate import Drawn
 from clnf.living.report import si
 from clnf.living.run import Run
+from clnf.living.store import Point
 from clnf.living.summary import ArmSummary, LessonLine, summarise
+from clnf.living.verify import Checked
 
-__all__ = ["show_drawn", "show_lesson", "show_run"]
+__all__ = [
+    "show_checked",
+    "show_drawn",
+    "show_lesson",
+    "show_points",
+    "show_run",
+    "show_undone",
+]
 
 _MOST = 10  # refused files named one by one
 _SHOWN = ("match", "kid")
@@ -23,6 +33,8 @@ def show_run(run: Run) -> None:
     guarded = summarise(run.folder)
     plain = run.plain_folder
     _verdicts(guarded.lessons)
+    for one in guarded.undone:
+        print(f"{one.name}: back to after {one.after}, {_price(one.pulses, one.energy_j)}")
     _matrix("Match in %, with guards", guarded)
     if plain is not None and (plain / "journal.db").exists():
         other = summarise(plain)
@@ -68,6 +80,45 @@ def show_lesson(result: dict[str, Any], report: Path) -> None:
     if result["pulses"]:
         _changes(result)
     print(f"report: {report}")
+
+
+def show_points(folder: Path, found: list[Point]) -> None:
+    """Print where a run can go back to, and what would then count as not taught."""
+    rows = [
+        (point.step, point.after, ", ".join(point.without) or "-", "here" if point.here else "")
+        for point in found
+    ]
+    if not rows:
+        print("no points of return yet")
+        return
+    show_table(["step", "after", "then not taught", ""], rows)
+    if len(rows) > 1:
+        print(f"go back with: clnf undo {folder} --to {found[1].step}")
+
+
+def show_undone(result: dict[str, Any], report: Path) -> None:
+    """Print what was undone and what that took."""
+    gone = ", ".join(result["lessons"]) or "no lesson"
+    energy_j = result["energy_aj"] / ATTOJOULES_PER_JOULE
+    print(f"back to after {result['after']}: {_price(result['pulses'], energy_j)}")
+    print(fill(f"not taught any more: {gone}", COLUMNS))
+    print(f"error left in the cells: {100 * result['rms_error']:.2g} % of full scale")
+    print(f"report: {report}")
+
+
+def show_checked(found: list[Checked]) -> None:
+    """Print what is bad in a run, or that nothing is."""
+    bad = [one for one in found if not one.good]
+    show_table(["", "file", "finding"], [
+        ("ok" if one.good else "BAD", one.file, one.says) for one in found
+    ])  # fmt: skip
+    print(
+        f"{len(bad)} of {len(found)} findings are bad" if bad else "everything is as it was written"
+    )
+
+
+def _price(pulses: int, energy_j: float) -> str:
+    return f"{pulses:,} pulses and {si(energy_j, 'J')}"
 
 
 def _changes(result: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 import sqlite3
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -165,18 +167,29 @@ class Database:
         path: of the file; made where it is not there.
         generations: states that must stay loadable, as many as snapshots are kept.
         level: of zlib, 1 to 9.
+
+    Raises:
+        RunError: here and in every method, where the disk is full or the file damaged; what was
+            stored before is as it was.
     """
 
     def __init__(self, path: Path, *, generations: int = 2, level: int = 6) -> None:
         if generations < 1:
             raise ConfigError(f"a database keeps at least one generation, got {generations}")
         self._codec = _Codec(level)
-        self._connection = sqlite3.connect(path, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=FULL")
-        self._connection.execute(
-            "CREATE TABLE IF NOT EXISTS samples (row INTEGER PRIMARY KEY, code INTEGER, x BLOB)"
-        )
+        self._path = path
+        with self._told():
+            self._connection = sqlite3.connect(path, isolation_level=None)
+            try:
+                self._connection.execute("PRAGMA journal_mode=WAL")
+                self._connection.execute("PRAGMA synchronous=FULL")
+                self._connection.execute(
+                    "CREATE TABLE IF NOT EXISTS samples "
+                    "(row INTEGER PRIMARY KEY, code INTEGER, x BLOB)"
+                )
+            except BaseException:
+                self._connection.close()
+                raise
         self._rows: dict[int, int] = {}
         self._next = 0
         self._generations = generations
@@ -192,7 +205,7 @@ class Database:
         slots = at.tolist()
         rows = range(self._next, self._next + len(slots))
         blobs = self._codec.encode(x)
-        with self._connection:
+        with self._told(), self._connection:
             self._connection.execute("BEGIN")
             self._connection.executemany(
                 "INSERT OR REPLACE INTO samples VALUES (?, ?, ?)",
@@ -205,7 +218,8 @@ class Database:
         """The samples in slots [K], shape [K, ...]."""
         find = "SELECT code, x FROM samples WHERE row = ?"
         rows = [self._rows[slot] for slot in slots.tolist()]
-        found = [self._connection.execute(find, (row,)).fetchone() for row in rows]
+        with self._told():
+            found = [self._connection.execute(find, (row,)).fetchone() for row in rows]
         return self._codec.decode(found)
 
     def state_dict(self, size: int) -> dict[str, Any]:
@@ -225,7 +239,7 @@ class Database:
         if len(self._held) < self._generations:
             return  # before that many states were given, older ones may be on disk
         held = set().union(*self._held)
-        with self._connection:
+        with self._told(), self._connection:
             self._connection.execute("BEGIN")
             there = {row for (row,) in self._connection.execute("SELECT row FROM samples")}
             gone = [(row,) for row in there - held if row < self._next]
@@ -239,7 +253,8 @@ class Database:
         """
         self._codec.shape = torch.Size(state["shape"]) if "shape" in state else None
         rows = state["rows"].tolist() if size else []
-        there = {row for (row,) in self._connection.execute("SELECT row FROM samples")}
+        with self._told():
+            there = {row for (row,) in self._connection.execute("SELECT row FROM samples")}
         if not there.issuperset(rows):
             raise RunError(
                 f"the database lacks {len(set(rows) - there)} of {len(rows)} remembered samples; "
@@ -252,6 +267,17 @@ class Database:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say in one sentence what went wrong with the file."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise RunError(
+                f"remembered samples in {self._path} could not be written or read ({error}); free "
+                "space on the disk or restore the file, then resume"
+            ) from error
 
 
 class _Codec:

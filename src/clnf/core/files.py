@@ -1,4 +1,9 @@
-"""Files that people name for results: refused before the work, written whole or not at all."""
+"""Files on disk: refused before the work, written whole or not at all, and still there after.
+
+A name is safe against power loss once its folder was forced to disk (:func:`sync_folder`), the
+bytes behind it once the file was (:func:`write_durably`). Renaming a file whose bytes are safe is
+what replaces an older one without a moment in which neither is whole.
+"""
 
 import errno
 import io
@@ -11,7 +16,7 @@ from typing import Any
 from clnf.core.errors import ExportError
 from clnf.core.inputs import shown
 
-__all__ = ["check_file", "png_of", "write_files"]
+__all__ = ["check_file", "make_folder", "png_of", "sync_folder", "write_durably", "write_files"]
 
 
 def check_file(path: Path | str, ending: str = "") -> Path:
@@ -63,19 +68,58 @@ def write_files(files: Sequence[tuple[Path, bytes]]) -> None:
     drafts = [(path.with_name(f".{path.name}.{os.getpid()}.part"), path) for path, _ in files]
     if len({path.absolute() for path, _ in files}) < len(files):
         raise ExportError(f"{files[0][0]} is named for two results; give each a file of its own")
+    at = files[0][0] if files else Path()
     try:
         for (draft, path), (_, content) in zip(drafts, files, strict=True):
-            check_file(path)
-            try:
-                draft.write_bytes(content)
-            except OSError as error:
-                why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
-                raise ExportError(
-                    f"{path} cannot be written ({why}); give a file in a folder of yours"
-                ) from None
-        for draft, path in drafts:
-            draft.replace(path)
+            at = check_file(path)
+            write_durably(draft, content)
+        for draft, at in drafts:
+            draft.replace(at)
+        for folder in dict.fromkeys(path.absolute().parent for _, path in drafts):
+            sync_folder(folder)
+    except OSError as error:
+        why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
+        raise ExportError(
+            f"{at} cannot be written ({why}); give a file in a folder of yours"
+        ) from None
     finally:
         for draft, _ in drafts:
             with suppress(OSError):
                 draft.unlink()
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file and force its bytes to disk; its name is safe after :func:`sync_folder`.
+
+    Raises:
+        OSError: it cannot be written; what is there then is not whole.
+    """
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Force the names in a folder to disk: what was made, renamed and removed in it.
+
+    Raises:
+        OSError: it cannot be done.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, and force their names to disk.
+
+    Raises:
+        OSError: one cannot be made.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in reversed(missing):
+        sync_folder(one.parent)

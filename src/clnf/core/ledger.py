@@ -16,7 +16,7 @@ __all__ = ["NO_LESSONS", "Cost", "Ledger"]
 ATTOJOULES_PER_JOULE = 10**18
 PICOSECONDS_PER_SECOND = 10**12
 # What is charged to these names teaches nothing; no lesson may have one of them.
-NO_LESSONS = frozenset({"setup", "calibration"})
+NO_LESSONS = frozenset({"setup", "calibration", "undo"})
 
 Axis = Literal["tile", "lesson", "op"]
 _AXES: tuple[Axis, ...] = ("tile", "lesson", "op")

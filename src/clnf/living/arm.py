@@ -5,7 +5,7 @@ from its last snapshot and ends with the same weights, cells, wear and journal.
 """
 
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -15,48 +15,23 @@ from numpy.typing import NDArray
 
 from clnf.core.errors import RunError
 from clnf.core.records import Experience, Quality, Source, Verdict
-from clnf.core.units import quantity
-from clnf.living import snapshots
 from clnf.living.floor import keep_floor
-from clnf.living.journal import Journal
 from clnf.living.lessons import Added, Lessons, Offered
 from clnf.living.levelling import wear
 from clnf.living.model import LivingModel
 from clnf.living.monitor import KeepKnowledge, MonitorParams
 from clnf.living.pictures import save_strips
 from clnf.living.probes import DrawProbe, newness
+from clnf.living.progress import Progress
 from clnf.living.recipe import Recipe
+from clnf.living.store import Store
 from clnf.media.bundled import load_judge
 
-__all__ = ["Arm", "Progress"]
+__all__ = ["Arm"]
 
 SECONDS_PER_HOUR = 3600.0
 # Programming and the first measurement, in lessons.
 _START_SHARE = 0.25
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """Where an arm is, for people who wait.
-
-    Attributes:
-        lesson: name of the lesson, "start" before the first.
-        phase: what is being done.
-        done: units done of ``total``.
-        total: units of this phase.
-        note: a sentence when something was decided, else empty.
-        arm: put before the lesson's name where several arms run.
-        share: part of the arm's whole work that is done, 0 to 1.
-    """
-
-    lesson: str
-    phase: str
-    arm: str = ""
-    done: int = quantity("1", 0)
-    total: int = quantity("1", 1)
-    note: str = ""
-    share: float = quantity("1", 0.0)
 
 
 @final
@@ -72,26 +47,29 @@ class Arm:
     def __init__(self, folder: Path, recipe: Recipe, device: torch.device | str = "cpu") -> None:
         self.folder = folder
         self.recipe = recipe
-        folder.mkdir(parents=True, exist_ok=True)
-        known = (folder / "snapshots").exists()
-        if not known:
-            _begin_anew(folder)
-        self.model = LivingModel(recipe, device, blank=known)
-        self.lessons = Lessons(recipe, folder / "lessons", self.model.concepts)
-        judge, _ = load_judge()
-        self.probe = DrawProbe(judge, self.lessons.real(), recipe.probe, seed=recipe.seed)
+        self.store = Store(folder, recipe)
+        self.journal = self.store.journal
         self.row = Quality()
         self.origin_row = Quality()
         self.step = 0
         self.cursor: dict[str, Any] = {"lesson": -1, "at": 0, "offered": None}
         self.before: dict[str, Any] = {}
-        self.note = ""
-        self.journal = Journal(folder / "journal.db")
         try:
-            self._load()
+            found = self.store.open()
+            self.model = LivingModel(recipe, device, blank=found is not None)
+            self.lessons = Lessons(recipe, folder / "lessons", self.model.concepts)
+            judge, _ = load_judge()
+            self.probe = DrawProbe(judge, self.lessons.real(), recipe.probe, seed=recipe.seed)
+            if found is not None:
+                self._load(found.parts)
         except BaseException:
             self.close()
             raise
+
+    @property
+    def note(self) -> str:
+        """What was found damaged or different on opening, in sentences; else empty."""
+        return self.store.note
 
     @property
     def finished(self) -> bool:
@@ -100,7 +78,7 @@ class Arm:
 
     def close(self) -> None:
         """Close the journal."""
-        self.journal.close()
+        self.store.close()
 
     def add(self, lesson: Added, pictures: NDArray[np.uint8]) -> None:
         """Append a lesson to the stream; :meth:`run` then teaches it.
@@ -112,7 +90,9 @@ class Arm:
             raise RunError("this run has not started yet; resume it first with clnf run --resume")
         self.lessons.add(lesson, pictures)
         self._remember()
-        self.journal.append("lesson added", self.step, {**asdict(lesson), "count": len(pictures)})
+        self.journal.append(
+            "lesson added", self.step, {**asdict(self.lessons.added[-1]), "count": len(pictures)}
+        )
         self._snapshot()
 
     def _remember(self) -> None:
@@ -146,7 +126,7 @@ class Arm:
         self.origin_row = self.row
         self.cursor = {"lesson": 0, "at": 0, "offered": None}
         self._settle()
-        self._snapshot()
+        self._snapshot("start")
         seen = f"first pictures, of what it knows already: {self.folder / 'media' / 'start'}"
         yield Progress(lesson="start", phase="", note=seen, share=self._share())
 
@@ -289,10 +269,61 @@ class Arm:
         self.cursor = {"lesson": number + 1, "at": 0, "offered": None}
         self.before = {}
         self._settle()
-        self._snapshot()
+        self._snapshot(name)
         yield Progress(
             lesson=name, phase="verdict", done=1, note=f"{verdict.action}: {verdict.reason}"
         )
+
+    def undo(self, step: int) -> Generator[Progress, None, dict[str, Any]]:
+        """Go physically back to a point of return: what was taught since counts as undone.
+
+        Plastic cells that were pulsed since are written and verified anew, and the bill is
+        charged for it. A lesson that is being taught is given up. Nothing leaves the journal: an
+        entry says what no longer counts. Killed before its end, nothing was undone.
+
+        Args:
+            step: of the point, see :func:`clnf.living.store.points`.
+
+        Returns:
+            What was undone and what it took, as the journal has it.
+
+        Raises:
+            RunError: there is no such point, it is damaged, or it is where the run stands.
+        """
+        target = self.store.load(step)
+        if step == self.step:
+            raise RunError(f"the run in {self.folder} is at step {step}; there is nothing to undo")
+        then, now = target.parts["run"], self.cursor
+        begun = now["lesson"] + (now["offered"] is not None)
+        name = f"undone {1 + len(self.journal.events('undone'))}"
+        chip = self.model.chip
+        chip.ledger.lesson = "undo"
+        before, pulses = (chip.ledger.total(lesson="undo", **op) for op in ({}, {"op": "pulse"}))
+        yield Progress(lesson=name, phase="write cells back")
+        left = self.model.return_to(target.parts)
+        self.model.close()
+        since = range(then["cursor"]["lesson"], begun)
+        undone = self.lessons.go_back(then["lessons"], since)
+        self.cursor = {"lesson": begun, "at": 0, "offered": None}
+        self.before = {}
+        yield Progress(lesson=name, phase="measure", share=0.5)
+        self._measure(name)
+        cost = chip.ledger.total(lesson="undo")
+        entry = {
+            "to": step,
+            "after": then["point"],
+            "snapshot": target.sha256,
+            "lessons": undone,
+            "rms_error": left,
+            "energy_aj": cost.energy_aj - before.energy_aj,
+            "time_ps": cost.time_ps - before.time_ps,
+            "pulses": chip.ledger.total(lesson="undo", op="pulse").count - pulses.count,
+            "wear": wear(chip),
+        }
+        self.journal.append("undone", self.step, entry)
+        self._settle()
+        self._snapshot(name)
+        return entry
 
     def _settle(self) -> None:
         """Write down the whole bill when there is nothing more to teach."""
@@ -311,52 +342,26 @@ class Arm:
             for concept, value in values.items():
                 self.journal.add_measure(self.step, measure, concept, value)
         self.journal.append("row", self.step, {"after": after, **self.row.measures})
-        save_strips(self.folder / "media", after, self.probe.pictures)
+        hashes = save_strips(self.folder / "media", after, self.probe.pictures)
+        self.journal.append("pictures", self.step, {"after": after, "sha256": hashes})
 
-    def _snapshot(self) -> None:
+    def _snapshot(self, point: str = "") -> None:
+        """Write down all state; ``point`` names the last lesson where none has begun since."""
+        self.step += 1
         state = {
             "cursor": self.cursor,
-            "step": self.step,
             "row": self.row.measures,
             "origin_row": self.origin_row.measures,
-            "mark": self.journal.mark(),
             "lessons": self.lessons.state_dict(),
         }
-        parts = {**self.model.state_dict(), "before": self.before, "run": state}
-        self.step += 1
-        state["step"] = self.step
-        snapshots.save(self.folder / "snapshots", self.step, parts)
+        parts = {**self.model.state_dict(), "before": self.before}
+        self.store.save(self.step, parts, state, point)
 
-    def _load(self) -> None:
-        if not (self.folder / "snapshots").exists():
-            return
-        found = snapshots.load_latest(self.folder / "snapshots")
-        state = found.parts["run"]
-        self.note = found.note
-        self.journal.truncate_after(state["mark"])
-        self.model.load_state_dict(found.parts)
+    def _load(self, parts: dict[str, dict[str, Any]]) -> None:
+        state = parts["run"]
+        self.model.load_state_dict(parts)
         self.lessons.load_state_dict(state["lessons"])
         self._remember()
         self.cursor, self.step = state["cursor"], state["step"]
         self.row, self.origin_row = Quality(state["row"]), Quality(state["origin_row"])
-        self.before = found.parts["before"]
-
-
-def _begin_anew(folder: Path) -> None:
-    """Clear away what an arm wrote that was killed before its first snapshot.
-
-    Raises:
-        RunError: the journal speaks of lessons, so the snapshots were taken away.
-    """
-    file = folder / "journal.db"
-    if not file.exists():
-        return
-    with Journal(file) as journal:
-        taught = journal.events("gate")
-    if taught:
-        raise RunError(
-            f"{folder} has lessons in its journal but no snapshots; put the folder "
-            f"{folder / 'snapshots'} back, or start a new run"
-        )
-    for part in folder.glob("journal.db*"):
-        part.unlink()
+        self.before = parts["before"]

@@ -1,10 +1,11 @@
 """Files that are whole or not there at all."""
 
 import errno
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+
+from clnf.core.files import make_folder, sync_folder, write_durably
 
 __all__ = ["why", "write_whole"]
 
@@ -24,7 +25,8 @@ def write_whole(files: Iterable[tuple[Path, bytes]], *, durable: bool = True) ->
 
     Args:
         files: path and content of each.
-        durable: force each to disk; what can be made again may leave that to the system.
+        durable: force each and its name to disk; what can be made again may leave that to the
+            system.
 
     Returns:
         The paths, in order.
@@ -40,19 +42,26 @@ def write_whole(files: Iterable[tuple[Path, bytes]], *, durable: bool = True) ->
             if path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "a folder has that name", str(path))
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with draft.open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    if durable:
-                        os.fsync(file.fileno())
+                _write(draft, content, durable)
             except OSError as error:
                 raise OSError(error.errno, error.strerror, str(path)) from error
         for draft, path in drafts:
             draft.replace(path)
+        if durable:
+            for folder in dict.fromkeys(path.absolute().parent for _, path in drafts):
+                sync_folder(folder)
     finally:
         for draft, _ in drafts:
             # What cannot be removed was never there: its name is too long, or its folder missing.
             with suppress(OSError):
                 draft.unlink()
     return [path for _, path in drafts]
+
+
+def _write(draft: Path, content: bytes, durable: bool) -> None:
+    if durable:
+        make_folder(draft.parent)
+        write_durably(draft, content)
+    else:
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(content)

@@ -101,6 +101,11 @@ class Hardware:
         if self.masks is not None:
             self.masks.consolidate(experience, core, fences)
 
+    def return_to(self, state: Mapping[str, Any], fences: Masks) -> None:
+        """Go back to the masks of an earlier time; the rest only counts on."""
+        if self.masks is not None:
+            self.masks.return_to(state["masks"], fences)
+
     def facts(self, lesson: str) -> dict[str, Any]:
         """What a verdict says of all this, as JSON values; nothing of what is switched off."""
         found: dict[str, Any] = {}

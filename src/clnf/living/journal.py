@@ -15,6 +15,7 @@ A commit is safe against ``kill -9`` at once and against power loss from the nex
 import hashlib
 import json
 import math
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,9 @@ from typing import Any, Self, final
 import numpy as np
 
 from clnf.core.errors import RunError
+from clnf.core.files import sync_folder
 from clnf.core.units import quantity
+from clnf.living.files import why
 
 __all__ = ["Event", "Journal", "Measure", "Quarantined"]
 
@@ -180,7 +183,7 @@ class Journal:
     def mark(self) -> dict[str, Any]:
         """Make every row durable and say where the journal stands, as JSON values."""
         with self._told():
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._checkpoint()
         return {
             table: {"rows": self._count(table), "hash": self._heads[table]} for table in _COLUMNS
         }
@@ -199,13 +202,10 @@ class Journal:
         """
         deleted = 0
         with self.together(), self._told():
+            if fault := self.holds(mark):
+                raise RunError(f"{self.path} does not belong to this snapshot: {fault}")
             for table in _COLUMNS:
                 rows, wanted = mark[table]["rows"], mark[table]["hash"]
-                if self._hash_at(table, rows) != wanted:
-                    raise RunError(
-                        f"{self.path} does not belong to this snapshot: row {rows} of its "
-                        f"{table} is missing or different"
-                    )
                 cursor = self._db.execute(f"DELETE FROM {table} WHERE row > ?", (rows,))
                 deleted += cursor.rowcount
                 self._heads[table] = wanted
@@ -217,6 +217,15 @@ class Journal:
         Raises:
             RunError: a row was changed, removed or moved; names the first such row.
         """
+        for fault in self.faults():
+            raise RunError(f"{self.path} was changed: {fault}")
+
+    def faults(self) -> Iterator[str]:
+        """Every row that is not as it was written, in half a sentence each.
+
+        Raises:
+            RunError: the file is damaged so that its rows cannot be read.
+        """
         with self._told():
             damage = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if damage != "ok":
@@ -227,13 +236,19 @@ class Journal:
                 for row, kept, *values in self._db.execute(
                     f"SELECT row, hash, {names} FROM {table} ORDER BY row"
                 ):
-                    previous = _next_hash(previous, values)
-                    if row != expected or kept != previous:
-                        raise RunError(
-                            f"{self.path} was changed: row {expected} of its {table} does not "
-                            "match its hash"
-                        )
-                    expected += 1
+                    if row != expected:
+                        yield f"row {expected} of its {table} is missing"
+                    elif kept != _next_hash(previous, values):
+                        yield f"row {row} of its {table} does not match its hash"
+                    previous, expected = str(kept), row + 1
+
+    def holds(self, mark: dict[str, Any]) -> str:
+        """Whether the rows that a mark speaks of are there; half a sentence where they are not."""
+        with self._told():
+            for table in _COLUMNS:
+                if self._hash_at(table, mark[table]["rows"]) != mark[table]["hash"]:
+                    return f"row {mark[table]['rows']} of its {table} is missing or different"
+        return ""
 
     # Reading
 
@@ -296,6 +311,23 @@ class Journal:
                 f"(row INTEGER PRIMARY KEY, {', '.join(columns)}, hash TEXT NOT NULL)"
             )
 
+    def _checkpoint(self) -> None:
+        ((busy, *_),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if busy:  # a reader holds old pages: the log stays, so it is forced to disk itself
+            self._force_log()
+
+    def _force_log(self) -> None:
+        try:
+            for name in (f"{self.path.name}-wal", self.path.name):
+                handle = os.open(self.path.with_name(name), os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+            sync_folder(self.path.absolute().parent)
+        except OSError as error:
+            raise RunError(f"{self.path} could not be forced to disk ({why(error)})") from error
+
     def _read_heads(self) -> None:
         for table in _COLUMNS:
             self._heads[table] = self._hash_at(table, self._count(table)) or ""
@@ -340,6 +372,8 @@ def _sentence(path: Path, error: sqlite3.Error) -> str:
         return f"{path} is damaged or not a journal; restore it from a copy"
     if "no such table" in str(error):
         return f"{path} is empty or not a journal; restore it from a copy, or start a new run"
+    if name.startswith("SQLITE_CANTOPEN"):
+        return f"{path} could not be used: {error}; is its folder writable, and the disk not full?"
     return f"{path} could not be used: {error}"
 
 

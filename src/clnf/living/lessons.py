@@ -1,5 +1,6 @@
 """The lessons of an arm: the recipe's, and those that people add, each through the gate."""
 
+import hashlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from clnf.core.errors import RunError
@@ -84,6 +85,7 @@ class Added:
         provenance: where they came from.
         noise_seed: names the noise that the edited drawing started from.
         guidance: with which it was drawn.
+        sha256: of the file.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Added:
     provenance: str
     noise_seed: int = quantity("1", 0)
     guidance: float = quantity("1", 1.0)
+    sha256: str = ""
 
 
 @final
@@ -110,6 +113,8 @@ class Lessons:
         self.folder = folder
         self.concepts = concepts
         self.added: list[Added] = []
+        # Numbers of lessons that count as not taught: a person went back to before them.
+        self._undone: set[int] = set()
         # Of each concept that people added: the lesson that taught it, and what of it.
         self._examples: dict[str, tuple[int, list[int]]] = {}
         # By row, and room for every concept to come: reasons of the gate name them.
@@ -165,7 +170,9 @@ class Lessons:
     def own(self) -> dict[str, Tensor]:
         """Pictures of the concepts people added, [n, 3, 32, 32], evenly spread over the folder."""
         own: dict[str, Tensor] = {}
-        for added in self.added:
+        for number, added in enumerate(self.added, len(self.recipe.lesson)):
+            if number in self._undone:
+                continue
             if added.concept not in own and added.concept not in CONCEPTS:
                 pictures = self._pictures(added)
                 own[added.concept] = from_levels(pictures[_spread(len(pictures), _REAL)])
@@ -235,7 +242,23 @@ class Lessons:
                 f"the pictures of the lesson could not be kept in {self.folder} ({why(error)}); "
                 "nothing was changed: free space, then teach them again"
             ) from error
-        self.added.append(lesson)
+        self.added.append(replace(lesson, sha256=hashlib.sha256(blob).hexdigest()))
+
+    def go_back(self, state: dict[str, Any], since: range) -> list[str]:
+        """Know again what was known at an earlier time; lessons begun since count as not taught.
+
+        Args:
+            state: what :meth:`state_dict` gave then.
+            since: numbers of those lessons.
+
+        Returns:
+            Names of all lessons that count as not taught.
+        """
+        added = self.added
+        self.load_state_dict(state)
+        self.added = added  # lessons keep their numbers
+        self._undone |= set(since)
+        return [self.name(number) for number in sorted(self._undone)]
 
     def state_dict(self) -> dict[str, Any]:
         """Added lessons, examples of their concepts, and the gate's state."""
@@ -243,6 +266,7 @@ class Lessons:
             "added": [asdict(a) for a in self.added],
             "examples": {name: [n, index] for name, (n, index) in self._examples.items()},
             "gate": self._gate.state_dict(),
+            "undone": sorted(self._undone),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -250,10 +274,14 @@ class Lessons:
         self.added = [Added(**row) for row in state["added"]]
         self._examples = {name: (n, list(index)) for name, (n, index) in state["examples"].items()}
         self._gate.load_state_dict(state["gate"])
+        self._undone = set(state["undone"])
 
     def _pictures(self, added: Added) -> NDArray[np.uint8]:
         try:
-            return load_file(self.folder / added.file)["pictures"].numpy()
+            blob = (self.folder / added.file).read_bytes()
+            if hashlib.sha256(blob).hexdigest() != added.sha256:
+                raise OSError("it does not match its hash")
+            return load(blob)["pictures"].numpy()
         except (OSError, SafetensorError) as error:
             raise RunError(
                 f'the pictures of the lesson "{added.name}" are missing or damaged '

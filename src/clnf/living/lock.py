@@ -10,13 +10,14 @@ import json
 import os
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Self, final
 
 from clnf.core.errors import RunError
 
-__all__ = ["RunLock"]
+__all__ = ["RunLock", "reading"]
 
 
 @final
@@ -49,21 +50,12 @@ class RunLock:
                 f"run {self.path.parent} cannot be written ({error.strerror}); "
                 "check its name and your permissions"
             ) from None
-        last = _owner(file)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            if _ends_soon(file, last):
-                return self._held(file, last)
-            file.close()
-            raise RunError(
-                f"run {self.path.parent} is being written by {_who(last)}; "
-                "wait for it to end, or stop it"
-            ) from None
-        return self._held(file, last)
-
-    def _held(self, file: IO[bytes], last: dict[str, Any]) -> Self:
-        if last:
+            if not _ends_soon(file):
+                raise _in_use(self.path.parent, file) from None
+        if last := _owner(file):
             self.note = f"{_who(last)} ended without closing run {self.path.parent}; taken over"
         _write(file, json.dumps({"pid": os.getpid(), "boot": _boot_id()}))
         self._file = file
@@ -81,13 +73,47 @@ class RunLock:
             self._file = None
 
 
-def _ends_soon(file: IO[bytes], owner: dict[str, Any]) -> bool:
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Keep writers away while a whole run is read; readers do not disturb each other.
+
+    A folder where nobody ever wrote, or that cannot be written, is read as it is.
+
+    Raises:
+        RunError: a process is writing the run; names it.
+    """
+    import fcntl
+
+    try:
+        file = (folder / "lock").open("rb", buffering=0)
+    except OSError:
+        yield
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        raise _in_use(folder, file) from None
+    try:
+        yield
+    finally:
+        file.close()
+
+
+def _in_use(folder: Path, file: IO[bytes]) -> RunError:
+    owner = _owner(file)
+    file.close()
+    what = f"written by {_who(owner)}" if owner else "written or checked by another process"
+    return RunError(f"run {folder} is being {what}; wait for it to end, or stop it")
+
+
+def _ends_soon(file: IO[bytes]) -> bool:
     """Wait a little for the helpers of a writer that was killed: they end by themselves."""
     import fcntl
 
-    if owner.get("boot") != _boot_id() or _alive(owner.get("pid")):
-        return False
     for _ in range(50):
+        owner = _owner(file)  # each time: somebody alive may have taken over meanwhile
+        if owner.get("boot") != _boot_id() or _alive(owner.get("pid")):
+            return False
         time.sleep(0.1)
         with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,8 +135,6 @@ def _owner(file: IO[bytes]) -> dict[str, Any]:
 
 
 def _who(owner: dict[str, Any]) -> str:
-    if not owner:
-        return "another process"
     before = "" if owner.get("boot") == _boot_id() else " of an earlier start of the machine"
     return f"process {owner.get('pid')}{before}"
 

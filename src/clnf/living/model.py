@@ -214,8 +214,11 @@ class LivingModel:
         """
         self.learner.consolidate(experience)
         self.hardware.consolidate(experience, core, self._fences())
-        if self.hardware.masks is not None:
-            return
+        if self.hardware.masks is None:
+            self._shut()
+
+    def _shut(self) -> None:
+        """Close the write gates of what the digital fence holds."""
         for guard in self.learner.guards:
             if isinstance(guard, Fence):
                 for name, mask in guard.masks.items():
@@ -253,6 +256,27 @@ class LivingModel:
         _load_digital(self.engine, origin["digital"])
         self.learner.load_state_dict(origin["learner"])
         self.concepts.load_state_dict(origin["concepts"])
+        return left
+
+    def return_to(self, parts: dict[str, dict[str, Any]]) -> float:
+        """Go physically back to a snapshot of this chip between two lessons.
+
+        Cells are written as in :meth:`roll_back`. Masks and write gates are again those of then;
+        what time did to the cells, moves of columns and the bill stay.
+
+        Args:
+            parts: what :meth:`state_dict` gave then.
+
+        Returns:
+            Root-mean-square error left in the cells, in full scales.
+        """
+        model = dict(parts["model"])
+        concepts = model.pop("concepts")
+        model.pop("gates", None)
+        origin = {"cells": parts["chip"], "digital": model, "concepts": concepts}
+        left = self.roll_back({**origin, "learner": parts["learner"]})
+        self._shut()
+        self.hardware.return_to(parts.get("hardware", {}), self._fences())
         return left
 
     def state_dict(self) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,7 @@
 """Pictures as files: strips per concept, grids, one PNG each."""
 
+import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+
+from clnf.core.errors import RunError
+from clnf.living.files import why, write_whole
 
 __all__ = ["grid", "safe_name", "save_strips", "to_bytes"]
 
@@ -43,12 +48,29 @@ def grid(images: NDArray[np.uint8], across: int, *, gap: int = 2, scale: int = 1
     return picture.resize(size, Image.Resampling.NEAREST)
 
 
-def save_strips(folder: Path, after: str, pictures: dict[str, Tensor], *, most: int = 8) -> None:
-    """Save the first pictures of each concept in rows of four: ``after/concept.png``."""
-    target = folder / safe_name(after)
-    target.mkdir(parents=True, exist_ok=True)
+def save_strips(
+    folder: Path, after: str, pictures: dict[str, Tensor], *, most: int = 8
+) -> dict[str, str]:
+    """Save the first pictures of each concept in rows of four: ``after/concept.png``.
+
+    Returns:
+        SHA-256 of each file by its path below the folder.
+
+    Raises:
+        RunError: the disk is full or cannot be written.
+    """
+    files = {}
     for concept, x in pictures.items():
-        grid(to_bytes(x[:most]), 4).save(target / f"{safe_name(concept)}.png")
+        drawn = io.BytesIO()
+        grid(to_bytes(x[:most]), 4).save(drawn, "PNG")
+        files[f"{safe_name(after)}/{safe_name(concept)}.png"] = drawn.getvalue()
+    try:
+        write_whole((folder / name, content) for name, content in files.items())
+    except OSError as error:
+        raise RunError(
+            f"pictures could not be kept in {folder} ({why(error)}); free space, then resume"
+        ) from error
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
 def safe_name(text: str) -> str:

@@ -263,6 +263,7 @@ class Recipe(_Part):
     heat: HeatPart = HeatPart()
     probe: ProbePart = ProbePart()
     snapshot_steps: Positive = 40
+    undo_points: Annotated[int, Field(ge=0, le=1000)] = 3
     compare: bool = True
     lesson: tuple[LessonPart, ...] = ()
 
@@ -291,7 +292,8 @@ class Recipe(_Part):
         taken = {"start", *NO_LESSONS}
         for lesson in self.lesson:
             mine = safe_name(lesson.name).casefold()
-            if mine in taken or mine.endswith("rolled_back") or not lesson.name.strip():
+            ours = mine.endswith("rolled_back") or mine.startswith("undone_")
+            if mine in taken or ours or not lesson.name.strip():
                 raise ValueError(f"lesson {lesson.name!r} needs a name that no other row has")
             taken.add(mine)
             if lesson.mask is not None and self.mask.kind == "none":

@@ -124,6 +124,7 @@ def _facts(guarded: ArmSummary, plain: ArmSummary | None) -> list[tuple[str, str
         *facts,
         (str(actions.count("commit")), "lessons kept"),
         (str(actions.count("rollback")), "lessons undone"),
+        *([(str(actions.count("undone")), "undone by hand")] if guarded.undone else []),
         (str(away), "bad samples turned away"),
         (si(guarded.total_j(), "J"), "used by the chip for the lessons"),
         (si(guarded.total_s(), "s"), "of chip time"),

@@ -4,6 +4,7 @@ runs/NAME/  recipe.toml  journal.db  snapshots/  media/  lessons/  report.html
             plain/       the same for the arm without guards
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Generator, Iterator
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Any, final
 
 from clnf.core.errors import ConfigError, RunError
+from clnf.core.files import make_folder, sync_folder, write_durably
 from clnf.core.toml import dump_toml
-from clnf.living.arm import Arm, Progress
-from clnf.living.files import why, write_whole
+from clnf.living.arm import Arm
+from clnf.living.files import why
 from clnf.living.lock import RunLock
+from clnf.living.progress import Progress
 from clnf.living.recipe import Recipe, load_recipe
 from clnf.living.report import write_report
 from clnf.living.summary import summarise
@@ -77,15 +80,24 @@ class Run:
         Raises:
             RunError: the folder exists or cannot be written.
         """
+        # Made elsewhere and renamed, so that where the folder is, a recipe is in it.
+        draft = folder.with_name(f".{folder.name}.{os.getpid()}.new")
         try:
-            folder.mkdir(parents=True)
-            write_whole([(folder / "recipe.toml", dump_toml(recipe.model_dump()).encode())])
-        except FileExistsError:
-            raise RunError(
-                f"{folder} exists already; resume it with --resume or choose another --name"
-            ) from None
+            if folder.exists():
+                raise FileExistsError(errno.EEXIST, "it exists")
+            make_folder(folder.parent)
+            shutil.rmtree(draft, ignore_errors=True)  # of a process of this number, killed here
+            draft.mkdir()
+            write_durably(draft / "recipe.toml", dump_toml(recipe.model_dump()).encode())
+            sync_folder(draft)
+            draft.rename(folder)  # refused where somebody else was faster
+            sync_folder(folder.parent)
         except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(draft, ignore_errors=True)
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+                raise RunError(
+                    f"{folder} exists already; resume it with --resume or choose another --name"
+                ) from None
             raise RunError(f"cannot make the run folder {folder}: {why(error)}") from error
         return Run(folder)
 

@@ -8,9 +8,9 @@ Tensors stand in one safetensors file per part; everything else stands as JSON i
 beside the SHA-256 of each file, and the manifest carries its own. safetensors by itself loads a
 flipped bit silently; here a snapshot that is not whole is never used.
 
-A file that is the same, byte for byte, in a snapshot about to be removed is not written again but
-taken over from it by a hard link. No two snapshots that stay share a file: damage to one leaves
-the other whole.
+A file that is the same, byte for byte, in an older snapshot is not written again but taken over
+from it by a hard link. The newest ones, from which a run is resumed, share no file: damage to one
+leaves the other whole. A point of return held besides may share its files with one of them.
 
 A part is a dict of tensors and JSON values, nested as one likes. It comes back exactly: type,
 shape and bits of tensors, integers of any size, floats with every bit (any NaN as NaN), tuples
@@ -23,7 +23,8 @@ import math
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -35,10 +36,11 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from clnf.core.errors import RunError
+from clnf.core.files import sync_folder, write_durably
 from clnf.core.units import quantity
 from clnf.living.files import why
 
-__all__ = ["Snapshot", "load", "load_latest", "save"]
+__all__ = ["Snapshot", "faults", "load", "load_latest", "peek", "save", "stored"]
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -57,7 +59,7 @@ class Snapshot:
         step: the run's step it was taken at.
         parts: the state, part by part, as it was saved.
         sha256: hash of the manifest and through it of every file; names the state in provenance.
-        versions: clnf, Python and torch at the time of writing.
+        versions: clnf, Python and torch at the time of writing, and threads of torch.
         note: where newer snapshots were damaged and passed over, a sentence saying so.
     """
 
@@ -68,7 +70,14 @@ class Snapshot:
     note: str = ""
 
 
-def save(folder: Path, step: int, parts: Mapping[str, Mapping[str, Any]], *, keep: int = 2) -> str:
+def save(
+    folder: Path,
+    step: int,
+    parts: Mapping[str, Mapping[str, Any]],
+    *,
+    keep: int = 2,
+    hold: Collection[int] = (),
+) -> str:
     """Write a snapshot and remove old ones.
 
     Snapshots of later steps are removed too: they belong to a future that was given up. The
@@ -80,6 +89,7 @@ def save(folder: Path, step: int, parts: Mapping[str, Mapping[str, Any]], *, kee
         step: the run's step, >= 0; a snapshot of the same step is replaced.
         parts: state by part name; see the head of this file.
         keep: how many snapshots stay, >= 1.
+        hold: steps of older snapshots that stay besides.
 
     Returns:
         The SHA-256 that names the snapshot.
@@ -97,14 +107,14 @@ def save(folder: Path, step: int, parts: Mapping[str, Mapping[str, Any]], *, kee
             home.mkdir(parents=True)
         _tidy(home)
         temporary.mkdir()
-        digest = _write(temporary, step, parts, _leaving(home, step, keep))
+        digest = _write(temporary, step, parts, _Shares(home, step, keep))
         if target.exists():
             target.rename(home / f"{_ASIDE}{step:08d}")
         temporary.rename(target)
-        _sync(home)
+        sync_folder(home)
         if home != folder:
             home.rename(folder)
-            _sync(folder.parent)
+            sync_folder(folder.parent)
     except OSError as error:
         raise RunError(
             f"the snapshot of step {step} could not be written to {folder} ({why(error)}); "
@@ -114,7 +124,7 @@ def save(folder: Path, step: int, parts: Mapping[str, Mapping[str, Any]], *, kee
         _tidy(home)
         if home != folder:
             shutil.rmtree(home, ignore_errors=True)
-    for path in _leaving(folder, step, keep, written=True):
+    for path in _leaving(folder, step, keep, hold):
         shutil.rmtree(path, ignore_errors=True)
     return digest
 
@@ -159,15 +169,8 @@ def load(path: Path) -> Snapshot:
     Raises:
         RunError: a file is missing or damaged.
     """
+    digest, manifest = _manifest(path)
     try:
-        raw = (path / MANIFEST).read_bytes()
-        head, _, text = raw.removesuffix(_TAIL).partition(_MIDDLE)
-        digest = hashlib.sha256(text).hexdigest()
-        if head != _HEAD + digest.encode():
-            raise RunError(f"snapshot {path.name} is damaged: its manifest does not match its hash")
-        manifest = json.loads(text)
-        if manifest["format"] != FORMAT:
-            raise RunError(f"snapshot {path.name} has format {manifest['format']}, not {FORMAT}")
         parts = {name: _read_part(path, name, row) for name, row in manifest["parts"].items()}
     except (OSError, SafetensorError) as error:
         raise RunError(f"snapshot {path.name} is damaged: {error}") from error
@@ -179,15 +182,105 @@ def load(path: Path) -> Snapshot:
     )
 
 
-def _leaving(folder: Path, step: int, keep: int, *, written: bool = False) -> list[Path]:
-    """Snapshots that go once that of ``step`` is there, newest first."""
+def stored(folder: Path) -> list[Path]:
+    """Folders of the snapshots there are, newest first, whole or not."""
+    return _snapshots(folder)
+
+
+def peek(path: Path, part: str) -> tuple[str, dict[str, Any]]:
+    """What a snapshot says of itself without its tensors, which are left out.
+
+    Args:
+        path: the snapshot's own folder.
+        part: the part to look at.
+
+    Returns:
+        The SHA-256 that names the snapshot, and the JSON values of the part; empty where it has
+        no such part. A tensor stands as None.
+
+    Raises:
+        RunError: the manifest is missing or damaged.
+    """
+    digest, manifest = _manifest(path)
+    row = manifest["parts"].get(part, {"state": {}})
+    found = _rebuild(row["state"], None)
+    assert isinstance(found, dict)
+    return digest, found
+
+
+def faults(path: Path) -> list[tuple[str, str]]:
+    """Compare every file of a snapshot with its hash; nothing is loaded.
+
+    Args:
+        path: the snapshot's own folder.
+
+    Returns:
+        Name of each file that is bad, and what is wrong with it.
+    """
+    try:
+        _, manifest = _manifest(path)
+    except RunError as error:
+        return [(MANIFEST, str(error))]
+    found = []
+    for name, row in manifest["parts"].items():
+        file = path / f"{name}.safetensors"
+        try:
+            if _hash_of(file) != row["sha256"]:
+                found.append((file.name, "does not match its hash"))
+        except OSError as error:
+            found.append((file.name, f"cannot be read ({error.strerror or error})"))
+    return found
+
+
+def _manifest(path: Path) -> tuple[str, dict[str, Any]]:
+    """The hash of a snapshot's manifest, and what stands in it."""
+    try:
+        raw = (path / MANIFEST).read_bytes()
+    except OSError as error:
+        raise RunError(f"snapshot {path.name} is damaged: {error}") from error
+    head, _, text = raw.removesuffix(_TAIL).partition(_MIDDLE)
+    digest = hashlib.sha256(text).hexdigest()
+    if head != _HEAD + digest.encode() or raw != head + _MIDDLE + text + _TAIL:
+        raise RunError(f"snapshot {path.name} is damaged: its manifest does not match its hash")
+    manifest: dict[str, Any] = json.loads(text)
+    if manifest["format"] != FORMAT:
+        raise RunError(f"snapshot {path.name} has format {manifest['format']}, not {FORMAT}")
+    return digest, manifest
+
+
+def _hash_of(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as data:
+        while chunk := data.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _leaving(folder: Path, step: int, keep: int, hold: Collection[int]) -> list[Path]:
+    """Snapshots that go now that the one of ``step`` is there."""
+    later = [path for path in _snapshots(folder) if _step(path) > step]
     before = [path for path in _snapshots(folder) if _step(path) < step]
-    later = [path for path in _snapshots(folder) if _step(path) > step - (not written)]
-    return later + before[keep - 1 :]
+    return later + [path for path in before[keep - 1 :] if _step(path) not in hold]
+
+
+@final
+class _Shares:
+    """Files of older snapshots that a new one may take over: none that the newest rely on."""
+
+    def __init__(self, folder: Path, step: int, keep: int) -> None:
+        there = _snapshots(folder)
+        before = [path for path in there if _step(path) < step]
+        self._apart = before[: keep - 1]
+        self._from = [path for path in there if path not in self._apart]
+
+    def take(self, name: str, new: Path, data: bytes) -> bool:
+        """Let a file on disk already stand for ``data``; False where there is none to take."""
+        apart = [path / name for path in self._apart]
+        return any(_take_over(old / name, new, data, apart) for old in self._from)
 
 
 def _write(
-    folder: Path, step: int, parts: Mapping[str, Mapping[str, Any]], leaving: list[Path]
+    folder: Path, step: int, parts: Mapping[str, Mapping[str, Any]], shares: "_Shares"
 ) -> str:
     rows = {}
     for name, part in parts.items():
@@ -195,8 +288,8 @@ def _write(
         state = _flatten(part, name, tensors)
         blob = save_tensors(_apart(tensors))
         path = folder / f"{name}.safetensors"
-        if not any(_take_over(old / path.name, path, blob) for old in leaving):
-            _write_file(path, blob)
+        if not shares.take(path.name, path, blob):
+            write_durably(path, blob)
         rows[name] = {"sha256": hashlib.sha256(blob).hexdigest(), "state": state}
     text = json.dumps(
         {"format": FORMAT, "step": step, "versions": _versions(), "parts": rows},
@@ -204,8 +297,8 @@ def _write(
         allow_nan=False,
     ).encode()
     digest = hashlib.sha256(text).hexdigest()
-    _write_file(folder / MANIFEST, _HEAD + digest.encode() + _MIDDLE + text + _TAIL)
-    _sync(folder)
+    write_durably(folder / MANIFEST, _HEAD + digest.encode() + _MIDDLE + text + _TAIL)
+    sync_folder(folder)
     return digest
 
 
@@ -245,7 +338,7 @@ def _flatten(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
     )
 
 
-def _rebuild(value: Any, tensors: dict[str, Tensor]) -> Any:
+def _rebuild(value: Any, tensors: dict[str, Tensor] | None) -> Any:
     if isinstance(value, list):
         return [_rebuild(item, tensors) for item in value]
     if not isinstance(value, dict):
@@ -254,7 +347,7 @@ def _rebuild(value: Any, tensors: dict[str, Tensor]) -> Any:
         return {key: _rebuild(item, tensors) for key, item in value.items()}
     ((tag, body),) = value.items()
     if tag == "$tensor":
-        return tensors[body]
+        return None if tensors is None else tensors[body]
     if tag == "$float":
         return float(body)
     if tag == "$tuple":
@@ -275,10 +368,11 @@ def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-def _take_over(old: Path, new: Path, data: bytes) -> bool:
+def _take_over(old: Path, new: Path, data: bytes, apart: list[Path]) -> bool:
     """Let a file that is on disk already stand for ``data``; False where it does not."""
     try:
-        if old.stat().st_size != len(data):
+        there = old.stat()
+        if there.st_size != len(data) or any(_same(there, other) for other in apart):
             return False
         with old.open("rb") as file:
             for start in range(0, len(data), _CHUNK):
@@ -290,6 +384,12 @@ def _take_over(old: Path, new: Path, data: bytes) -> bool:
     return True
 
 
+def _same(there: os.stat_result, other: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(there, other.stat())
+    return False
+
+
 def _versions() -> dict[str, str]:
     import clnf
 
@@ -297,6 +397,7 @@ def _versions() -> dict[str, str]:
         "clnf": clnf.__version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
+        "threads": str(torch.get_num_threads()),
     }
 
 
@@ -320,18 +421,3 @@ def _tidy(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.rename(target)
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

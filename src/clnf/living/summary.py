@@ -8,7 +8,7 @@ from clnf.core.ledger import ATTOJOULES_PER_JOULE, PICOSECONDS_PER_SECOND, Ledge
 from clnf.core.units import quantity
 from clnf.living.journal import Journal
 
-__all__ = ["ArmSummary", "LessonLine", "summarise"]
+__all__ = ["ArmSummary", "LessonLine", "UndoLine", "summarise"]
 
 _HARDWARE = ("mask", "heat", "budget")
 
@@ -36,20 +36,41 @@ class LessonLine:
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class UndoLine:
+    """One way back to a point of return.
+
+    Attributes:
+        name: of its row in the matrix.
+        after: the last lesson before that point.
+        lessons: all that count as not taught since.
+    """
+
+    name: str
+    after: str
+    lessons: tuple[str, ...]
+    pulses: int = quantity("1")
+    energy_j: float = quantity("J")
+    time_s: float = quantity("s")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class ArmSummary:
     """An arm as figures.
 
     Attributes:
         core: names of the core concepts.
-        lessons: verdicts and bills in order.
+        lessons: verdicts and bills in order; "undone" where a person undid a commit later.
+        undone: what was undone by a person, in order.
         rows: retention matrix: each a dict with "after", "match" and "kid" by concept.
-        wear: the chip's wear at the last verdict.
+        wear: the chip's wear at the last verdict or undoing.
         energy_by_op_j: joules by kind of operation; empty until the arm has finished.
         finished: whether the stream is through.
     """
 
     core: tuple[str, ...]
     lessons: tuple[LessonLine, ...]
+    undone: tuple[UndoLine, ...]
     rows: tuple[dict[str, Any], ...]
     wear: dict[str, Any]
     energy_by_op_j: dict[str, float]
@@ -79,12 +100,14 @@ class ArmSummary:
         return sum(found) / len(found) if found else None
 
     def total_j(self) -> float:
-        """Joules of all lessons together."""
-        return sum(lesson.energy_j for lesson in self.lessons)
+        """Joules of all lessons together, and of undoing them."""
+        taught = sum(lesson.energy_j for lesson in self.lessons)
+        return taught + sum(one.energy_j for one in self.undone)
 
     def total_s(self) -> float:
-        """Simulated seconds of all lessons together."""
-        return sum(lesson.time_s for lesson in self.lessons)
+        """Simulated seconds of all lessons together, and of undoing them."""
+        taught = sum(lesson.time_s for lesson in self.lessons)
+        return taught + sum(one.time_s for one in self.undone)
 
     def to_json(self) -> dict[str, Any]:
         """All figures as JSON values."""
@@ -109,32 +132,48 @@ def summarise(folder: Path) -> ArmSummary:
         starts = journal.events("start")
         gates = {event.payload["lesson"]: event.payload for event in journal.events("gate")}
         verdicts = [event.payload for event in journal.events("verdict")]
+        undone = [event.payload for event in journal.events("undone")]
         rows = tuple(event.payload for event in journal.events("row"))
+        worn = [e.payload["wear"] for e in journal.events() if e.event in ("verdict", "undone")]
         ledgers = journal.events("ledger")
     ledger = Ledger()
     if ledgers:
         ledger.load_state(ledgers[-1].payload["rows"])
-    lessons = tuple(_line(v, gates.get(v["lesson"], {})) for v in verdicts)
+    gone = undone[-1]["lessons"] if undone else ()
+    lessons = tuple(_line(v, gates.get(v["lesson"], {}), v["lesson"] in gone) for v in verdicts)
     return ArmSummary(
         core=tuple(starts[0].payload["core"]) if starts else (),
         lessons=lessons,
+        undone=tuple(_undo(number, one) for number, one in enumerate(undone, 1)),
         rows=rows,
-        wear=verdicts[-1]["wear"] if verdicts else {},
+        wear=worn[-1] if worn else {},
         energy_by_op_j={op: cost.energy_j for op, cost in ledger.by("op").items()},
         finished=bool(ledgers),
     )
 
 
-def _line(verdict: dict[str, Any], gate: dict[str, Any]) -> LessonLine:
+def _line(verdict: dict[str, Any], gate: dict[str, Any], undone: bool) -> LessonLine:
+    back = undone and verdict["action"] == "commit"
     return LessonLine(
         name=verdict["lesson"],
         concept=verdict["concept"],
-        action=verdict["action"],
-        reason=verdict["reason"],
+        action="undone" if back else verdict["action"],
+        reason=f"kept at first ({verdict['reason']})" if back else verdict["reason"],
         admitted=gate.get("admitted", 0),
         quarantined=gate.get("quarantined", {}),
         pulses=verdict["pulses"],
         energy_j=verdict["energy_aj"] / ATTOJOULES_PER_JOULE,
         time_s=verdict["time_ps"] / PICOSECONDS_PER_SECOND,
         hardware={key: verdict[key] for key in _HARDWARE if key in verdict},
+    )
+
+
+def _undo(number: int, entry: dict[str, Any]) -> UndoLine:
+    return UndoLine(
+        name=f"undone {number}",
+        after=entry["after"],
+        lessons=tuple(entry["lessons"]),
+        pulses=entry["pulses"],
+        energy_j=entry["energy_aj"] / ATTOJOULES_PER_JOULE,
+        time_s=entry["time_ps"] / PICOSECONDS_PER_SECOND,
     )

@@ -16,10 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from clnf.core.errors import ConfigError, DataError, RunError
 from clnf.core.records import Quality
 from clnf.core.toml import broken_rule
-from clnf.living.arm import Arm, Progress
+from clnf.living.arm import Arm
 from clnf.living.generate import Wish, draw_one, noise_seed
 from clnf.living.lessons import Added
 from clnf.living.pictures import safe_name
+from clnf.living.progress import Progress
 from clnf.living.summary import summarise
 from clnf.streams.folder import FolderParams, read_folder, read_picture
 from clnf.streams.sources import from_levels

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import IO, final
 
 from clnf.core.errors import ClnfError, RunError
-from clnf.living.arm import Arm, Progress
+from clnf.living.arm import Arm
 from clnf.living.files import why
+from clnf.living.progress import Progress
 from clnf.living.recipe import load_recipe
 
 __all__ = ["ENDED", "Worker", "side_by_side"]

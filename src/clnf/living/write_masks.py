@@ -126,6 +126,16 @@ class WriteMasks:
         self.lessons, self.share = state["lessons"], state["share"]
         self.cost = dict(state["cost"])
 
+    def return_to(self, state: dict[str, Any], fences: Masks) -> None:
+        """Put on again the masks of an earlier time, and pay for writing them.
+
+        Args:
+            state: what :meth:`state_dict` gave then.
+            fences: what else holds weights, by tile.
+        """
+        self.load_state_dict(state)
+        self._write(self.share, fences)
+
     def _write(self, share: float, fences: Masks) -> None:
         masks = self._made(share)
         both = {name: torch.minimum(mask, fences.get(name, mask)) for name, mask in masks.items()}

@@ -1,5 +1,6 @@
 """Where refused samples wait, with the reason, until a person looks at them."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -146,10 +147,12 @@ def read_pardons(path: Path) -> frozenset[int]:
     if not path.exists():
         return frozenset()
     try:
-        return frozenset(
-            int(text, 16) - 2**63 for text in json.loads(path.read_bytes())["released"]
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = json.loads(path.read_bytes())
+        words = found["released"]
+        if found.get("sha256", _digest(words)) != _digest(words):
+            raise ValueError("it does not match its hash")
+        return frozenset(int(text, 16) - 2**63 for text in words)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} does not list released samples ({error}); remove it and release them again"
         ) from None
@@ -157,4 +160,9 @@ def read_pardons(path: Path) -> frozenset[int]:
 
 def pardons_text(prints: Iterable[int]) -> str:
     """The content of such a file: hexadecimal, since JSON readers may round large numbers."""
-    return json.dumps({"released": [f"{one + 2**63:016x}" for one in sorted(prints)]}, indent=1)
+    words = [f"{one + 2**63:016x}" for one in sorted(prints)]
+    return json.dumps({"released": words, "sha256": _digest(words)}, indent=1)
+
+
+def _digest(words: list[str]) -> str:
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()

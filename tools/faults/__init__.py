@@ -1,0 +1,1 @@
+"""Faults on purpose: a disk that lies, a process that dies, a run small enough to do it often."""
