@@ -183,7 +183,7 @@ def bare_arm(data: InMemory, how: Bare) -> Arm:
                     norms = torch._foreach_norm([w.grad for w in weights])
                     if not math.isfinite(loss.item() + sum(map(float, norms))):
                         continue
-                torch.optim.SGD.step.__wrapped__(optimizer) if how.unmarked else optimizer.step()
+                torch.optim.SGD.step.__wrapped__(optimizer) if how.unmarked else optimizer.step()  # type: ignore[attr-defined]
                 yield
 
     steps = loop()

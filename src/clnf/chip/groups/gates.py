@@ -27,8 +27,8 @@ class Groups:
 
     A group's outputs stay the same bit for bit when others learn, if they are read through its own
     and stored tiles alone: a head of its own, or adapters of its own as in
-    :mod:`clnf.continual.adapters.switched`. Tiles of one layer share converters and layers are read whole,
-    so groups are made of whole layers. What shut gates cannot hold: drift, a roll-back where
+    :mod:`clnf.continual.adapters.switched`. Tiles of one layer share converters and layers are read
+    whole, so groups are made of whole layers. What shut gates cannot hold: drift, a roll-back where
     neighbours disturb each other (``ChipSpec.half_select``), as it then verifies all that learns,
     and moves of a group's own tiles that level wear.
 
