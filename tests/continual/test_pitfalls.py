@@ -28,7 +28,7 @@ from clnf.continual.guards import (
 from clnf.continual.learner import Learner
 from clnf.continual.memory import Balanced
 from clnf.core.errors import ShapeError
-from clnf.media.judge import kid
+from clnf.media.kid import kid
 
 
 def sizes(state):
