@@ -10,6 +10,7 @@ from clnf.continual.adapters import (
     adapter_state,
     attach,
     load_adapter_state,
+    scaling,
 )
 from clnf.core.errors import ConfigError, RunError
 
@@ -148,6 +149,20 @@ def test_a_state_that_does_not_fit_writes_nothing(net):
         with pytest.raises(RunError):
             load_adapter_state(adapted, state)
     assert all(torch.equal(before[n], v) for n, v in adapter_state(adapted).items())
+
+
+def test_stabilised_scales_keep_the_answers_size_as_the_rank_grows():
+    """rsLoRA, theorem 3.2: with factors of one size the change is of one size at any rank."""
+    rng, sizes = torch.Generator().manual_seed(0), {}
+    for stabilised in (True, False):
+        for rank in (4, 256):
+            up, down = (torch.randn(200, rank, generator=rng) for _ in range(2))
+            change = scaling(1.0, rank, stabilised=stabilised) * up @ down.T
+            sizes[stabilised, rank] = float(change.std())
+    assert sizes[True, 256] == pytest.approx(sizes[True, 4], rel=0.1)
+    assert sizes[False, 256] == pytest.approx(sizes[False, 4] / 8, rel=0.1)  # the plain scale
+    with pytest.raises(ConfigError, match="rank >= 1"):
+        scaling(1.0, 0)
 
 
 def test_type_of_the_base_is_kept():

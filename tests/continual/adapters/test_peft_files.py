@@ -311,6 +311,15 @@ def test_damage_is_refused_or_harmless(saved, net):
     assert set(read_peft(folder)) == {"0", "2", "4"}
 
 
+def test_equal_adapters_give_equal_files_and_names_in_order(saved, tmp_path):
+    model, folder = saved
+    for number in range(5):
+        again = save_peft(model, tmp_path / str(number))
+        for path in folder.iterdir():
+            assert (again / path.name).read_bytes() == path.read_bytes()
+        assert list(read_peft(again)) == ["0", "2", "4"]
+
+
 def test_writing_again_replaces(saved, stir):
     model, folder = saved
     stir(model, seed=5)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from clnf.chip import ChipSpec, host
-from clnf.continual.adapters import Stack, adapter_parameters, attach, factors_of
+from clnf.continual.adapters import Stack, adapter_parameters, attach, factors_of, merge
 from clnf.core.errors import ConfigError, RunError
 
 
@@ -186,4 +186,9 @@ def test_bad_use_gets_a_sentence(net, stir):
         stack.add("b", {"4": factors_of(other)["0"]})
     with pytest.raises(ConfigError, match="where the stack has no layer"):
         stack.add("b", factors_of(other) | {"9": factors_of(other)["0"]})
-    assert stack.names == ("a",)
+    merged = merge(model)
+    with pytest.raises(ConfigError, match="0 was merged or replaced"):
+        stack.add("b")
+    merged.undo()
+    stack.add("b")
+    assert stack.names == ("a", "b")

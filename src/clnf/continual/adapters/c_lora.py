@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from clnf.continual.adapters.closed_form import with_gradients
 from clnf.continual.adapters.lessons import check_lessons, check_state, lessons_of
-from clnf.continual.adapters.pairs import Held
 from clnf.core.errors import ConfigError, RunError
 from clnf.core.records import Batch, Experience
 from clnf.core.units import quantity
@@ -23,10 +22,11 @@ class CLoRAParams:
 
     Attributes:
         strength: lambda. Changes of weights are small and come in at the fourth power, so useful
-            values are large: thousands and more.
+            values are large and hang on the model; 1000 was best in
+            ``benchmarks/adapter_lessons.py``.
     """
 
-    strength: float = quantity("1", 1e4)
+    strength: float = quantity("1", 1e3)
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength < float("inf"):
@@ -34,11 +34,39 @@ class CLoRAParams:
 
 
 class _Term(NamedTuple):
-    """One layer's part: lambda S^2, the change at the start of the lesson, the factors."""
+    """One layer's part, for the bare product up @ down, with room that every step uses anew.
 
-    square: Tensor
+    Attributes:
+        stiffness: 2 lambda scale^2 S^2, shape [O, I].
+        start: the product at the start of the lesson; None for zero.
+        up: the weights that learn.
+        down: the same.
+        change: room for the product, [O, I].
+        pushed: room for the derivative by it, [O, I].
+    """
+
+    stiffness: Tensor
     start: Tensor | None
-    held: Held
+    up: nn.Parameter
+    down: nn.Parameter
+    change: Tensor
+    pushed: Tensor
+
+    def gradients(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The part's value, and its gradients by up and down."""
+        up, down = self.up.detach().flatten(1), self.down.detach().flatten(1)
+        if self.start is None:
+            torch.mm(up, down, out=self.change)
+        else:
+            torch.addmm(self.start, up, down, beta=-1, out=self.change)
+        torch.mul(self.stiffness, self.change, out=self.pushed)
+        by_up, by_down = self.pushed @ down.t(), up.t() @ self.pushed
+        # <P, up @ down> = <P @ down^T, up>: the small one is summed, where there is no start.
+        if self.start is None:
+            value = torch.dot(by_up.view(-1), up.reshape(-1))
+        else:
+            value = torch.dot(self.pushed.view(-1), self.change.view(-1))
+        return value, by_up.view_as(self.up), by_down.view_as(self.down)
 
 
 @final
@@ -111,29 +139,24 @@ class CLoRA:
         if not self._terms:
             return None
         weights, gradients, values = [], [], []
-        for square, start, held in self._terms:
-            up_weight, down_weight = held.weights
-            up, down = up_weight.detach().flatten(1), down_weight.detach().flatten(1)
-            change = up @ down
-            if held.scale != 1:
-                change.mul_(held.scale)
-            if start is not None:
-                change.sub_(start)
-            pushed = square * change
-            values.append(torch.dot(pushed.view(-1), change.view(-1)))
-            pushed.mul_(2 * held.scale)
-            weights += [up_weight, down_weight]
-            gradients.append((pushed @ down.t()).view_as(up_weight))
-            gradients.append((up.t() @ pushed).view_as(down_weight))
+        for term in self._terms:
+            value, by_up, by_down = term.gradients()
+            values.append(value)
+            weights += [term.up, term.down]
+            gradients += [by_up, by_down]
         with torch.enable_grad():
-            return with_gradients(sum(values[1:], values[0]), weights, gradients)
+            return with_gradients(0.5 * sum(values[1:], values[0]), weights, gradients)
 
     def _prepared(self) -> list[_Term]:
         terms = []
-        for key, lesson in lessons_of(self._model).items():
-            if key in self._before:
-                square = self._before[key].square() * self.params.strength
-                terms.append(_Term(square, self._start.get(key), lesson.learning))
+        for key, (_, held, _) in lessons_of(self._model).items():
+            if key not in self._before or not held.scale:
+                continue
+            stiffness = self._before[key].square() * (2 * self.params.strength * held.scale**2)
+            start = self._start.get(key)
+            start = None if start is None else start / held.scale
+            room = torch.empty_like(stiffness), torch.empty_like(stiffness)
+            terms.append(_Term(stiffness, start, *held.weights, *room))
         return terms
 
     def constrain(self, lr: float) -> None:

@@ -147,16 +147,16 @@ def _each(module: nn.Module) -> Iterator[tuple[str, AbstractAdapted]]:
 def _sum(name: str, part: AbstractAdapted, changes: list[tuple[Held, float]]) -> Tensor:
     """The merged weight, in the layer's type."""
     old = cast(Tensor, part.base.weight)
-    total = old.double()
+    total = old.detach().cpu().double()  # not every device has double precision
     for held, weight in changes:
-        up, down = (factor.detach().double() for factor in held.weights)
+        up, down = (factor.detach().cpu().double() for factor in held.weights)
         change = (up.flatten(1) @ down.flatten(1)).view(len(up), *down.shape[1:])
         if change.shape != total.shape:
             raise ConfigError(
                 f"{name} is a convolution with groups, and its adapter joins them; no weight of "
                 "that layer says the same"
             )
-        total = total.add(change.to(total.device), alpha=weight * held.scale)
+        total = total.add(change, alpha=weight * held.scale)
     total = total.to(old.dtype)
     fault = not_finite(total)
     if fault:

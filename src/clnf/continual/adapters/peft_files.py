@@ -113,7 +113,7 @@ def read_peft(folder: Path | str) -> dict[str, Factors]:
         folder: holds both files.
 
     Returns:
-        Factors by name of the layer, in the type they were saved in.
+        Factors by name of the layer, names in order, in the type they were saved in.
 
     Raises:
         DataError: a file is missing or damaged, or something in it is refused.
@@ -146,7 +146,7 @@ def _bytes(path: Path, most: int = 2**40) -> bytes:
 
 def _factors(path: Path, tensors: dict[str, Tensor], config: PeftConfig) -> dict[str, Factors]:
     sides: dict[str, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
+    for key, value in sorted(tensors.items()):  # the file's order is not told
         found = _KEY.fullmatch(key)
         if not found:
             raise DataError(f"{path} holds {key}; only lora_A and lora_B of layers can be read")

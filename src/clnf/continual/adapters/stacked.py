@@ -123,7 +123,7 @@ class Stack:
     ) -> None:
         check_size(rank, scale)
         self._rank, self._scale, self._seed = rank, scale, seed
-        self._mix = Mix()
+        self._mix, self._module = Mix(), module
         self._layers: dict[str, StackedLowRank] = {}
 
         def make(name: str, leaf: Leaf) -> StackedLowRank:
@@ -161,8 +161,8 @@ class Stack:
                 frozen. None makes a fresh one, and this one learns from now on.
 
         Raises:
-            ConfigError: the name cannot be taken, the layers lie on a chip already, or factors
-                are not for these layers; nothing is added then.
+            ConfigError: the name cannot be taken, the layers lie on a chip or are merged, or
+                factors are not for these layers; nothing is added then.
         """
         if not name or "." in name or name in self._mix.weights:
             raise ConfigError(
@@ -187,6 +187,8 @@ class Stack:
         self, name: str, layer: str, factors: Mapping[str, Factors] | None
     ) -> tuple[Pair, float]:
         base = self._layers[layer].base
+        if self._module.get_submodule(layer) is not self._layers[layer]:
+            raise ConfigError(f"{layer} was merged or replaced; undo that, or make another stack")
         if type(base) not in (nn.Linear, nn.Conv2d):
             raise ConfigError(
                 f"{layer} lies on a chip, where no cells can be added; add all adapters, then host"
