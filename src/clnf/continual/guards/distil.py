@@ -48,8 +48,8 @@ class DistillationParams:
         steps: of the sampler in a walk; as many points of each are kept.
         guidance: of the sampler in a walk.
         renew: take the walks of all known conditions anew after each lesson, so that the teacher
-            is the whole model of then, as published. Else a condition keeps the walks taken right after the lesson that taught it: no copy of a
-            copy, and a teacher that is asked less.
+            is the whole model of then, as published. Else a condition keeps the walks taken right
+            after the lesson that taught it: no copy of a copy, and a teacher that is asked less.
     """
 
     strength: float = quantity("1", 1.0)
