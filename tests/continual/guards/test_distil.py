@@ -101,7 +101,7 @@ def test_the_penalty_is_the_distance_on_the_teachers_way() -> None:
     for n in chosen.tolist():
         cond = int(points["point.cond"][n])
         said = model.pull[cond] * (model.place[cond] + 0.3 - points["point.x"][n].float())
-        wanted += float((said - points["point.v"][n].float()).square().sum()) / (5 * 2)
+        wanted += float((said.detach() - points["point.v"][n].float()).square().sum()) / (5 * 2)
     found = guard.penalty()
     assert found is not None
     assert found.item() == pytest.approx(0.6 * wanted, rel=1e-5)

@@ -47,9 +47,9 @@ class DistillationParams:
         walks: of each condition, kept at the end of a lesson.
         steps: of the sampler in a walk; as many points of each are kept.
         guidance: of the sampler in a walk.
-        renew: take the walks of all known conditions anew after each lesson, as published. Else
-            a condition keeps the walks taken right after the lesson that taught it: no copy of a
-            copy, and a teacher that is asked less.
+        renew: take the walks of all known conditions anew after each lesson, so that the teacher
+            is the whole model of then, as published. Else a condition keeps the walks taken right
+            after the lesson that taught it: no copy of a copy, and a teacher that is asked less.
     """
 
     strength: float = quantity("1", 1.0)
@@ -82,7 +82,9 @@ class Distillation:
     the plain loss, is what collapses.
 
     Points and what the teacher said there are kept, in half precision, and no copy of the model:
-    cells of a chip hold one model only. The published method draws new ways for each step.
+    cells of a chip hold one model only. The paper asks both in each step, with new samples, at
+    points where a finished sample of the teacher is noised anew; points on the teacher's way are
+    a form that its code has as well ("partial generation").
 
     Args:
         model: the model being taught.
@@ -91,8 +93,8 @@ class Distillation:
         seed: places the noise that ways start from.
         also: conditions that are known from the start, such as the one for "nothing asked".
 
-    Source: Masip et al. 2024 (2311.14028), generative distillation of a DDPM's reverse process;
-    here for the velocity of a flow.
+    Source: Masip et al. 2024 (2311.14028), for the noise that a DDPM predicts; here for the
+    velocity of a flow.
     """
 
     def __init__(
