@@ -98,7 +98,8 @@ import subprocess, sys, time
 from pathlib import Path
 from clnf.living.lock import RunLock
 with RunLock(Path(sys.argv[1])) as lock:
-    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"], pass_fds=(lock.fileno(),))
+    sleep = [sys.executable, "-c", "import time; time.sleep(1)"]
+    subprocess.Popen(sleep, pass_fds=(lock.fileno(),))
     print("held", flush=True)
     time.sleep(60)
 """
@@ -138,9 +139,9 @@ def test_readers_read_together_and_keep_writers_away(tmp_path: Path) -> None:
         pass
     with RunLock(tmp_path), pytest.raises(RunError, match=f"written by process {os.getpid()};"):
         reading(tmp_path).__enter__()
-    with reading(tmp_path), reading(tmp_path):
-        with pytest.raises(RunError, match="written or checked by another process"):
-            RunLock(tmp_path).__enter__()
+    words = "written or checked by another process"
+    with reading(tmp_path), reading(tmp_path), pytest.raises(RunError, match=words):
+        RunLock(tmp_path).__enter__()
     with RunLock(tmp_path) as lock:
         assert lock.note == ""
 
