@@ -1,136 +1,88 @@
-"""Journal, snapshots and lock together, under SIGKILL and on a full disk."""
+"""Writers killed at random moments, and real disks that fill up."""
 
-import json
-import os
 import random
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from clnf.core.errors import RunError
+from clnf.core.toml import dump_toml
 from clnf.living import snapshots
 from clnf.living.journal import Journal
+from clnf.living.verify import check
+from faults.server import Server
+from faults.small_arm import small_recipe
+from faults.vfs import available
 
-# Imports torch once, then forks one writer for each line it is given: FOLDER, FAULT,
-# KILL_AFTER_S. A writer advances a state of one tensor over 60 steps, and resumes where it finds
-# a snapshot.
-SERVER = """
-import json, os, signal, sys, time
-from pathlib import Path
-import torch
-from clnf.core.rng import torch_rng
-from clnf.living import snapshots
-from clnf.living.journal import Journal
-from clnf.living.lock import RunLock
-
-def run(folder, fault):
-    with RunLock(folder), Journal(folder / "journal.db") as journal:
-        step, w = 0, torch.zeros(500)
-        if any((folder / "snapshots").glob("0*")):
-            found = snapshots.load_latest(folder / "snapshots")
-            step, w = found.step, found.parts["model"]["w"]
-            if fault != "no truncation":
-                journal.truncate_after(found.parts["learner"]["journal"])
-        elif fault != "no truncation":
-            journal.truncate_after(EMPTY)
-        while step < 60:
-            w = 0.9 * w + torch.randn(500, generator=torch_rng(1, "step", step))
-            step += 1
-            journal.append("step", step, {"sum": float(w.sum())})
-            journal.add_measure(step, "norm", "w", float(w.norm()))
-            if step % 4 == 0:
-                parts = {"model": {"w": w}, "learner": {"journal": journal.mark()}}
-                snapshots.save(folder / "snapshots", step, parts)
-            if fault == f"die at {step}":
-                os.kill(os.getpid(), signal.SIGKILL)
-
-probe = Path(sys.argv[1]) / "empty.db"
-with Journal(probe) as journal:
-    EMPTY = journal.mark()
-for line in sys.stdin:
-    folder, fault, kill_after_s = json.loads(line)
-    pid = os.fork()
-    if pid == 0:
-        run(Path(folder), fault)
-        os._exit(0)
-    if kill_after_s is not None:
-        time.sleep(kill_after_s)
-        os.kill(pid, signal.SIGKILL)  # not waited for yet, so the number is still its own
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-"""
-
-
-class Server:
-    def __init__(self, folder: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVER, str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-
-    def write(self, folder: Path, fault: str = "", *, kill_after_s: float | None = None) -> int:
-        """Run one writer to its end, or kill it; return its exit code."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        folder.mkdir(exist_ok=True)
-        order = json.dumps([str(folder), fault, kill_after_s])
-        print(order, file=self.process.stdin, flush=True)
-        return int(self.process.stdout.readline())
+pytestmark = [
+    pytest.mark.chaos,
+    pytest.mark.skipif(not available(), reason="SQLite's functions cannot be found here"),
+]
+KINDS = ("digital", "chip")
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("server"))
-    yield made
-    made.process.communicate()
+    with Server(tmp_path_factory.mktemp("server"), *KINDS) as made:
+        yield made
 
 
-def end_of(folder: Path) -> tuple[str, object]:
-    """The hash of the last snapshot and where the journal stands; all hashes checked."""
-    found = snapshots.load_latest(folder / "snapshots")
-    assert found.step == 60
-    with Journal(folder / "journal.db", read_only=True) as journal:
-        journal.verify()
-        return found.sha256, [(event.row, event.hash) for event in journal.events()]
+def _kill(server: Server, folder: Path, kinds: tuple[str, ...], kills: int) -> None:
+    """Kill runs at random moments, and let each end; all must end where undisturbed ones do."""
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"moments drawn from seed {seed}")
+    draw, killed, number = random.Random(seed), 0, 0
+    whole = {kind: server.run(folder / f"whole {kind}", kind) for kind in kinds}
+    while killed < kills:
+        kind, number = kinds[number % len(kinds)], number + 1
+        run = folder / f"run{number}"
+        for _ in range(4):
+            moment = draw.uniform(0.0, whole[kind]["seconds"])
+            end = server.run(run, kind, kill_after_s=moment)
+            killed += end["code"] != 0
+            if end["code"] == 0:
+                break
+        else:
+            end = server.run(run, kind)
+        assert end["last"] == whole[kind]["last"], run
+        with Journal(run / "journal.db", read_only=True) as journal:
+            journal.verify()
 
 
 def test_killed_at_random_moments_it_resumes_to_the_same_bits(
     server: Server, tmp_path: Path
 ) -> None:
-    start = time.perf_counter()
-    assert server.write(tmp_path / "whole") == 0
-    whole_s = time.perf_counter() - start
-    wanted = end_of(tmp_path / "whole")
-    draw, killed, finished = random.Random(11), 0, 0
-    while killed < 10:
-        folder = tmp_path / f"run{finished}"
-        if server.write(folder, kill_after_s=draw.uniform(0, whole_s)) == 0:
-            assert end_of(folder) == wanted
-            finished += 1
-            whole_s *= 0.7  # the first run was a slow one: kill earlier
-        else:
-            killed += 1
-    assert server.write(tmp_path / f"run{finished}") == 0
-    assert end_of(tmp_path / f"run{finished}") == wanted
+    _kill(server, tmp_path, KINDS, 25)
 
 
-def test_events_past_the_snapshot_are_replayed_not_doubled(server: Server, tmp_path: Path) -> None:
-    assert server.write(tmp_path / "whole") == 0
-    wanted = end_of(tmp_path / "whole")
-    assert server.write(tmp_path / "good", "die at 30") == -signal.SIGKILL
-    assert server.write(tmp_path / "good") == 0
-    assert end_of(tmp_path / "good") == wanted
-    # The fault this test is for: a resume that keeps rows 29 and 30 must show.
-    assert server.write(tmp_path / "bad", "die at 30") == -signal.SIGKILL
-    assert server.write(tmp_path / "bad", "no truncation") == 0
-    assert end_of(tmp_path / "bad") != wanted
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_two_hundred_kills_change_nothing(tmp_path: Path) -> None:
+    """The same with a whole arm: gate, monitor, generator and judge, and cells that are pulsed."""
+    with Server(tmp_path / "server", *KINDS, "arm") as server:
+        _kill(server, tmp_path / "small", KINDS, 120)
+        _kill(server, tmp_path / "arm", ("arm",), 80)
+    for folder in sorted((tmp_path / "arm").iterdir()):
+        (folder / "recipe.toml").write_bytes(dump_toml(small_recipe().model_dump()).encode())
+        assert [one for one in check(folder) if not one.good] == []
+
+
+@pytest.mark.parametrize("fault", ["no truncation", "no learner"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_resume_that_leaves_something_out_shows(
+    server: Server, tmp_path: Path, kind: str, fault: str
+) -> None:
+    """The controls: rows past the snapshot that stay, a learner that begins anew."""
+    wanted = server.run(tmp_path / "whole", kind, lessons=2)["last"]
+    for name in ("good", "bad"):
+        assert server.run(tmp_path / name, kind, lessons=2, at=340)["code"] == -9
+    assert server.run(tmp_path / "good", kind, lessons=2)["last"] == wanted
+    bad = server.run(tmp_path / "bad", kind, lessons=2, fault=fault)
+    assert bad["code"] == 0
+    assert bad["last"] != wanted
 
 
 @pytest.fixture

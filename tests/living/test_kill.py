@@ -67,6 +67,7 @@ def differences(a: Path, b: Path) -> list[str]:
     return out
 
 
+@pytest.mark.chaos
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_ten_kills_change_nothing(tmp_path: Path) -> None:

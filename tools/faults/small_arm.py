@@ -54,7 +54,7 @@ def small_world() -> Iterator[None]:
 
 
 def small_recipe(**guards: bool) -> Recipe:
-    """Three lessons of a few steps: one poisoned, one good, one that is rolled back."""
+    """Two lessons of a few steps, the first of them partly poisoned."""
     recipe = Recipe(
         name="small",
         seed=3,
@@ -65,7 +65,7 @@ def small_recipe(**guards: bool) -> Recipe:
             LessonPart(name="hands", family="hands", concept="hands"),
         ),
     )
-    recipe = recipe.changed("learn", steps=5, batch=4)
+    recipe = recipe.changed("learn", steps=4, batch=4)
     recipe = recipe.changed(
         "probe", samples=2, steps=1, tolerance=1.0, mean_tolerance=1.0, kid_tolerance=1e6
     )

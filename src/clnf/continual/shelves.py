@@ -4,6 +4,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -15,6 +16,7 @@ from clnf.core.errors import ConfigError, DataError, RunError
 
 __all__ = ["Compressed", "Database", "Ram", "Shelf", "from_bytes", "to_bytes"]
 
+_CHECKSUM = 8  # bytes
 # How a sample's bytes are to be read: levels of the 8-bit grid, or numbers of a type.
 _GRID = 0
 _TYPES = {1: torch.float32, 2: torch.float64, 3: torch.int64, 4: torch.uint8, 5: torch.bfloat16}
@@ -161,7 +163,8 @@ class Database:
     A row once written is never changed: a slot written again points to a new row, and the state
     is only which row each slot points to. So the file may be ahead of a snapshot, after a kill,
     and the snapshot still finds its rows; rows written after it are overwritten by the same ones.
-    Rows that none of the last ``generations`` states pointed to are deleted.
+    Rows that none of the last ``generations`` states pointed to are deleted. Each row carries a
+    checksum of itself: one that was damaged is refused, not learned from.
 
     Args:
         path: of the file; made where it is not there.
@@ -209,7 +212,10 @@ class Database:
             self._connection.execute("BEGIN")
             self._connection.executemany(
                 "INSERT OR REPLACE INTO samples VALUES (?, ?, ?)",
-                [(row, code, blob) for row, (code, blob) in zip(rows, blobs, strict=True)],
+                [
+                    (row, code, _checksum(row, code, blob) + blob)
+                    for row, (code, blob) in zip(rows, blobs, strict=True)
+                ],
             )
         self._rows.update(zip(slots, rows, strict=True))
         self._next = rows.stop
@@ -220,7 +226,20 @@ class Database:
         rows = [self._rows[slot] for slot in slots.tolist()]
         with self._told():
             found = [self._connection.execute(find, (row,)).fetchone() for row in rows]
-        return self._codec.decode(found)
+        return self._codec.decode(
+            [self._whole(row, one) for row, one in zip(rows, found, strict=True)]
+        )
+
+    def _whole(self, row: int, found: tuple[int, bytes] | None) -> tuple[int, bytes]:
+        """Code and bytes of a sample, if they are as they were stored."""
+        if found is not None and isinstance(found[0], int) and isinstance(found[1], bytes):
+            code, blob = found[0], found[1][_CHECKSUM:]
+            if found[1][:_CHECKSUM] == _checksum(row, code, blob):
+                return code, blob
+        raise RunError(
+            f"remembered sample {row} in {self._path} is missing or damaged; restore the file from "
+            "a copy, or begin a new run"
+        )
 
     def state_dict(self, size: int) -> dict[str, Any]:
         """Which row each slot points to; old rows are deleted."""
@@ -313,6 +332,10 @@ class _Codec:
             x = x.view(self.shape)
             samples.append(from_bytes(x) if code == _GRID else x)
         return torch.stack(samples)
+
+
+def _checksum(row: int, code: int, blob: bytes) -> bytes:
+    return blake2b(b"%d %d " % (row, code) + blob, digest_size=_CHECKSUM).digest()
 
 
 def to_bytes(x: Tensor) -> Tensor | None:

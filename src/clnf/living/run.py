@@ -7,6 +7,7 @@ runs/NAME/  recipe.toml  journal.db  snapshots/  media/  lessons/  report.html
 import errno
 import os
 import shutil
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -81,12 +82,13 @@ class Run:
             RunError: the folder exists or cannot be written.
         """
         # Made elsewhere and renamed, so that where the folder is, a recipe is in it.
-        draft = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+        who = f"{os.getpid()}-{threading.get_ident()}"
+        draft = folder.with_name(f".{folder.name}.{who}.new")
         try:
             if folder.exists():
                 raise FileExistsError(errno.EEXIST, "it exists")
             make_folder(folder.parent)
-            shutil.rmtree(draft, ignore_errors=True)  # of a process of this number, killed here
+            shutil.rmtree(draft, ignore_errors=True)  # of one of this number, killed here
             draft.mkdir()
             write_durably(draft / "recipe.toml", dump_toml(recipe.model_dump()).encode())
             sync_folder(draft)
