@@ -1,7 +1,6 @@
 """Put a module's layers on tiles, in place, and keep the handle to the chip under them."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from math import inf
 from typing import Any, Literal, cast, final
 
@@ -20,14 +19,14 @@ from clnf.chip.program import write_all, write_by_pulses
 from clnf.chip.spec import ChipSpec
 from clnf.chip.stored import check_state
 from clnf.chip.updates import PulseOptimizer, PulseRule
+from clnf.chip.wear import TileWear, worn
 from clnf.core.errors import ConfigError
 from clnf.core.inputs import instance, number, shown, whole
-from clnf.core.ledger import NO_LESSONS, Ledger
+from clnf.core.ledger import Ledger
 from clnf.core.tensors import shares
-from clnf.core.units import quantity
 from clnf.devices.temperature import kelvin
 
-__all__ = ["Assign", "Chip", "TileWear", "host"]
+__all__ = ["Assign", "Chip", "host"]
 
 _KINDS: dict[type[nn.Module], Callable[..., AbstractAnalog]] = {
     nn.Linear: AnalogLinear,
@@ -40,29 +39,6 @@ _KINDS: dict[type[nn.Module], Callable[..., AbstractAnalog]] = {
 }
 
 Assign = Callable[[str, nn.Module], Literal["core", "plastic"] | None]
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class TileWear:
-    """How worn a tile is.
-
-    Attributes:
-        most: pulses of its most worn cell.
-        mean: pulses per cell.
-        worst: that cell as (plane, column, row).
-        endurance: pulses a cell is expected to survive; infinite where that is unknown.
-        source: where that figure comes from.
-        life_lessons: lessons left to its most worn cell at the mean rate so far; infinite
-            while nothing was taught.
-    """
-
-    most: int = quantity("1")
-    mean: float = quantity("1")
-    worst: tuple[int, int, int] = quantity("1")
-    endurance: float = quantity("1")
-    source: str
-    life_lessons: float = quantity("1")
 
 
 @final
@@ -322,38 +298,8 @@ class Chip:
             tile.set_fence(flat[tile.columns, tile.rows])
 
     def wear(self) -> dict[str, TileWear]:
-        """Wear of every tile.
-
-        A partial pulse counts as a full cycle, which is pessimistic. The rate of the most worn
-        cell is its share of the tile's pulses outside "setup" and "calibration", over the lessons
-        in the ledger.
-        """
-        lessons = {row[1] for row in self.ledger.state()} - NO_LESSONS
-        pulses: dict[tuple[str, bool], int] = {}
-        for tile_name, lesson, op, count, *_ in self.ledger.state():
-            if op == "pulse":
-                key = (tile_name, lesson in NO_LESSONS)
-                pulses[key] = pulses.get(key, 0) + count
-        report: dict[str, TileWear] = {}
-        for tile in self.tiles.values():
-            published = tile.cell.material.values.get("endurance_cycles")
-            endurance = published.number if published else float("inf")
-            source = f"{published.source} ({published.material})" if published else "not published"
-            worn = tile.wear.reshape(tile.planes, -1)
-            plane, cell = divmod(int(worn.argmax()), worn.shape[1])
-            most = int(worn[plane, cell])
-            taught = pulses.get((tile.name, False), 0)
-            share = taught / max(taught + pulses.get((tile.name, True), 0), 1)
-            rate = most * share / max(len(lessons), 1)
-            report[tile.name] = TileWear(
-                most=most,
-                mean=float(worn.double().mean()),
-                worst=(plane, *divmod(cell, tile.rows.stop - tile.rows.start)),
-                endurance=endurance,
-                source=source,
-                life_lessons=(endurance - most) / rate if rate else float("inf"),
-            )
-        return report
+        """Wear of every tile, see :func:`clnf.chip.wear.worn`."""
+        return worn(self.tiles, self.ledger)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the chip remembers: a flat dict of JSON values and copies on the CPU."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from clnf.chip import ChipSpec, host
 from clnf.chip.crossbar.array import Crossbar
-from clnf.chip.crossbar.disturb import half_selected
+from clnf.chip.crossbar.disturb import half_selected, moved_at_once
 from clnf.core.errors import ConfigError
 from clnf.devices import material
 
@@ -74,6 +74,42 @@ def test_a_shut_mask_keeps_cells_bit_for_bit_without_disturb_and_not_with_it() -
             one.pulse_outer(torch.randn(8, R, generator=rng), torch.randn(8, C, generator=rng), 0.1)
         assert torch.equal(one.hidden[:, shut], start[:, shut]) is same
         assert not torch.equal(one.hidden, start)
+
+
+def one_by_one(w: Tensor, times: tuple[Tensor, Tensor], share: float, one: Crossbar) -> Tensor:
+    """Half-selected steps one after the other in float64, both directions spread evenly."""
+    law, table = one.law.double(), one.tables[0].double().expand(4, len(w))
+    w, most = w.double(), int(max(map(torch.max, times)))
+    for k in range(most):
+        for way in (0, 1):
+            step, bound, slope = table[way], table[2 + way], law[15 + way]
+            step = torch.minimum(step, bound.abs() / slope) * (1 - slope * w / bound)
+            now = torch.floor((k + 1) * times[way] / most) > torch.floor(k * times[way] / most)
+            w = torch.where(now, w + (share, -share)[way] * step, w)
+            w = torch.minimum(torch.maximum(w, table[3]), table[2])
+    return w
+
+
+@pytest.mark.parametrize("material", ["hfo2_array_optimised", "ecram_li"])
+@pytest.mark.parametrize("share", [1e-4, 1e-2, 1.0])
+def test_the_closed_form_of_a_linear_law_is_the_sum_of_its_steps(
+    material: str, share: float
+) -> None:
+    one, rng = tile(share, material), torch.Generator().manual_seed(4)
+    table = one.tables[0].expand(4, C * R)
+    w = table[3] + torch.rand(C * R, generator=rng) * (table[2] - table[3])
+    up, none = torch.randint(0, 60, (C * R,), generator=rng).float(), torch.zeros(C * R)
+    for times in ((up, none), (none, up)):
+        found = moved_at_once(w, times, (table[0], table[1], table[2], table[3]), one.law, share)
+        assert (found - one_by_one(w, times, share, one)).abs().max() < 1e-6
+    # Both directions: the order is not known, and an even mixture is near where steps are small.
+    if share < 1:
+        found = moved_at_once(w, (up, up), (table[0], table[1], table[2], table[3]), one.law, share)
+        wanted = one_by_one(w, (up, up), share, one)
+        assert (found - wanted).abs().max() < 0.01 * float((wanted - w).abs().max())
+        # The control: one direction left out is seen.
+        half = one_by_one(w, (up, none), share, one)
+        assert (found - half).abs().max() > 0.1 * float((wanted - w).abs().max())
 
 
 def test_half_selected_cells_cost_energy_and_no_wear() -> None:

@@ -112,6 +112,9 @@ def test_its_noise_is_that_of_the_cells_passed(hosted) -> None:
     [
         (nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2), (3, 4, 9, 7)),
         (nn.Conv1d(4, 6, 3, stride=3, dilation=2, padding=2), (3, 4, 14)),
+        (nn.Conv2d(4, 6, 2, padding="same", groups=2), (3, 4, 5, 6)),
+        (nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"), (3, 4, 5, 6)),
+        (nn.Conv1d(4, 6, 3, padding=2, padding_mode="circular"), (3, 4, 8)),
         (nn.Linear(7, 5), (3, 7)),
     ],
 )
@@ -122,13 +125,28 @@ def test_every_cell_passed_adds_its_variance(leaf, shape) -> None:
     sent = torch.randn(layer(torch.randn(shape)).shape).square()
     read, at = TransposedRead(layer, net), torch.zeros(shape).requires_grad_()
     # Noise of a product of independent cells: the squares go back through the variances.
-    product = layer.product(at, layer.packed(read._spread()))
+    product = layer.product(layer.padded(at), layer.packed(read._spread()))
     (wanted,) = torch.autograd.grad(product, at, sent.view_as(product))
     found = read._power(sent, torch.Size(shape))
     assert float(wanted.min()) >= 0 < float(wanted.max())
     assert torch.allclose(found, wanted, rtol=1e-4)
     # Negative control: a wrong square is found out.
     assert not torch.allclose(read._power(sent.sqrt(), torch.Size(shape)), wanted, rtol=1e-4)
+
+
+def test_layers_that_are_padded_digitally_relax_as_well() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(1, 3, 2, padding="same"), nn.ReLU(),
+        nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), nn.ReLU(),
+        nn.Flatten(), nn.Linear(100, 4),
+    )  # fmt: skip
+    chip = host(net, assign=lambda name, one: "plastic", seed=1, spec=ChipSpec(pairs=1))
+    method = Equilibrium(net, chip, relaxation=Relaxation(free=3, nudged=2))
+    optimizer = method.optimizer(lr=0.1, rule=PulseRule(mode="stochastic"))
+    optimizer.zero_grad()
+    assert method.teach(torch.rand(4, 1, 5, 5), torch.arange(4)).isfinite()
+    optimizer.step()
+    assert chip.ledger.total(op="pulse").count > 0
 
 
 def test_relaxing_leaves_nothing_for_pulses(hosted, batch) -> None:

@@ -26,7 +26,6 @@ from clnf.chip.heat.plan import Plan, Site, place
 from clnf.chip.hosting import Chip
 from clnf.chip.technology import Constant
 from clnf.core.errors import ConfigError
-from clnf.core.ledger import ATTOJOULES_PER_JOULE
 from clnf.core.rng import numpy_rng
 from clnf.core.units import quantity
 
@@ -38,7 +37,6 @@ __all__ = [
     "anneal",
     "anneal_reference",
     "arrange",
-    "charge_hops",
     "place_m",
     "plan_of",
     "routing",
@@ -307,30 +305,6 @@ def routing(
         bits=bits,
         unknown=() if known else ("wires: no technology row has a wire_bit_m_j; supply one",),
     )
-
-
-def charge_hops(chip: Chip, flows: Sequence[Flow], placed: Placement, *, times: int = 1) -> None:
-    """Charge the routers beyond the first, as operation "hop", to the tiles that send.
-
-    The ledger's "routing" has one router for each bit of inputs and sums; this adds what a
-    placement makes of them, and both routers' passes of operands. What the port sends is charged to
-    the tile that gets it.
-
-    Args:
-        chip: its ledger is charged, under the lesson it stands at.
-        flows: of one inference.
-        placed: where tiles lie.
-        times: inferences, >= 0.
-    """
-    each = round(chip.circuit.costs.get("routing_bit_j") * ATTOJOULES_PER_JOULE)
-    counts: dict[str, float] = {}
-    for flow in flows:
-        passes = placed.hops(flow.source, flow.sink) + (flow.kind == "operands")
-        tile = flow.sink if flow.source == PORT else flow.source
-        counts[tile] = counts.get(tile, 0.0) + passes * flow.bits
-    for tile, bits in counts.items():
-        count = times * round(bits)
-        chip.ledger.charge_total("hop", tile=tile, count=count, energy_aj=count * each)
 
 
 def place_m(chip: Chip) -> float:

@@ -136,7 +136,11 @@ class TransposedRead:
             return driven @ variance
         inputs: Callable[..., Tensor] = _INPUTS[layer.dims]
         own = layer.stride, layer.padding, layer.dilation, layer.wiring.groups
-        return inputs(shape, variance, driven, *own)
+        with torch.enable_grad():  # what was padded digitally is added up where it came from
+            plain = torch.zeros(shape, device=driven.device, requires_grad=True)
+            wide = layer.padded(plain)
+        power = inputs(wide.shape, variance, driven, *own)
+        return power if wide is plain else torch.autograd.grad(wide, plain, power)[0]
 
     def _spread(self) -> Tensor:
         """Variance of one read of every weight, in the weight's shape."""
