@@ -174,7 +174,8 @@ def test_type_of_the_base_is_kept():
 def test_bad_use_is_named():
     with pytest.raises(ConfigError, match="rank"):
         attach(nn.Sequential(nn.Linear(2, 2)), rank=0)
-    with pytest.raises(ConfigError, match="finite scale"):
-        attach(nn.Sequential(nn.Linear(2, 2)), rank=1, scale=float("nan"))
+    for rank, scale in ((1.5, 1.0), (True, 1.0), (1, float("nan")), (1, "2")):
+        with pytest.raises(ConfigError, match="finite scale"):
+            attach(nn.Sequential(nn.Linear(2, 2)), rank=rank, scale=scale)
     with pytest.raises(ConfigError, match="module holding it"):
         attach(nn.Linear(2, 2), rank=1)

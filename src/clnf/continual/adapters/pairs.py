@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from numbers import Integral, Real
 from typing import NamedTuple, cast, final
 
 import torch
@@ -118,7 +119,9 @@ def check_size(rank: int, scale: float) -> None:
     Raises:
         ConfigError: rank or scale is out of range.
     """
-    if rank < 1 or not math.isfinite(scale):
+    sizes: tuple[object, object] = (rank, scale)  # as they came, whatever is annotated
+    kinds = isinstance(sizes[0], Integral) and isinstance(sizes[1], Real)
+    if not kinds or isinstance(sizes[0], bool) or rank < 1 or not math.isfinite(scale):
         raise ConfigError(f"an adapter needs rank >= 1 and a finite scale, got {rank} and {scale}")
 
 

@@ -20,6 +20,7 @@ from clnf.continual.adapters.pairs import (
     put_on,
 )
 from clnf.core.errors import ConfigError, RunError
+from clnf.core.inputs import number
 from clnf.core.rng import fold
 
 __all__ = ["Mix", "Stack", "StackedLowRank"]
@@ -232,7 +233,7 @@ class Stack:
             ConfigError: there is no such adapter, or the weight is not finite.
         """
         self._check(name)
-        if not math.isfinite(weight):
+        if not math.isfinite(number("weight", weight, nan=True)):
             raise ConfigError(f"the weight of an adapter is finite, got {weight}")
         self._mix.weights[name] = float(weight)
 
