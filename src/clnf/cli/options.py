@@ -13,7 +13,16 @@ if TYPE_CHECKING:
 
     from clnf.devices.materials import Material
 
-__all__ = ["ArmThreads", "DeviceName", "Json", "RunFolder", "Threads", "place", "supplied"]
+__all__ = [
+    "ArmThreads",
+    "DeviceName",
+    "Json",
+    "RunFolder",
+    "Threads",
+    "place",
+    "supplied",
+    "within",
+]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder: runs/NAME.")]
@@ -34,6 +43,23 @@ ArmThreads = Annotated[
     int,
     typer.Option("--threads", min=0, help="Threads of torch in each arm; 0: torch chooses."),
 ]
+
+
+def within(option: str, value: float | None, ends: tuple[float, float], unit: str) -> None:
+    """Refuse a number outside its range before any work, in the unit it was given in.
+
+    Args:
+        option: its name.
+        value: given; None where it was not.
+        ends: smallest and largest allowed.
+        unit: of all three.
+
+    Raises:
+        ConfigError: it is outside, or no number.
+    """
+    if value is not None and not ends[0] <= value <= ends[1]:
+        low, high = ends
+        raise ConfigError(f"{option} must be {low:g} to {high:g} {unit}, got {value:g}; correct it")
 
 
 def place(device: str, threads: int) -> "torch.device":
