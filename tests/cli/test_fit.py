@@ -67,12 +67,21 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
         (["--pulse-v", "nan"], "write_voltage_v must be positive and finite, got nan"),
         (["--pulse-s", "-1"], "write_time_s must be positive, got -1.0"),
         (["--rate", "nan"], "rate must be a number, got nan"),
+        (["--rate", "2"], "the rate of intervals lies between 0.5 and 1, got 2.0"),
+        (["--read-noise", "5"], "read_noise is a share of a reading, 0 to below 1, got 5.0"),
+        (["--name", "gst_pcm"], "gst_pcm is a material of the catalogue"),
         ([], "no file at"),
     ):
         done = CliRunner().invoke(app, [none, *words])
         assert isinstance(done.exception, ClnfError)
         assert says in str(done.exception)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_no_missing_file(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, [str(tmp_path)])
+    assert isinstance(done.exception, DataError)
+    assert "is a folder; give the path of a CSV file in it" in str(done.exception)
 
 
 def test_a_picture_that_fails_leaves_no_material(

@@ -23,6 +23,7 @@ def test_a_sweep_prints_tables_and_draws(clnf: Clnf, tmp_path: Path) -> None:
     assert len([line for line in out.splitlines() if line.startswith((" 28 ", " 80 "))]) == 12
     assert len([line for line in out.splitlines() if line.split()[2:3] == ["*"]]) == 2
     assert "drift stays as it is" in out
+    assert "thermal noise stays as it is: no source says read_voltage_v" in out
     assert "below 50 °C by slower" in out
     assert "below 50 °C by fewer, from cold" in out
     assert "in time: after" in out
@@ -89,12 +90,26 @@ def test_pictures_are_drawn_in_warmth_and_calibrated_there(clnf: Clnf) -> None:
 
 
 def test_what_cannot_be_is_one_sentence(clnf: Clnf) -> None:
-    code, _, err = clnf("chip", "heat", "--package", "0")
+    wrong = {
+        ("--package", "0"): "--package must be 1e-06 to 1e+06 K/W, got 0",
+        ("--seconds", "0"): "--seconds must be 1e-09 to 1e+09 s, got 0",
+        ("--seconds", "nan"): "--seconds must be",
+        ("--pitch", "44e-9"): "--pitch must be 1 to 100000 nm, got 4.4e-08",
+        ("--ambient-c", "-300"): "--ambient-c must be -273 to 1000 °C, got -300",
+        ("--limit-c", "20"): "--limit-c must be above the air's 45 °C, got 20",
+        ("--limit-c", "nan"): "--limit-c must be above",
+        ("--slope", "nan"): "conductance_temperature_coefficient must be finite, got nan",
+        ("--read-v", "0"): "read_voltage_v must be positive, got 0",
+        ("nosuch",): "no run in nosuch",
+    }
+    for words, sentence in wrong.items():
+        code, _, err = clnf("chip", "heat", *words)
+        assert code == 2
+        assert err.startswith(f"clnf: {sentence}"), words  # and nothing was drawn before
+
+
+def test_work_that_nothing_stands_is_not_called_a_runaway(clnf: Clnf) -> None:
+    code, _, err = clnf("chip", "heat", "--tiles", "8", "--package", "1e6")
     assert code == 2
-    assert "package's resistance is above 0" in err
-    code, _, err = clnf("chip", "heat", "--seconds", "-1")
-    assert code == 2
-    assert "time is followed" in err
-    code, _, err = clnf("chip", "heat", "--pitch", "-3")
-    assert code == 2
-    assert "pitch of cells" in err
+    assert "hotter than 10,000 K, which nothing stands" in err
+    assert "runs away" not in err

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from clnf.chip.local import METHODS
+from clnf.cli import learn
 from clnf.cli.show import COLUMNS
 
 Clnf = Callable[..., tuple[int, str, str]]
@@ -106,18 +107,22 @@ def test_volts_are_a_rate_with_limits(clnf: Clnf) -> None:
         (("--rule", "osmosis"), "a way of teaching is one of backpropagation, feedback"),
         (("--net", "cnn"), "what learns is mlp or conv, got 'cnn'"),
         (("--epochs", "0"), "above 0 and at most 1000 times"),
-        (("--lr", "nan"), "a course has a rate above 0"),
+        (("--lr", "nan"), "--lr must be 1e-09 to 1e+09, got nan"),
+        (("--lr", "0"), "--lr must be"),
         (("--write-budget", "-3"), "a write budget is a number of pulses"),
-        (("--owed", "0.5"), "threshold at least 1"),
+        (("--owed", "0.5"), "--owed must be 1 to 1e+06 pulses, got 0.5"),
         (("--material", "nix"), "no material 'nix'"),
         (("--material", "cmo_hfox"), "no published value of 'slope_up' is known for cmo_hfox"),
         (("--supply", "hfo2_array"), "is not NAME.KEY=VALUE"),
-        (("--amplitude", "1.4"), "was not published; give a law"),
+        (("--amplitude", "1.4"), "need a law of steps in volts, which no source gives; add --law"),
+        (("--law", "sinh:0.2", "--amplitude", "nan"), "--amplitude must be 0 to 100 V, got nan"),
+        (("--law", "sinh:0.2", "--amplitude", "90"), "no cell is so steep"),
+        (("--supply", "gst_pcm.step_up=0.03"), "but the cells are those of hfo2_array_optimised"),
         (("--law", "sinh"), "got 'sinh'; write for example sinh:0.2"),
         (("--law", "sinh:x"), "got 'sinh:x'"),
         (("--law", "threshold:9:2"), "moves nothing by this law"),
         (("--law", "sinh:0.2", "--volts", "1"), "is not LOW:HIGH"),
-        (("--law", "sinh:0.2", "--width-ns", "0"), "a pulse has a width above 0"),
+        (("--law", "sinh:0.2", "--width-ns", "0"), "--width-ns must be 0.001 to 1e+09 ns, got 0"),
         (("--picture", "a.jpg"), "pictures are PNG files, got 'a.jpg'"),
     ],
 )
@@ -126,6 +131,15 @@ def test_what_cannot_be_is_one_sentence(clnf: Clnf, words: tuple[str, ...], sent
     assert (code, out) == (2, "")
     assert sentence in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_what_cannot_be_is_refused_before_anything_is_taught(
+    clnf: Clnf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learn, "_taught", lambda *_: pytest.fail("was taught"))
+    volts = ("--law", "sinh:0.2", "--amplitude")
+    for words in (("--lr", "0"), ("--owed", "0"), (*volts, "90"), ("--law", "x")):
+        assert clnf("chip", "learn", *words)[0] == 2
 
 
 def test_cells_of_ones_own_can_learn(clnf: Clnf) -> None:

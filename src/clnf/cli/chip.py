@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from clnf.cli.options import Json, supplied
 from clnf.cli.show import Bars, emit
 from clnf.core.errors import ConfigError
 from clnf.core.files import check_file
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["app", "draw_material"]
 

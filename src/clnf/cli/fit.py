@@ -145,7 +145,9 @@ def _show(found: "Fit", target: Path, picture: Path | None) -> None:
 def _set_aside(found: "Fit") -> None:
     """Print outliers and dead devices."""
     if found.outliers:
-        print(f"{len(found.outliers)} of {found.readings} readings are outliers, the first:")
+        count = len(found.outliers)
+        what = "reading is an outlier" if count == 1 else "readings are outliers, the first"
+        print(f"{count} of {found.readings} {what}:")
         for one in found.outliers[:5]:
             print(
                 f"  device {one.device}, pulse {one.pulse}: {1e6 * one.conductance_s:.4g} µS"

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from clnf.cli.options import Json
-from clnf.cli.show import Bars, emit, show_table
+from clnf.cli.options import Json, within
+from clnf.cli.show import Bars, emit, say, show_table
+from clnf.core.errors import ConfigError
 from clnf.core.files import check_file
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ __all__ = ["app", "heat"]
 ZERO_C_K = 273.15
 _TILES = (1, 2, 4, 8, 16, 32)
 _SETTLED, _COURSE = 5.0, 200  # time constants that are followed, and steps
+_CALLED = {"johnson": "thermal noise"}
+_GIVEN_BY = {"conductance_temperature_coefficient": "--slope", "read_voltage_v": "--read-v"}
 app = typer.Typer()
 
 
@@ -81,22 +84,44 @@ def heat(
     as_json: Json = False,
 ) -> None:
     """Show how warm cells get while the model draws, by pitch and by tiles at once."""
-    from clnf.chip.heat.network import Cooling
-    from clnf.cli.warm_pictures import bundled, of_run
+    from clnf.cli.warm_pictures import bundled, known, of_run
 
     if picture is not None:
         check_file(picture, ".png")
-    cooling = Cooling(package_k_w=package, ambient_k=ambient_c + ZERO_C_K)
+    cooling = _cooling(pitch or [], (package, ambient_c), limit_c, seconds)
     supplied = {"conductance_temperature_coefficient": slope, "read_voltage_v": read_v}
+    known(run, supplied)
     with Bars(quiet=as_json) as bars:
         bars.say("drawing a few pictures, to see what each tile does")
-        drawn = bundled(supplied) if run is None else of_run(run, supplied)
+        drawn = bundled(supplied) if run is None else of_run(run)
         found = _find(drawn, pitch, tiles, cooling, (limit_c, seconds))
         if draw_warm:
             _pictures(drawn, found)
     if picture:
         _draw(drawn.chip, found, picture)
     emit(_values(found), as_json, lambda: _show(found, picture))
+
+
+def _cooling(
+    pitches: list[float],
+    cooled: tuple[float | None, float],
+    limit_c: float | None,
+    seconds: float | None,
+) -> "Cooling":
+    """What cools the chip; all that cannot be is refused here, in the units it was given in."""
+    from clnf.chip.heat.network import Cooling
+
+    package, ambient_c = cooled
+    for pitch in pitches:
+        within("--pitch", pitch, (1.0, 1e5), "nm")
+    within("--package", package, (1e-6, 1e6), "K/W")
+    within("--ambient-c", ambient_c, (-273.0, 1000.0), "°C")
+    within("--seconds", seconds, (1e-9, 1e9), "s")
+    if limit_c is not None and not ambient_c < limit_c < float("inf"):
+        raise ConfigError(
+            f"--limit-c must be above the air's {ambient_c:g} °C, got {limit_c:g}; correct it"
+        )
+    return Cooling(package_k_w=package, ambient_k=ambient_c + ZERO_C_K)
 
 
 def _find(
@@ -152,7 +177,7 @@ def _courses(
     from clnf.chip.heat.effects import conduction_laws
 
     most, limit, seconds = how
-    whole = seconds or _SETTLED * settling_s(network, drawn.done)
+    whole = _SETTLED * settling_s(network, drawn.done) if seconds is None else seconds
     free = Pacing(seconds=whole, step_s=whole / _COURSE, repeats=None, at_once=most)
     kinds = {"no limit": free}
     if limit is not None:
@@ -250,15 +275,16 @@ def _show(found: _Found, picture: Path | None) -> None:
     show_table(of_tile, warm, title="The hottest tiles of the last line:")
     stay = {(part, _short(why)) for tile in found.tiles for part, why in tile.unaffected.items()}
     for part, why in sorted(stay):
-        print(f"{part} stays as it is: {why}")
+        say(f"{_CALLED.get(part, part)} stays as it is: {why}")
     for one in found.held:
+        longer = one.held.span_s / (one.held.span_s - one.cost_s)
         print(
             f"below {one.limit_k - ZERO_C_K:.4g} °C by {one.how}: {one.at_once} tiles at once, "
-            f"{one.slower:.3f} times slower, {one.cost_s * 1e3:.4g} ms more"
+            f"{longer:.3f} times as long, {one.cost_s * 1e3:.4g} ms more"
         )
     _show_times(found)
     for drawing in found.quality:
-        print(drawing.sentence)
+        say(drawing.sentence)
     if picture:
         print(f"picture: {picture}")
 
@@ -287,5 +313,8 @@ def _show_times(found: _Found) -> None:
 
 
 def _short(why: str) -> str:
-    """A sentence without the temperature that differs from tile to tile."""
+    """A sentence without the temperature that differs from tile to tile, for the command line."""
+    for key, option in _GIVEN_BY.items():
+        if f"{key!r}" in why:
+            return f"no source says {key} of these cells; {option} gives one to the bundled model"
     return why if " K needs " not in why else "it needs " + why.partition(" K needs ")[2]

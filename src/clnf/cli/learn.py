@@ -2,19 +2,19 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from clnf.cli.options import Json, supplied
-from clnf.cli.show import COLUMNS, Bars, emit, show_table
+from clnf.cli.options import Json, supplied_to, within
+from clnf.cli.show import Bars, emit, say, show_table
+from clnf.cli.volts import Volts, drive_of, program
 from clnf.core.files import check_file, write_files
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from clnf.chip.local import AbstractMethod, ColumnVolts, Course, Drive, Events, Limits, Spent
+    from clnf.chip.local import AbstractMethod, Course, Drive, Events, Limits, Spent
     from clnf.chip.local.picture import Moment
     from clnf.chip.spec import ChipSpec
 
@@ -28,15 +28,6 @@ _RATES = {
     "conv": {"feedback": 0.3, "forward-forward": 0.3},
 }
 app = typer.Typer()
-
-
-class _Volts(NamedTuple):
-    """A learning rate in volts, as it was asked for."""
-
-    law: str
-    amplitude_v: float | None
-    width_ns: float | None
-    source: str
 
 
 class _Wish(NamedTuple):
@@ -126,9 +117,9 @@ def learn(
     """Teach digits to tiles by a rule of your choice, and show what it saves."""
     if picture is not None:
         check_file(picture, ".png")
-    wish = _wish(net, _spec(material, supply or []), (lr, epochs), seed, (write_budget, owed))
+    wish = _wish(net, (material, supply or []), (lr, epochs), seed, (write_budget, owed))
     with Bars(quiet=as_json) as bars:
-        done = _both(rule, wish, _Volts(law, amplitude, width_ns, volts), bars)
+        done = _both(rule, wish, Volts(law, amplitude, width_ns, volts), bars)
     if picture:
         write_files([(picture, _picture(done, _title(wish, material)))])
     emit(_values(done, wish, material), as_json, lambda: _show(done, wish, material, picture))
@@ -138,10 +129,8 @@ def _spec(material: str, supply: list[str]) -> "ChipSpec":
     """A chip of cells that can learn, one pair a weight."""
     from clnf.chip.spec import ChipSpec
     from clnf.devices.families import cell
-    from clnf.devices.materials import material as row_of
 
-    name = row_of(material).name
-    row = next((one for one in supplied(supply) if one.name == name), row_of(material))
+    row = supplied_to(material, supply)
     known = cell(row)
     known.need(known.response)
     return ChipSpec(plastic=row, pairs=1)
@@ -149,7 +138,7 @@ def _spec(material: str, supply: list[str]) -> "ChipSpec":
 
 def _wish(
     net: str,
-    spec: "ChipSpec",
+    cells: tuple[str, list[str]],
     pace: tuple[float | None, float],
     seed: int,
     events: tuple[float | None, float | None],
@@ -164,19 +153,21 @@ def _wish(
         raise ConfigError(f"digits are seen above 0 and at most 1000 times, got {epochs:g} epochs")
     if budget is not None and not 0 <= budget < float("inf"):
         raise ConfigError(f"a write budget is a number of pulses, 0 or more, got {budget:g}")
+    within("--lr", lr, (1e-9, 1e9))
+    within("--owed", owed, (1.0, 1e6), "pulses")
     steps = max(1, round(epochs * (_TEACH.stop - _TEACH.start) / _BATCH))
     waits = owed if owed is not None else _OWED if budget is not None else 1.0
-    return _Wish(net, spec, lr, steps, seed, budget, waits)
+    return _Wish(net, _spec(*cells), lr, steps, seed, budget, waits)
 
 
-def _both(rule: str, wish: _Wish, asked: _Volts, bars: Bars) -> list[_Done]:
+def _both(rule: str, wish: _Wish, asked: Volts, bars: Bars) -> list[_Done]:
     """Plain pulsed backpropagation, then the rule; one of them where they are the same."""
     from clnf.chip.local import METHODS
     from clnf.core.errors import ConfigError
 
     if rule not in METHODS:
         raise ConfigError(f"a way of teaching is one of {', '.join(METHODS)}, got {rule!r}")
-    drive = _drive(wish.spec, asked)
+    drive = drive_of(wish.spec, asked)
     plain = wish._replace(budget=None, owed=1.0, lr=wish.lr if rule == "backpropagation" else None)
     done = [_taught("backpropagation", plain, None, bars)]
     if (rule, wish, drive) != ("backpropagation", plain, None):
@@ -185,7 +176,7 @@ def _both(rule: str, wish: _Wish, asked: _Volts, bars: Bars) -> list[_Done]:
     return done
 
 
-def _taught(rule: str, wish: _Wish, driven: "tuple[Drive, _Volts] | None", bars: Bars) -> _Done:
+def _taught(rule: str, wish: _Wish, driven: "tuple[Drive, Volts] | None", bars: Bars) -> _Done:
     """One course from its first batch to its last."""
     from clnf.chip.hosting import host
     from clnf.chip.local import ColumnVolts, make_method, spent, teach
@@ -205,7 +196,7 @@ def _taught(rule: str, wish: _Wish, driven: "tuple[Drive, _Volts] | None", bars:
             moments.append(_moment(method, test))
         for one in columns.values():
             assert driven is not None
-            _program(one, driven, 1.0 - step / wish.steps)
+            program(one, driven, 1.0 - step / wish.steps)
 
     events = teach(method, course, split, ahead=ahead)
     bars.at(name, wish.steps, wish.steps)
@@ -227,14 +218,6 @@ def _moment(method: "AbstractMethod", test: "tuple[Tensor, Tensor]") -> "Moment"
     return Moment(accuracy=found, energy_j=now.energy_j, bytes=moved, pulses=now.pulses)
 
 
-def _program(columns: "ColumnVolts", driven: "tuple[Drive, _Volts]", share: float) -> None:
-    """Volts for a share of the first rate."""
-    drive, asked = driven
-    width_s = None if asked.width_ns is None else asked.width_ns * 1e-9
-    first = drive.reference_v if asked.amplitude_v is None else asked.amplitude_v
-    columns.set(share * drive.rate(first, width_s), width_s=width_s)
-
-
 def _course(rule_name: str, wish: _Wish, *, falling: bool) -> "Course":
     from clnf.chip.local import Course, EventRule
 
@@ -244,28 +227,6 @@ def _course(rule_name: str, wish: _Wish, *, falling: bool) -> "Course":
     rule = EventRule(threshold=0.5, budget=budget, steps=wish.steps, falling=True)
     waiting = replace(course.rule, threshold=wish.owed)
     return replace(course, rule=waiting, events=None if budget is None else rule)
-
-
-def _drive(spec: "ChipSpec", asked: _Volts) -> "Drive | None":
-    """The source of pulses that was asked for; None where nothing was said of volts."""
-    from clnf.chip.local import Drive
-    from clnf.core.errors import ConfigError
-    from clnf.devices.voltage import parsed
-
-    if asked == _Volts("", None, None, ""):
-        return None
-    cell = spec.make(plastic=True).cell
-    top = cell.need(cell.pulse).up_v
-    words = asked.source.split(":") if asked.source else ["0", f"{1.5 * top}"]
-    try:
-        low, high, bits = float(words[0]), float(words[1]), int(words[2]) if words[2:] else 0
-    except (ValueError, IndexError):
-        raise ConfigError(
-            f"--volts {asked.source!r} is not LOW:HIGH or LOW:HIGH:BITS; write for example "
-            "0.9:1.8:6"
-        ) from None
-    law = parsed(asked.law, source="given on the command line") if asked.law else None
-    return Drive.of(cell, law, low_v=low, high_v=high, bits=bits)
 
 
 def _digits() -> "tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]":
@@ -345,7 +306,7 @@ def _show(done: list[_Done], wish: _Wish, material: str, picture: Path | None) -
     heads = ("rule", "accuracy", "uJ", "moving, uJ", "writes", "most worn", "bytes/input", "share")
     show_table(heads, rows, title=_title(wish, material))
     for sentence in _remarks(done, wish):
-        print(fill(sentence, COLUMNS, break_on_hyphens=False))
+        say(sentence)
     if picture:
         print(f"picture: {picture}")
 
@@ -365,7 +326,11 @@ def _remarks(done: list[_Done], wish: _Wish) -> list[str]:
             f"Layer {name}: the source gives rates {limit.low:.3g} to {limit.high:.3g}; "
             f"{limit.beyond:,} of {limit.asked:,} asked for were beyond. "
             f"Half-selected cells (V/2) step {worst.step:.2g} of a measured step; their drift is "
-            f"at most {worst.drift_bound:.2g} of the window."
+            + (
+                f"at most {worst.drift_bound:.2g} of the window."
+                if worst.drift_bound < 1
+                else "not bounded below the whole window."
+            )
         )
     lent = _borrowed(wish)
     if lent:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clnf.cli.options import Json
+from clnf.cli.options import Json, supplied_to
 from clnf.cli.show import Bars, emit, show_table
 from clnf.core.errors import ConfigError
 from clnf.core.files import check_file, write_files
@@ -13,9 +13,11 @@ from clnf.core.inputs import whole
 
 if TYPE_CHECKING:
     from clnf.chip.resonance import Study
+    from clnf.devices.materials import Material
 
 __all__ = ["app", "noise", "row"]
 
+_MOST_LOOKS = 1024
 app = typer.Typer()
 
 
@@ -33,32 +35,47 @@ def noise(
     cells: Annotated[
         bool, typer.Option("--cells", help="Noise of the cells themselves, not at the inputs.")
     ] = False,
+    supply: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME.KEY=VALUE", help="A value of your own, SI; may be repeated."),
+    ] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the curves there, a PNG.")] = None,
     as_json: Json = False,
 ) -> None:
     """Add noise to what a converter cannot see: find the best, or say that there is none."""
     kinds = {"looks": looks, "bits": bits, "trials": trials, "seed": seed}
     contrasts = contrast or [0.1, 0.25, 0.4, 0.7]
-    _check(name, contrasts, kinds, picture)
+    _check(contrasts, kinds, picture)
+    stored = _stores(name, supply or [])
     from clnf.chip.resonance import study, study_cells, study_picture
 
     measure = study_cells if cells else study
     with Bars(quiet=as_json) as bars:
         bars.say("looking at contrasts; the first run also compiles kernels, which takes a while")
-        studies = [measure(name, one, **kinds) for one in contrasts]
+        studies = [measure(stored, one, **kinds) for one in contrasts]
     if picture:
         write_files([(picture, study_picture(studies, f"cells of {name}"))])
     emit([row(one) for one in studies], as_json, lambda: _show(studies, name))
 
 
-def _check(name: str, contrasts: list[float], kinds: dict[str, int], picture: Path | None) -> None:
-    """Refuse what cannot be studied or written before anything is said or compiled."""
-    from clnf.devices.materials import material
+def _stores(name: str, supply: list[str]) -> "Material":
+    """The material, if its cells can hold a template between wires."""
+    from clnf.devices.cell import Unknown
+    from clnf.devices.families import cell
 
-    material(name)
+    row = supplied_to(name, supply)
+    known = cell(row)
+    known.need(known.window)
+    if isinstance(known.response, Unknown):  # others are brought there by pulses
+        known.need(known.programming)
+    return row
+
+
+def _check(contrasts: list[float], kinds: dict[str, int], picture: Path | None) -> None:
+    """Refuse what cannot be studied or written before anything is said or compiled."""
     whole("--trials", kinds["trials"], least=20)
     whole("--bits", kinds["bits"], least=2, most=16)
-    looks = whole("--looks", kinds["looks"], least=1)
+    looks = whole("--looks", kinds["looks"], least=1, most=_MOST_LOOKS)
     if looks & (looks - 1):
         raise ConfigError(
             f"--looks must be a power of two, got {looks}; take {1 << looks.bit_length()}"

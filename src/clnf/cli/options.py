@@ -13,7 +13,17 @@ if TYPE_CHECKING:
 
     from clnf.devices.materials import Material
 
-__all__ = ["ArmThreads", "DeviceName", "Json", "RunFolder", "Threads", "place", "supplied"]
+__all__ = [
+    "ArmThreads",
+    "DeviceName",
+    "Json",
+    "RunFolder",
+    "Threads",
+    "place",
+    "supplied",
+    "supplied_to",
+    "within",
+]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder: runs/NAME.")]
@@ -34,6 +44,44 @@ ArmThreads = Annotated[
     int,
     typer.Option("--threads", min=0, help="Threads of torch in each arm; 0: torch chooses."),
 ]
+
+
+def supplied_to(name: str, words: list[str]) -> "Material":
+    """One material with values from the command line.
+
+    Args:
+        name: of a row of the catalogue, or a TOML file.
+        words: see :func:`supplied`; all of them are for this material.
+
+    Raises:
+        ConfigError: a value is for another material, which would go unheard.
+    """
+    from clnf.devices.materials import material
+
+    row, own = material(name), _values(words)
+    if others := sorted(set(own) - {row.name}):
+        raise ConfigError(
+            f"--supply is for {others[0]}, but the cells are those of {row.name}; write "
+            f"{row.name}.KEY=VALUE"
+        )
+    return row.supply(**own.get(row.name, {}))
+
+
+def within(option: str, value: float | None, ends: tuple[float, float], unit: str = "") -> None:
+    """Refuse a number outside its range before any work, in the unit it was given in.
+
+    Args:
+        option: its name.
+        value: given; None where it was not.
+        ends: smallest and largest allowed.
+        unit: of all three; none for a pure number.
+
+    Raises:
+        ConfigError: it is outside, or no number.
+    """
+    if value is not None and not ends[0] <= value <= ends[1]:
+        wanted = f"{ends[0]:g} to {ends[1]:g} {unit}".strip()
+        raise ConfigError(f"{option} must be {wanted}, got {value:g}; correct it")
 
 
 def place(device: str, threads: int) -> "torch.device":
@@ -91,6 +139,13 @@ def supplied(words: list[str]) -> "list[Material]":
     from clnf.devices.materials import material, materials
 
     rows = {name: material(name) for name in materials()}
+    # All values of a material at once: both ends of a window may be new.
+    rows |= {name: material(name).supply(**values) for name, values in _values(words).items()}
+    return list(rows.values())
+
+
+def _values(words: list[str]) -> dict[str, dict[str, float | tuple[float, ...]]]:
+    """Values by material and key."""
     own: dict[str, dict[str, float | tuple[float, ...]]] = {}
     for word in words:
         place, _, number = word.partition("=")
@@ -103,6 +158,4 @@ def supplied(words: list[str]) -> "list[Material]":
                 "hfo2_array.endurance_cycles=1e6"
             ) from None
         own.setdefault(name, {})[key] = parts[0] if len(parts) == 1 else tuple(parts)
-    # All values of a material at once: both ends of a window may be new.
-    rows |= {name: material(name).supply(**values) for name, values in own.items()}
-    return list(rows.values())
+    return own

@@ -6,12 +6,13 @@ Results go to the standard output, progress to the standard error, so a pipe car
 import json
 import sys
 from collections.abc import Callable, Sequence
+from textwrap import fill
 from types import TracebackType
 from typing import Any, Self, final
 
 from clnf.core.errors import ClnfError
 
-__all__ = ["COLUMNS", "Bars", "Stopped", "emit", "show_table"]
+__all__ = ["COLUMNS", "Bars", "Stopped", "emit", "say", "show_table"]
 
 COLUMNS = 100
 
@@ -32,6 +33,11 @@ def emit(value: Any, as_json: bool, show: Callable[[], None]) -> None:
         print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         show()
+
+
+def say(sentence: str) -> None:
+    """Print a sentence as a paragraph of 100 columns at most."""
+    print(fill(sentence, COLUMNS, break_on_hyphens=False, break_long_words=False))
 
 
 def show_table(heads: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "") -> None:

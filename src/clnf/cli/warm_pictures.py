@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from clnf.chip.heat.power import Work
     from clnf.chip.hosting import Chip
 
-__all__ = ["Drawn", "Quality", "bundled", "of_run", "qualities"]
+__all__ = ["Drawn", "Quality", "bundled", "known", "of_run", "qualities"]
 
 _PICTURES, _STEPS = 4, 2
 _READS = 64, 16  # of each vector of a calibration, when all is well and in warmth
@@ -66,6 +66,33 @@ class Quality:
         return text + (f"; cost {self.cost_j * 1e6:.3g} µJ" if self.cost_j else "")
 
 
+def known(run: Path | None, supplied: Mapping[str, float | None]) -> None:
+    """Refuse a run or values that cannot be looked at, before any picture is drawn.
+
+    Args:
+        run: its folder; None for the bundled model.
+        supplied: values of your own by key of the catalogue; None where none was given.
+
+    Raises:
+        ConfigError: a run was given values, which has its own.
+        DeviceLimitError: a value is out of its range.
+        RunError: there is no run.
+    """
+    if run is None:
+        from clnf.devices.materials import material
+        from clnf.living.recipe import ChipPart
+
+        material(ChipPart().core).supply(**_given(supplied))
+        return
+    if _given(supplied):
+        raise ConfigError(
+            "a run has its own materials; leave out --slope and --read-v, or leave out the run"
+        )
+    from clnf.living.run import Run
+
+    _ = Run(run).recipe
+
+
 def bundled(supplied: Mapping[str, float | None]) -> Drawn:
     """The bundled core on stored cells, without wires, which change no charge."""
     import torch
@@ -96,7 +123,7 @@ def bundled(supplied: Mapping[str, float | None]) -> Drawn:
     return Drawn(chip, work(chip.ledger.state(), before), {}, again, names)
 
 
-def of_run(folder: Path, supplied: Mapping[str, float | None]) -> Drawn:
+def of_run(folder: Path) -> Drawn:
     """A run's model as its newest snapshot left it."""
     from clnf.chip.heat.power import by_lesson, work
     from clnf.living import snapshots
@@ -104,10 +131,6 @@ def of_run(folder: Path, supplied: Mapping[str, float | None]) -> Drawn:
     from clnf.living.model import LivingModel
     from clnf.living.run import Run
 
-    if _given(supplied):
-        raise ConfigError(
-            "a run has its own materials; leave out --slope and --read-v, or leave out the run"
-        )
     recipe = Run(folder).recipe
     found = snapshots.load_latest(folder / "snapshots")
     model = LivingModel(recipe, blank=True)

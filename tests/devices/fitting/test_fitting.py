@@ -175,8 +175,10 @@ def test_noise_and_swapped_directions_are_refused() -> None:
         fit_traces(noise(swap=False))
     with pytest.raises(DataError, match="swap up and down"):
         fit_traces(noise(swap=True))
-    with pytest.raises(ConfigError, match="rate of intervals lies between"):
+    with pytest.raises(ConfigError, match=r"rate of intervals lies between 0.5 and 1, got 1.5"):
         fit_traces(measured(LINEAR, FAULTY, 1), rate=1.5)
+    with pytest.raises(ConfigError, match=r"read_noise is a share of a reading.*got -1"):
+        fit_traces(measured(LINEAR, FAULTY, 1), read_noise=-1.0)
 
 
 def test_the_material_holds_every_number_with_source_and_interval(

@@ -84,6 +84,8 @@ def broken(change: str) -> tuple[str, list[str]]:
     if change in places:
         at, row = places[change]
         rows[at] = row
+    if change == "siemens":
+        head = head.replace("_us", "_s")
     if change == "column":
         head = "device,pulse,direction,current"
     if change in ("units", "names"):
@@ -126,6 +128,7 @@ def broken(change: str) -> tuple[str, list[str]]:
         ("few", "holds 12 readings of devices with 8 or more; a fit needs 30"),
         ("one way", "all 40 pulses of .* go up; a cell's law needs both directions: add trains of"),
         ("constant", "is 0.0001 S in all 40 readings; nothing moves"),
+        ("siemens", "the usual conductance in .* S, more than a memory cell has; name the column"),
     ],
 )
 def test_garbage_is_refused_with_one_sentence(tmp_path: Path, change: str, says: str) -> None:

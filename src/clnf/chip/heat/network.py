@@ -30,6 +30,7 @@ __all__ = ["Cooling", "State", "ThermalNetwork"]
 Array = NDArray[np.float64]
 Law = Callable[[float], float]
 _ROUNDS, _CLOSE_K = 200, 1e-9
+_HOTTEST_K = 1e4
 
 
 @final
@@ -229,7 +230,7 @@ class ThermalNetwork:
         cells, last = cold, np.full(len(cold), np.inf)
         for rounds in range(1, _ROUNDS + 1):
             mean = base + self._from[1] @ cells + self._own[0] * cells
-            if not (mean < 1e4).all():
+            if not (mean < _HOTTEST_K).all():
                 break
             if abs(mean - last).max() <= _CLOSE_K:
                 return cells, mean, rounds
@@ -238,6 +239,11 @@ class ThermalNetwork:
                 1.0 if law is None else law(float(t)) for law, t in zip(laws, mean, strict=True)
             ]
             cells = cold * np.array(grown)
+        if rounds == 1:  # before any cell was warm
+            raise DeviceLimitError(
+                f"this work makes cells hotter than {_HOTTEST_K:,.0f} K, which nothing stands; "
+                "cool better or work slower"
+            )
         raise DeviceLimitError(
             "heat runs away: warmer cells draw more, and power and temperature find no rest; cool "
             "better, work slower, or supply a smaller conductance_temperature_coefficient"

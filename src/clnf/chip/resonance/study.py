@@ -12,7 +12,7 @@ from torch import Tensor
 from clnf.chip.crossbar.wiring import Wires
 from clnf.chip.resonance.calibration import Calibration, calibrate
 from clnf.chip.resonance.lines import NoisyLines
-from clnf.chip.resonance.theory import Optimum, Quantiser, best_of, detection_apart
+from clnf.chip.resonance.theory import Optimum, Quantiser, best_of, detection, detection_apart
 from clnf.chip.spec import ChipSpec
 from clnf.core.errors import ConfigError
 from clnf.core.units import quantity
@@ -145,6 +145,8 @@ def _study(
         return lines.look(x, sigma=at_inputs, volts=sigma / both)
 
     def gain(sigma: float) -> float:
+        if source == "inputs":  # all looks are alike
+            return detection(contrast, math.hypot(sigma, own), lines.quantiser, looks=lines.looks)
         each = np.hypot(spreads * sigma, own)
         return detection_apart(contrast, offsets * sigma, each, lines.quantiser)
 

@@ -37,6 +37,7 @@ __all__ = [
     "optimum",
 ]
 
+_NEVER = 1e-18  # a chance that no sum in float64 sees
 _GRID = 64  # sigmas tried before the best of them is refined
 _LEAST, _MOST = 1e-3, 30.0  # in units of the distance from the amplitude to the edge, and of it
 
@@ -110,6 +111,12 @@ def _sum_chances(one: NDArray[np.float64], looks: int) -> NDArray[np.float64]:
     return found / found.sum()
 
 
+def _reached(chances: list[NDArray[np.float64]]) -> slice:
+    """Codes that one of the looks ever gives; the sums of the others are 0."""
+    some = np.flatnonzero(np.max([each.max(0, initial=0.0) for each in chances], axis=0) > _NEVER)
+    return slice(int(some[0]), int(some[-1]) + 1)
+
+
 def detection(amplitude: float, sigma: float, quantiser: Quantiser, *, looks: int) -> float:
     """Share of right answers to "was it 0 or the amplitude?", asked equally often.
 
@@ -130,8 +137,9 @@ def detection(amplitude: float, sigma: float, quantiser: Quantiser, *, looks: in
     """
     if looks < 1:
         raise ConfigError(f"a detector needs at least one look, got {looks}")
-    none = _sum_chances(code_chances(0.0, sigma, quantiser), looks)
-    some = _sum_chances(code_chances(amplitude, sigma, quantiser), looks)
+    each = [code_chances(level, sigma, quantiser)[None] for level in (0.0, amplitude)]
+    reached = _reached(each)
+    none, some = (_sum_chances(one[0, reached], looks) for one in each)
     return float(0.5 + 0.25 * np.abs(some - none).sum())
 
 
@@ -160,13 +168,20 @@ def detection_apart(
         raise ConfigError(
             f"every look has an offset and a spread, got {len(offsets)} and {len(sigmas)}"
         )
-    size = len(offsets) * (len(quantiser.codes) - 1) + 1
+    looks = list(zip(map(float, offsets), map(float, sigmas), strict=True))
+    each = [
+        np.array([code_chances(level + offset, sigma, quantiser) for offset, sigma in looks])
+        for level in (0.0, amplitude)
+    ]
+    reached = _reached(each)
+    size = len(looks) * (reached.stop - reached.start - 1) + 1
     sums = []
-    for level in (0.0, amplitude):
-        pairs = zip(offsets, sigmas, strict=True)
-        each = np.array([code_chances(level + float(o), float(s), quantiser) for o, s in pairs])
-        powered = np.fft.irfft(np.fft.rfft(each, 2 * size).prod(0), 2 * size)[:size]
-        sums.append(np.clip(powered, 0.0, None) / powered.sum())
+    for one in each:
+        spectrum = np.ones(size // 2 + 1, dtype=np.complex128)
+        for look in one[:, reached]:  # one by one: many looks of many codes fill the memory
+            spectrum *= np.fft.rfft(look, size)
+        powered = np.clip(np.fft.irfft(spectrum, size), 0.0, None)
+        sums.append(powered / powered.sum())
     return float(0.5 + 0.25 * np.abs(sums[1] - sums[0]).sum())
 
 

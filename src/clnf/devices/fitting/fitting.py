@@ -122,10 +122,11 @@ def _check(rate: float, read_noise: float | None, seed: int) -> None:
     number("rate", rate)
     if read_noise is not None:
         number("read_noise", read_noise)
-    if not 0.5 < rate < 1 or (read_noise is not None and not 0 <= read_noise < 1):
+    if not 0.5 < rate < 1:
+        raise ConfigError(f"the rate of intervals lies between 0.5 and 1, got {rate}; correct it")
+    if read_noise is not None and not 0 <= read_noise < 1:
         raise ConfigError(
-            f"the rate of intervals lies between 0.5 and 1 and read noise in [0, 1), got {rate} "
-            f"and {read_noise}"
+            f"read_noise is a share of a reading, 0 to below 1, got {read_noise}; correct it"
         )
 
 

@@ -87,15 +87,31 @@ def _trace(axes: "Axes", fit: Fit, device: int, *, first: bool) -> None:
         label="95 % of readings",
     )  # fmt: skip
     odd = seen[2, part] == 2.0
-    axes.plot(number[odd], g[odd], "x", color=_RED, ms=6, label="outlier")
+    low, high = _room(np.concatenate([g[np.isfinite(g) & ~odd], (mean - reach)[known],
+                                      (mean + reach)[known]]))  # fmt: skip
+    edge = 0.025 * (high - low)
+    above, below = odd & (g > high), odd & (g < low)
+    near = odd & ~above & ~below
+    axes.plot(number[near], g[near], "x", color=_RED, ms=6, label="outlier")
+    axes.plot(number[above], np.full(above.sum(), high - edge), "^", color=_RED, ms=6,
+              label="beyond the axis")  # fmt: skip
+    axes.plot(number[below], np.full(below.sum(), low + edge), "v", color=_RED, ms=6)
+    axes.set_ylim(low, high)
     axes.set_title(f"device {name}, gain {np.exp(fit.estimate.own[device, 0]):.2f}", fontsize=10)
     axes.set_xlabel("pulse number")
     if first:
         axes.set_ylabel("conductance (µS)")
     if first:
         axes.figure.legend(
-            *axes.get_legend_handles_labels(), loc="upper right", ncols=4, fontsize=8, frameon=False
+            *axes.get_legend_handles_labels(), loc="upper right", ncols=5, fontsize=8, frameon=False
         )
+
+
+def _room(values: Array) -> tuple[float, float]:
+    """Ends of an axis that holds values and a tenth of their range on each side, from 0 on."""
+    low, high = float(values.min()), float(values.max())
+    margin = 0.1 * (high - low) or 0.1 * high
+    return max(low - margin, 0.0), high + margin
 
 
 def _band(axes: "Axes") -> None:

@@ -16,6 +16,7 @@ from clnf.devices.fitting.intervals import Parameter
 from clnf.devices.fitting.levels import Levels
 from clnf.devices.fitting.problem import Problem
 from clnf.devices.keys import checked
+from clnf.devices.materials import materials
 
 __all__ = ["Fit", "Outlier", "check_name", "check_pulse"]
 
@@ -87,10 +88,8 @@ class Fit:
     @property
     def source(self) -> str:
         """Where the numbers come from, in one line."""
-        return (
-            f"fitted to {self.file} (sha256 {self.sha256[:16]}), {self.devices} devices, "
-            f"{self.pulses} pulses"
-        )
+        count = f"{self.devices} device{'' if self.devices == 1 else 's'}"
+        return f"fitted to {self.file} (sha256 {self.sha256[:16]}), {count}, {self.pulses} pulses"
 
     def material(
         self, name: str, *, write_voltage_v: float | None = None, write_time_s: float | None = None
@@ -109,7 +108,7 @@ class Fit:
         check_name(name)
         check_pulse(write_voltage_v, write_time_s)
         row: dict[str, object] = {
-            "title": f"{name}: measured cell, {self.law.replace('_', ' ')} steps",
+            "title": f"measured cell, {self.law.replace('_', ' ')} steps",
             "family": "fitted",
             "law": _CATALOGUE_LAW.get(self.law, self.law),
         }
@@ -143,12 +142,14 @@ class Fit:
 
 
 def check_name(name: str) -> None:
-    """Raise ConfigError where a name cannot stand as a row of a catalogue."""
+    """Raise ConfigError where a name cannot stand as a row of its own beside the catalogue's."""
     text = isinstance(name, str)
     if not (text and name.isascii() and name.isidentifier() and name == name.lower()):
         raise ConfigError(
             f"{shown(name)} cannot name a material; take small letters, digits and underscores"
         )
+    if name in materials():
+        raise ConfigError(f"{name} is a material of the catalogue; give yours another name")
 
 
 def check_pulse(write_voltage_v: float | None, write_time_s: float | None) -> None:

@@ -27,6 +27,7 @@ _UP = {"up", "+1", "1", "1.0", "+", "ltp", "set", "potentiation", "p", "pot", "i
 _DOWN = {"down", "-1", "-1.0", "-", "ltd", "reset", "depression", "d", "dep", "decrease"}
 _LONGEST = 1_000_000  # pulses of one gap
 _FEWEST, _SHORTEST = 30, 8  # readings in all, readings of one device
+_MOST_S = 1.0  # no memory cell conducts as well as that; the unit of the column is wrong
 
 
 @final
@@ -120,8 +121,10 @@ def read_traces(path: Path | str) -> Traces:
     try:
         raw = path.read_bytes()
         text = raw.decode("utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:
         raise DataError(f"no file at {path}; give the path of a CSV file") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder; give the path of a CSV file in it") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); check the file") from None
     except UnicodeDecodeError:
@@ -281,6 +284,12 @@ def _checked(path: Path, found: dict[str, list[Row]], sha256: str) -> Traces:
             f"the conductance in {path} is {values.pop():.4g} S in all {len(readings)} readings; "
             "nothing moves: check the column and the device"
         )
+    usual = float(np.median([row[3] for row in readings]))
+    if usual > _MOST_S:
+        raise DataError(
+            f"the usual conductance in {path} is {usual:.4g} S, more than a memory cell has; name "
+            "the column by its unit, for example conductance_us"
+        )
     return _filled(kept, sha256, warnings)
 
 
@@ -310,7 +319,8 @@ def _filled(kept: dict[str, list[Row]], sha256: str, warnings: list[str]) -> Tra
         ends.append(total)
     if cut:
         warnings.append(
-            f"{cut} gaps hide where the direction turned; the traces begin anew behind them"
+            f"{cut} {'gap hides' if cut == 1 else 'gaps hide'} where the direction turned; a trace "
+            "begins anew behind each"
         )
     return Traces(
         names=tuple(kept),
