@@ -1,4 +1,6 @@
-"""The vote finds flipped labels and backdoors, and lets honest lessons pass."""
+"""The vote finds flipped labels in noisy lessons, and lets honest and unclear ones pass."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,13 +8,15 @@ import torch
 
 from clnf.core.errors import ConfigError
 from clnf.core.records import Experience
-from clnf.streams.ballot import Ballot, BallotParams
+from clnf.streams.ballot import Ballot, BallotParams, chances
 from clnf.streams.digits import digits_part
-from clnf.streams.features import marks
 from clnf.streams.gate import Gate
-from clnf.streams.known import Digest, Known
+from clnf.streams.judge import Opinion, judge_of
+from clnf.streams.known import Known
 from clnf.streams.rights import RIGHTS
 from clnf.streams.sources import ArraySource
+from clnf.streams.worlds.sounds import Sounds
+from clnf.streams.worlds.sprites import Sprites
 
 PAIR = (4, 9)  # the two digits that are mistaken for one another most often
 
@@ -35,10 +39,10 @@ class Lesson:
         self.bad |= stamped
         self.source = ArraySource(self.x, self.y)
 
-    def refused(self, gate: Gate) -> np.ndarray:
+    def refused(self, gate: Gate, check: str = "ballot") -> np.ndarray:
         admission = gate.admit(Experience(name="a", concept="a", data=self.source))
         found = np.zeros(len(self.y), bool)
-        found[[flaw.index for flaw in admission.quarantined if flaw.check == "ballot"]] = True
+        found[[flaw.index for flaw in admission.quarantined if flaw.check == check]] = True
         return found
 
 
@@ -50,7 +54,7 @@ def gate() -> Gate:
 def test_flipped_labels_are_found(flips) -> None:
     lesson = Lesson(flips)
     found = lesson.refused(gate())
-    assert found[lesson.bad].mean() > (0.82 if flips <= 0.2 else 0.7)
+    assert found[lesson.bad].mean() > 0.7
     assert found[~lesson.bad].mean() < 0.03
 
 
@@ -58,38 +62,60 @@ def test_an_honest_lesson_of_the_hardest_pair_passes_whole() -> None:
     assert not Lesson().refused(gate()).any()
 
 
-def test_without_the_bar_for_noise_honest_samples_would_go() -> None:
-    """The control: what the bar is for."""
-    eager = Gate([Ballot(params=BallotParams(noisy=0.0, crowd=1))])
-    assert Lesson().refused(eager).sum() >= 10
+def test_were_every_doubt_believed_honest_samples_would_go() -> None:
+    """The control: what weighing doubts against errors is for."""
+    digest, _ = gate()._screen(Lesson().source, RIGHTS["new"])
+    assert judge_of(digest, Known()).opine().doubted.sum() >= 30
 
 
-def test_a_stamp_that_changes_labels_is_found_with_all_its_bearers() -> None:
-    lesson = Lesson(stamps=0.02)
-    found = lesson.refused(gate())
-    assert found[lesson.bad].all()
-    assert found[~lesson.bad].mean() < 0.005
-    reasons = {
-        flaw.reason
-        for flaw in gate().admit(Experience(name="a", concept="a", data=lesson.source)).quarantined
-    }
-    assert reasons == {"bears a mark that goes with wrong labels, always concept 4"}
+@pytest.mark.parametrize("factor", ["timbre", "texture"])
+def test_where_features_say_little_about_labels_nothing_is_refused(factor) -> None:
+    """And the control: without the neighbours' consent a third or more would go."""
+    world = Sounds if factor == "timbre" else Sprites
+    lesson = Experience(name="a", concept="a", data=world(900, seed=0, label=factor))
+    assert not Gate([Ballot()]).admit(lesson).quarantined
+    if factor == "timbre":
+        deaf = Gate([Ballot(params=BallotParams(confirmed=0.0))])
+        assert len(deaf.admit(lesson).quarantined) > 300
 
 
-def test_bearers_do_not_vouch_for_one_another() -> None:
-    """The control: with the first vote alone, half of them would have to be doubted."""
-    lesson = Lesson(stamps=0.02)
-    gate_ = gate()
-    digest, _ = gate_._screen(lesson.source, RIGHTS["new"])
-    elected, _ = Ballot()._elect(digest, Known())
-    assert (elected >= 0)[lesson.bad].mean() < 0.5
+def opinion(margins: np.ndarray, doubted: np.ndarray) -> Opinion:
+    """Two labels; agreeing samples lead by their margin, doubted ones are behind by it."""
+    lead = np.where(doubted, -margins, margins).astype(np.float32)
+    return Opinion(
+        classes=np.array([0, 1]),
+        own=np.zeros(len(margins), np.int64),
+        elected=doubted.astype(np.int64),
+        margin=np.where(doubted, margins, 0.0).astype(np.float32),
+        scores=np.stack([lead, np.zeros_like(lead)], axis=1),
+    )
 
 
-def test_a_stamp_on_true_labels_is_not_seen_and_the_docs_say_so() -> None:
-    lesson = Lesson(stamps=0.04, relabel=False)
-    assert lesson.bad.sum() > 10
-    assert not lesson.refused(gate()).any()
-    assert "clean-label backdoor" in (Ballot.__doc__ or "")
+def test_chances_tell_wrong_labels_from_honest_doubts() -> None:
+    """A mixture whose truth is known: margins of wrong labels, and small honest doubts."""
+    rng = np.random.default_rng(0)
+    honest = rng.normal(8.0, 3.0, 4000)
+    wrong = rng.normal(8.0, 3.0, 400).clip(0.01)
+    margins = np.concatenate([np.abs(honest), wrong])
+    doubted = np.concatenate([honest < 0, np.ones(400, bool)])
+    prints = rng.integers(-(2**63), 2**63 - 1, len(margins))
+    chance, confident = chances(opinion(margins, doubted), prints, 12)
+    assert (chance[~doubted] == 0).all()
+    assert chance[4000:][wrong > 4].mean() > 0.85
+    assert chance.sum() == pytest.approx(400, rel=0.1)
+    assert confident[4000:].mean() == pytest.approx(0.5, abs=0.08)
+    # The control: the same honest doubts alone are confident nowhere.
+    alone = opinion(margins[:4000], doubted[:4000])
+    assert chances(alone, prints[:4000], 12)[0].max() == 0.0
+
+
+def test_the_vote_depends_neither_on_order_nor_on_the_chunk() -> None:
+    lesson = Lesson(0.2)
+    first = lesson.refused(gate())
+    order = np.random.default_rng(1).permutation(len(lesson.y))
+    other = Lesson(0.2)
+    other.source = ArraySource(lesson.x[order], lesson.y[order])
+    assert np.array_equal(other.refused(gate()), first[order])
 
 
 def test_few_samples_of_a_label_are_not_judged_and_references_make_them_many() -> None:
@@ -111,32 +137,24 @@ def test_few_samples_of_a_label_are_not_judged_and_references_make_them_many() -
     assert not found[1, 9]
 
 
-def test_marks_are_block_contents() -> None:
-    x = torch.full((2, 1, 28, 28), -1.0)
-    x[1, 0, 24:27, 3:6] = 1.0
-    codes = marks(x)
-    assert codes is not None
-    assert codes.shape == (2, 196)
-    changed = np.flatnonzero(codes[0] != codes[1])
-    # 3x3 pixels hold one whole block of 2x2 (row 12, column 2) and touch three others.
-    assert set(changed) == {12 * 14 + 1, 12 * 14 + 2, 13 * 14 + 1, 13 * 14 + 2}
-    assert codes[1, 12 * 14 + 2] == 255
-    assert marks(torch.zeros(2, 5)) is None
-    wide = marks(torch.zeros(1, 3, 64, 48))
-    assert wide is not None
-    assert wide.shape == (1, 16 * 12)
+def test_reasons_name_both_labels_and_the_share() -> None:
+    lesson = Experience(name="a", concept="a", data=Lesson(0.2).source)
+    reason = gate().admit(lesson).quarantined[0].reason
+    assert reason.startswith("taught as concept ")
+    assert "with a chance of" in reason
+    assert "of the labels of this lesson are wrong" in reason
 
 
-def test_marks_survive_in_references(tmp_path) -> None:
-    known = gate()
-    known.know(Lesson().source)
-    copy = Known()
-    copy.load_state_dict(known.known.state_dict())
-    assert np.array_equal(copy.references.marks, known.known.references.marks)
-    assert Digest.join([]).marks is None
+def test_an_empty_lesson_and_one_of_one_label_are_not_judged() -> None:
+    one = replace(
+        Experience(name="a", concept="a", data=Lesson().source),
+        data=ArraySource(torch.rand(200, 12), 3),
+    )
+    assert not gate().admit(one).quarantined
+    assert not gate().admit(replace(one, data=ArraySource(torch.empty(0, 12), 3))).quarantined
 
 
 def test_wrong_settings_are_refused() -> None:
-    for settings in ({"voters": 2}, {"lead": 16}, {"noisy": 1.0}, {"bearers": 1}):
+    for settings in ({"guilt": 0.0}, {"confirmed": 1.5}, {"voters": 0}, {"least": 1}):
         with pytest.raises(ConfigError, match="a ballot needs"):
             BallotParams(**settings)

@@ -17,9 +17,10 @@ from clnf.streams.checks import (
     Range,
     Schema,
 )
-from clnf.streams.features import describe, fingerprint, summarise
+from clnf.streams.digits import digits_part
 from clnf.streams.known import Digest, Known
 from clnf.streams.stream import emoji_source
+from clnf.streams.survey import survey
 
 
 def faces(count: int = 20) -> Batch:
@@ -27,18 +28,52 @@ def faces(count: int = 20) -> Batch:
 
 
 def digest(batch: Batch) -> Digest:
+    seen = survey(batch)
     return Digest(
         position=np.arange(len(batch)),
-        prints=fingerprint(batch.x),
-        label=batch.cond.numpy(),
-        features=describe(batch.x),
-        summary=summarise(batch.x),
+        prints=seen.prints,
+        label=seen.label,
+        features=seen.features,
+        summary=seen.summary,
+        pixels=seen.pixels,
+        windows=seen.windows,
     )
 
 
-@pytest.mark.parametrize("check", [Schema((3, 32, 32), 9), Finite(), Range(), Flat(), Noise()])
+def noisy(x: torch.Tensor) -> int:
+    return len(Noise().find(digest(Batch.of(x, 0)), Known()))
+
+
+SAMPLE_CHECKS = [Schema((3, 32, 32), 9), Finite(), Range(), Flat()]
+
+
+@pytest.mark.parametrize("check", SAMPLE_CHECKS)
 def test_clean_pictures_pass_every_sample_check(check: AbstractSampleCheck) -> None:
-    assert check.find(faces(len(emoji_source("faces", 0, "all")))) == {}
+    batch = faces(len(emoji_source("faces", 0, "all")))
+    assert check.find(batch) == {}
+    sound = check.sound(survey(batch))
+    assert sound is not None
+    assert sound.all()
+
+
+@pytest.mark.parametrize("check", SAMPLE_CHECKS)
+def test_what_a_survey_calls_sound_no_check_refuses(check: AbstractSampleCheck) -> None:
+    batch = faces(20)
+    x = batch.x
+    x[1, 0, 3, 3], x[2, 1, 0, 0], x[3] = float("nan"), float("-inf"), 0.25
+    x[4] *= 127.5
+    x[5] *= 1.001
+    x[6, 0] = 1.0
+    x[7] = torch.tensor([0.5, -0.5, 0.0])[:, None, None]
+    weight = torch.ones(20)
+    weight[8], weight[9] = float("nan"), -1.0
+    cond = torch.zeros(20, dtype=torch.int64)
+    cond[10], cond[11] = 9, -1
+    spoilt = Batch(x=x, cond=cond, weight=weight)
+    sound = check.sound(survey(spoilt))
+    assert sound is not None
+    assert not sound.all()
+    assert not set(np.flatnonzero(sound).tolist()) & set(check.find(spoilt))
 
 
 def test_schema_refuses_shape_type_concept_and_weight() -> None:
@@ -88,12 +123,24 @@ def test_noise_of_any_distribution_is_refused_and_textures_are_not() -> None:
     normal = torch.randn(shape, generator=rng).mul(0.3).clamp(-1, 1)
     pepper = torch.where(torch.rand((200, 1, 32, 32), generator=rng) < 0.5, 1.0, -1.0)
     for noise in (uniform, normal, pepper.expand(shape)):
-        assert len(Noise().find(Batch.of(noise, 0))) >= 195
+        assert noisy(noise) >= 190
     # Smoothed noise has structure of a sort; a texture must be teachable.
     kernel = torch.full((1, 1, 2, 2), 0.25)
     texture = torch.nn.functional.conv2d(pepper, kernel).expand(-1, 3, -1, -1)
-    assert Noise().find(Batch.of(texture, 0)) == {}
-    assert Noise().find(Batch.of(torch.randn((5, 40), generator=rng), 0)) == {}
+    assert noisy(texture) == 0
+    assert noisy(torch.randn((5, 40), generator=rng)) == 0
+
+
+def test_pictures_with_their_pixels_in_another_order_are_no_noise() -> None:
+    rng = torch.Generator().manual_seed(1)
+    digits = digits_part("held_out").take(torch.arange(0, 2000, 4)).x.flatten(1)
+    moved = digits[:, torch.randperm(784, generator=rng)].reshape(-1, 1, 28, 28)
+    assert noisy(moved) <= 10
+    white = torch.rand((100, 1, 28, 28), generator=rng) * 2 - 1
+    found = Noise().find(digest(Batch.of(torch.cat([moved, white]), 0)), Known())
+    assert sum(row >= 500 for row in found) >= 80
+    # Among pictures in order, a picture out of order is taken for noise.
+    assert noisy(torch.cat([digits.reshape(-1, 1, 28, 28), moved[:50]])) >= 40
 
 
 def test_duplicates_keep_the_first_and_name_it() -> None:

@@ -1,5 +1,7 @@
 """The label check doubts what the neighbourhood contradicts, and lets the novel pass."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,12 @@ from clnf.core.errors import ConfigError
 from clnf.core.records import Batch
 from clnf.streams.bundled import digits10k
 from clnf.streams.features import describe, fingerprint, summarise
+from clnf.streams.judge_kernels import nearest
 from clnf.streams.known import Digest, Known
 from clnf.streams.neighbours import LabelParams, Labels, NearDuplicates
 from clnf.streams.sources import ArraySource, ShiftSource
 from clnf.streams.stream import emoji_source
+from clnf.streams.worlds.sprites import Sprites
 
 
 def cloud(count: int, centre: float, label: int, seed: int = 0) -> Digest:
@@ -100,7 +104,7 @@ def test_result_does_not_depend_on_block_size_or_order(monkeypatch: pytest.Monke
     lesson = digest(Batch.cat([people, flags]))
     expected = Labels().find(lesson, known)
     assert len(expected) >= 10
-    monkeypatch.setattr("clnf.streams.neighbours._BLOCK", 7)
+    monkeypatch.setattr("clnf.streams.witnesses._BLOCK", 7)
     assert Labels().find(lesson, known) == expected
     order = np.random.default_rng(0).permutation(len(lesson))
     shuffled = Labels().find(lesson.select(order), known)
@@ -120,6 +124,59 @@ def test_near_duplicates_keep_the_first_of_each_group() -> None:
         (0, 1), "almost the same as a reference"
     )
     assert NearDuplicates().find(Digest.join([]), known) == {}
+
+
+def test_no_near_duplicate_is_overlooked_by_sorting() -> None:
+    """The plain twin: all pairs compared."""
+    rng = np.random.default_rng(0)
+    features = rng.integers(0, 30, (400, 3)).astype(np.float32)
+    lesson = Digest(
+        position=np.arange(400),
+        prints=rng.integers(0, 2**62, 400),
+        label=np.zeros(400, np.int64),
+        features=features,
+        summary=np.zeros((400, 5)),
+    )
+    squares = ((features[:, None] - features[None]) ** 2).sum(2)
+    squares[np.triu_indices(400)] = np.inf
+    plain = {
+        row: f"almost the same as sample {squares[row].argmin()}"
+        for row in np.flatnonzero(squares.min(1) <= 3 * 1.5**2).tolist()
+    }
+    assert len(plain) > 50
+    assert NearDuplicates(1.5).find(lesson, Known()) == plain
+
+
+def test_where_like_samples_bear_unlike_labels_nobody_is_doubted() -> None:
+    sprites = Sprites(300, seed=0, label="shape")
+    lesson = digest(sprites.take(torch.arange(300)))
+    assert Labels().find(lesson, Known()) == {}
+    # The control: without that question many would be.
+    assert len(Labels(params=LabelParams(telling=0.0)).find(lesson, Known())) > 20
+
+
+def test_in_a_long_lesson_only_the_doubted_are_looked_at_and_found_as_before() -> None:
+    digits = digits10k()
+    rng = np.random.default_rng(1)
+    index = rng.permutation(10000)[:1500]
+    labels = digits.labels[index].copy()
+    wrong = rng.permutation(1500)[:15]
+    labels[wrong] = (labels[wrong] + rng.integers(1, 10, 15)) % 10
+    lesson = digest(ArraySource(digits.images[index], labels).take(torch.arange(1500)))
+    quick = set(Labels().find(lesson, Known()))
+    lesson = replace(lesson, shared={})
+    whole = set(Labels(params=LabelParams(many=10**6)).find(lesson, Known()))
+    assert quick <= whole
+    assert quick & set(wrong.tolist()) == whole & set(wrong.tolist())
+
+
+def test_the_kernel_finds_the_nearest_in_order() -> None:
+    rng = np.random.default_rng(0)
+    squares = rng.integers(0, 20, (30, 50)).astype(np.float32)
+    squares[3] = np.inf
+    found = np.empty((30, 7), np.int64)
+    nearest(squares, found)
+    assert np.array_equal(found, np.argsort(squares, axis=1, kind="stable")[:, :7])
 
 
 def test_wrong_settings_are_refused() -> None:

@@ -1,8 +1,8 @@
-"""Labels put to the vote: lessons with many wrong labels, and marks that go with wrong labels.
+"""Labels put to the vote, where a lesson holds many wrong ones.
 
 ``neighbours.Labels`` wants all neighbours to agree, so it hardly ever errs; where a fifth of all
-labels is wrong, neighbours seldom agree. Here many neighbours vote, and what they say is acted on
-only where it cannot be chance: where a whole lesson is doubted, or all bearers of one mark are.
+labels is wrong, neighbours seldom agree. Here a judge who has seen the whole lesson doubts
+samples, and what is made of his doubts is weighed against how often he errs.
 """
 
 from collections.abc import Sequence
@@ -15,72 +15,67 @@ from numpy.typing import NDArray
 from clnf.core.errors import ConfigError
 from clnf.core.units import quantity
 from clnf.streams.checks import AbstractLessonCheck, called
+from clnf.streams.judge import Judge, Opinion, judge_of
 from clnf.streams.known import Digest, Known
-from clnf.streams.neighbours import squared_distances, witnesses_of
+from clnf.streams.witnesses import nearest_witnesses, witnesses_of
 
-__all__ = ["Ballot", "BallotParams"]
-
-_CODES = 256  # contents a mark may have
+__all__ = ["Ballot", "BallotParams", "chances"]
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class BallotParams:
-    """Sizes of the vote.
+    """When a doubted sample is refused.
 
     Attributes:
-        voters: neighbours asked, >= 3.
-        lead: votes by which another label must lead before a sample is doubted, in [1, voters].
-        noisy: share of doubted samples above which all of them are refused. Below it they are
-            what honest data holds: fours that look like nines.
-        crowd: doubted samples below which a lesson is not called noisy, whatever their share.
-        least: witnesses a label needs before its samples are judged.
-        bearers: samples that must bear a mark before it is judged, >= 2.
-        guilty: a mark's bearers are refused where this share more of them is doubted than of
-            their label. Lower than one half, since a stamp may also lie on samples whose label
-            happens to be true.
-        strangers: a mark borne by more honest samples of other labels than this share of its
-            bearers is a trait of theirs, and no mark.
-        trials: marks of one label judged at most, those with most doubted bearers first.
-        rounds: times the vote is repeated without the samples doubted before.
-        witnesses: samples of the lesson itself asked at most.
+        guilt: chance that its label is wrong from which on a doubted sample is refused.
+        crowd: confident doubts below which nothing is refused: too few to say what share of the
+            labels is wrong.
+        confirmed: share of the confident doubts that neighbours must share. Where they do not,
+            the features say little about the labels, and the judge has no say.
+        voters: neighbours asked about a doubt, >= 1.
+        asked: confident doubts they are asked about at most.
+        least: witnesses a label needs before its samples are judged, >= 2.
+        rounds: times the lesson is judged, each time without the samples refused before.
+        witnesses: samples of the lesson that testify at most; four times as many where labels
+            were found to be wrong.
     """
 
+    guilt: float = quantity("1", 0.5)
+    crowd: int = quantity("1", 12)
+    confirmed: float = quantity("1", 0.75)
     voters: int = quantity("1", 15)
-    lead: int = quantity("1", 7)
-    noisy: float = quantity("1", 0.04)
-    crowd: int = quantity("1", 30)
+    asked: int = quantity("1", 256)
     least: int = quantity("1", 60)
-    bearers: int = quantity("1", 8)
-    guilty: float = quantity("1", 0.25)
-    strangers: float = quantity("1", 0.1)
-    trials: int = quantity("1", 64)
     rounds: int = quantity("1", 3)
     witnesses: int = quantity("1", 2048)
 
     def __post_init__(self) -> None:
-        shares = 0.0 <= self.noisy < 1.0 and 0.0 < self.guilty <= 1.0
-        if self.voters < 3 or not 1 <= self.lead <= self.voters or not shares or self.bearers < 2:
+        shares = 0.0 < self.guilt <= 1.0 and 0.0 <= self.confirmed <= 1.0
+        if not shares or min(self.voters, self.asked, self.rounds) < 1 or self.least < 2:
             raise ConfigError(
-                f"a ballot needs 3 voters, a lead from 1 to their number, shares from 0 to 1 and "
-                f"2 bearers, got {self}"
+                f"a ballot needs a guilt above 0 and up to 1, a confirmed share from 0 to 1, a "
+                f"voter, one doubt asked about, one round and 2 witnesses a label, got {self}"
             )
 
 
 @final
 class Ballot(AbstractLessonCheck):
-    """Refuses the doubted samples of a noisy lesson, and all bearers of a guilty mark.
+    """Refuses what is mislabelled in a lesson with many wrong labels.
 
-    A sample is *doubted* when another label leads its own by ``lead`` votes among the nearest
-    ``voters`` of lesson and references. A *mark* is the content of one small block of pixels
-    (``features.marks``). A backdoor is a mark whose bearers carry one label while their
-    neighbourhood says another; bearers with a true label are refused with the others. A mark
-    put on samples of its own label only (a clean-label backdoor) is not seen: nothing about
-    those samples is wrong but the mark itself.
+    A judge (``judge``) elects a label for every sample; where it is not the sample's own, the
+    sample is doubted, by a margin. Honest samples that look like another label are doubted too,
+    mostly by small margins. Were every label of an agreeing sample exchanged for a wrong one, the
+    margins would be known; the share of doubts among the large ones tells which part of the
+    lesson was exchanged, and so how many doubts of any margin stand for wrong labels and how many
+    for honest samples. What is likelier wrong than right is refused: the local false discovery
+    rate of Efron (2008), with the alternative simulated instead of fitted.
+
+    In a clean lesson hardly any doubt is confident, and nothing is refused.
 
     Args:
         names: concept names by index, for the reasons.
-        params: sizes of the vote.
+        params: when a doubted sample is refused.
     """
 
     name = "ballot"
@@ -91,145 +86,116 @@ class Ballot(AbstractLessonCheck):
         self.params = params
 
     def find(self, digest: Digest, known: Known) -> dict[int, str]:
-        """Refuse what the vote proves wrong."""
-        if not len(digest):
-            return {}
-        elected, judged = self._elect(digest, known)
-        doubted = elected >= 0
+        """Refuse what is likelier wrong than right."""
+        chance, elected = self.weigh(digest, known)
+        share = float(chance.sum()) / max(1, len(digest))
         found: dict[int, str] = {}
-        share = doubted.sum() / max(1, judged.sum())
-        if doubted.sum() >= self.params.crowd and share > self.params.noisy:
-            for row in np.flatnonzero(doubted).tolist():
-                mine, other = (
-                    called(int(label), self.names) for label in (digest.label[row], elected[row])
-                )
-                found[row] = (
-                    f"taught as {mine}, but its neighbours say {other}, as they do against "
-                    f"{share:.0%} of this lesson"
-                )
-        for row in self._marked(digest, doubted, known).tolist():
+        for row in np.flatnonzero(chance >= self.params.guilt).tolist():
+            mine, other = (
+                called(int(label), self.names) for label in (digest.label[row], elected[row])
+            )
             found[row] = (
-                f"bears a mark that goes with wrong labels, always "
-                f"{called(int(digest.label[row]), self.names)}"
+                f"taught as {mine}, but is {other} with a chance of {chance[row]:.0%}, since "
+                f"{share:.0%} of the labels of this lesson are wrong"
             )
         return found
 
-    def _elect(self, digest: Digest, known: Known) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """The label elected against each doubted sample, else -1; and who could be judged."""
-        elected = np.full(len(digest), -1, np.int64)
-        witnesses, owner = witnesses_of(digest, known, self.params.witnesses)
-        labels, place = np.unique(witnesses.label, return_inverse=True)
-        enough = labels[np.bincount(place, minlength=len(labels)) >= self.params.least]
-        judged = np.isin(digest.label, enough)
-        if len(labels) < 2 or not judged.any():
-            return elected, judged
-        near = self._nearest(digest, witnesses, owner)
-        for _ in range(self.params.rounds):
-            # An honest witness is a reference, or a sample not doubted.
-            trusted = (owner < 0) | (elected[owner] < 0)
-            before = elected >= 0
-            elected = self._vote(digest.label, witnesses.label, near, trusted)
-            elected[~judged] = -1
-            if np.array_equal(before, elected >= 0):
+    def weigh(self, digest: Digest, known: Known) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """How likely each label is wrong, [N], and the label elected instead, [N].
+
+        Chances are 0 where nothing can be said.
+        """
+        params = self.params
+        nothing = np.zeros(len(digest)), digest.label
+        if not len(digest):
+            return nothing
+        judge = judge_of(digest, known, least=params.least, most=params.witnesses)
+        if not judge.able:
+            return nothing
+        opinion = judge.opine()
+        chance, confident = chances(opinion, digest.prints, params.crowd)
+        if not self._heard(digest, known, opinion, confident):
+            return nothing
+        for _ in range(params.rounds - 1):
+            guilty = chance >= params.guilt
+            judge = Judge(
+                digest, known, least=params.least, most=4 * params.witnesses, trusted=~guilty
+            )
+            if not judge.able:
                 break
-        return elected, judged
+            opinion = judge.opine()
+            chance, _ = chances(opinion, digest.prints, params.crowd)
+            if np.array_equal(guilty, chance >= params.guilt):
+                break
+        return chance, opinion.classes[opinion.elected]
 
-    def _nearest(
-        self, digest: Digest, witnesses: Digest, owner: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """The nearest witnesses of each sample, nearest first, int64 [N, four times the voters].
-
-        More than vote at once, so that a later round need not look for others.
-        """
-        count = min(4 * self.params.voters, len(witnesses) - 1)
-        found = np.empty((len(digest), count), np.int64)
-        for rows, squares in squared_distances(digest, witnesses, owner):
-            near = np.argpartition(squares, count - 1, axis=1)[:, :count]
-            order = np.argsort(np.take_along_axis(squares, near, axis=1), axis=1, kind="stable")
-            found[rows] = np.take_along_axis(near, order, axis=1)
-        return found
-
-    def _vote(
-        self,
-        label: NDArray[np.int64],
-        witness: NDArray[np.int64],
-        near: NDArray[np.int64],
-        trusted: NDArray[np.bool_],
-    ) -> NDArray[np.int64]:
-        """The label that leads a sample's own among its nearest trusted witnesses, else -1."""
-        labels, place = np.unique(witness, return_inverse=True)
-        heard = trusted[near]
-        heard &= heard.cumsum(1) <= self.params.voters
-        votes = np.zeros((len(near), len(labels)), np.int64)
-        rows, columns = np.nonzero(heard)
-        np.add.at(votes, (rows, place[near[rows, columns]]), 1)
-        own = ((labels[None, :] == label[:, None]) * votes).sum(1)
-        first = votes.argmax(1)
-        led = votes[np.arange(len(votes)), first] >= own + self.params.lead
-        return np.where(led, labels[first], -1)
-
-    def _marked(
-        self, digest: Digest, doubted: NDArray[np.bool_], known: Known
-    ) -> NDArray[np.int64]:
-        """Bearers of a mark, under one label, of whom too many are doubted.
-
-        They are judged anew without each other as witnesses: stamped samples are alike in their
-        stamp, and would vouch for one another.
-        """
-        guilty = np.zeros(len(digest), bool)
-        witnesses, owner = witnesses_of(digest, known, self.params.witnesses)
-        if digest.marks is None or witnesses.marks is None or len(np.unique(witnesses.label)) < 2:
-            return np.flatnonzero(guilty)
-        honest = (owner < 0) | ~doubted[owner]
-        codes = _codes(digest.marks)
-        for label in np.unique(digest.label[doubted]):
-            mine = digest.label == label
-            usual = float(doubted[mine].mean())
-            for place, code in self._candidates(codes, mine, doubted, known.references, label):
-                bearers = np.flatnonzero(mine & (digest.marks[:, place] == code))
-                if guilty[bearers].all():
-                    continue
-                others = honest & ~(
-                    (witnesses.marks[:, place] == code) & (witnesses.label == label)
-                )
-                if others.sum() <= self.params.voters:
-                    continue
-                asked = digest.select(bearers)
-                clear = witnesses.select(others)
-                near = self._nearest(asked, clear, np.full(len(clear), -1))
-                told = self._vote(asked.label, clear.label, near, np.ones(len(clear), bool))
-                if np.mean(told >= 0) > usual + self.params.guilty:
-                    guilty[bearers] = True
-        return np.flatnonzero(guilty)
-
-    def _candidates(
-        self,
-        codes: NDArray[np.int64],
-        mine: NDArray[np.bool_],
-        doubted: NDArray[np.bool_],
-        references: Digest,
-        label: int,
-    ) -> list[tuple[int, int]]:
-        """Marks of one label that few honest samples of others bear: (place, content).
-
-        What others bear as well is a trait, and what half of the label bears is its own.
-        """
-        size = _CODES * codes.shape[1]
-        bearers = np.bincount(codes[mine].ravel(), minlength=size)
-        others = np.bincount(codes[~mine & ~doubted].ravel(), minlength=size)
-        if references.marks is not None and references.marks.shape[1] == codes.shape[1]:
-            stands = _codes(references.marks)[references.label != label]
-            others += np.bincount(stands.ravel(), minlength=size)
-        fits = (bearers >= self.params.bearers) & (bearers <= 0.5 * mine.sum())
-        fits &= others <= self.params.strangers * bearers
-        # Even if bearers vouch for one another, more of them are doubted than chance explains.
-        wrong = np.bincount(codes[mine & doubted].ravel(), minlength=size)
-        excess = wrong - float(doubted[mine].mean()) * bearers
-        found = np.flatnonzero(fits & (excess > 2.0))
-        best = found[np.argsort(-excess[found], kind="stable")]
-        return [(int(one) // _CODES, int(one) % _CODES) for one in best[: self.params.trials]]
+    def _heard(
+        self, digest: Digest, known: Known, opinion: Opinion, confident: NDArray[np.bool_]
+    ) -> bool:
+        """Whether the doubts are many enough, and neighbours of the samples share them."""
+        rows = np.flatnonzero(confident)
+        if len(rows) < self.params.crowd:
+            return False
+        rows = rows[np.argsort(digest.prints[rows], kind="stable")[: self.params.asked]]
+        witnesses = witnesses_of(digest, known, self.params.witnesses)
+        count = min(self.params.voters, len(witnesses) - 1)
+        near = nearest_witnesses(digest, rows, witnesses, count)
+        labels, place = np.unique(witnesses.label, return_inverse=True)
+        votes = np.zeros((len(rows), len(labels)), np.int64)
+        np.add.at(votes, (np.arange(len(rows))[:, None], place[near]), 1)
+        said = labels[votes.argmax(1)]
+        agreed = float(np.mean(said == opinion.classes[opinion.elected[rows]]))
+        return agreed >= self.params.confirmed
 
 
-def _codes(marks: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """One number for each content at each place, int64 [N, M]."""
-    return np.asarray(marks.astype(np.int64) + _CODES * np.arange(marks.shape[1]))
+def chances(
+    opinion: Opinion, prints: NDArray[np.int64], crowd: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """How likely each doubted label is wrong, and which doubts are confident.
+
+    Args:
+        opinion: of the judge.
+        prints: int64 [N], content hashes; they stand for the dice.
+        crowd: confident doubts below which all chances are 0.
+
+    Returns:
+        float64 [N] in [0, 1], 0 where nothing is doubted, and bool [N].
+    """
+    doubted = opinion.doubted
+    agreed = int((opinion.own >= 0).sum()) - int(doubted.sum())
+    none = np.zeros(len(doubted)), np.zeros(len(doubted), bool)
+    if agreed < crowd or not doubted.any():
+        return none
+    margins = opinion.margins_if_wrong(prints)
+    confident = doubted & (opinion.margin >= np.float32(margins[len(margins) // 2]))
+    if confident.sum() < crowd:
+        return none[0], confident
+    bins = int(np.clip(len(margins) // 20, 4, 64))
+    edges = margins[np.arange(1, bins) * len(margins) // bins]
+    place = np.searchsorted(edges, opinion.margin[doubted], side="right")
+    usual = np.bincount(np.searchsorted(edges, margins, side="right"), minlength=bins)
+    could = usual * (agreed / len(margins))
+    seen = np.bincount(place, minlength=bins)
+    upper = slice(bins // 2, None)
+    wrong = seen[upper].sum() / max(could[upper].sum(), 1.0)
+    rate = _falling(seen / np.maximum(could, 1e-9), np.maximum(could, 1e-9))
+    chance = none[0]
+    chance[doubted] = np.minimum(1.0, wrong / np.maximum(rate, 1e-12))[place]
+    return chance, confident
+
+
+def _falling(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The closest numbers that never rise: neighbours that do are put together (PAVA).
+
+    >>> _falling(np.array([3.0, 1.0, 2.0]), np.ones(3)).tolist()
+    [3.0, 1.5, 1.5]
+    """
+    blocks: list[tuple[float, float, int]] = []
+    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
+        count = 1
+        while blocks and blocks[-1][0] <= value:
+            other, heavy, more = blocks.pop()
+            value = (value * weight + other * heavy) / (weight + heavy)
+            weight, count = weight + heavy, count + more
+        blocks.append((value, weight, count))
+    return np.repeat([value for value, _, _ in blocks], [count for _, _, count in blocks])

@@ -1,6 +1,7 @@
 """The gate: every experience passes here before a model sees it.
 
-    data -> sample checks (a chunk at a time) -> digest -> lesson checks -> drift -> Admission
+    data -> survey and sample checks (a chunk at a time) -> digest -> lesson checks -> drift
+         -> Admission
 
 What is refused goes to quarantine with a reason; a change of the stream's distribution raises the
 lesson's priority. :meth:`Gate.admit` changes nothing but the quarantine, and gives the same
@@ -8,17 +9,16 @@ answer when asked again; :meth:`Gate.consolidate` remembers a lesson after it wa
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from clnf.core.errors import ClnfError, ConfigError
-from clnf.core.records import Batch, Experience, Kind, Source
+from clnf.core.errors import ConfigError
+from clnf.core.records import Experience, Kind, Source
 from clnf.core.units import quantity
 from clnf.streams.ballot import Ballot
 from clnf.streams.checks import (
@@ -33,19 +33,14 @@ from clnf.streams.checks import (
     Schema,
 )
 from clnf.streams.drift_bank import AdwinBank
-from clnf.streams.features import (
-    SUMMARY_NAMES,
-    SUMMARY_UNITS,
-    describe,
-    fingerprint,
-    marks,
-    summarise,
-)
+from clnf.streams.features import SUMMARY_NAMES, SUMMARY_UNITS, describe, fingerprint
 from clnf.streams.known import Digest, Known
 from clnf.streams.neighbours import Labels
 from clnf.streams.quarantine import Flaw, Quarantine
 from clnf.streams.rights import RIGHTS, Rights
+from clnf.streams.screen import Features, screen
 from clnf.streams.sources import ArraySource, SubsetSource
+from clnf.streams.stamps import Stamps
 
 __all__ = ["Admission", "Gate", "GateParams", "standard_checks"]
 
@@ -61,16 +56,19 @@ class GateParams:
         chunk: samples read at once.
         quarantine: refused samples kept.
         references: samples of each taught label kept for comparison.
+        watched: samples of a lesson in which drift is looked for, a fair sample of it.
         drift_priority: factor on the priority of a lesson at which drift was seen, >= 1.
     """
 
-    chunk: int = quantity("1", 512)
+    chunk: int = quantity("1", 1024)
     quarantine: int = quantity("1", 512)
     references: int = quantity("1", 256)
+    watched: int = quantity("1", 1024)
     drift_priority: float = quantity("1", 1.25)
 
     def __post_init__(self) -> None:
-        if min(self.chunk, self.quarantine, self.references) < 1 or self.drift_priority < 1.0:
+        least = min(self.chunk, self.quarantine, self.references, self.watched)
+        if least < 1 or not self.drift_priority >= 1.0:
             raise ConfigError(f"gate sizes and the drift priority must be at least 1, got {self}")
 
 
@@ -130,6 +128,7 @@ def standard_checks(
         Noise(),
         Duplicates(names),
         Outliers(),
+        Stamps(names),
         Ballot(names),
         Labels(names),
     )
@@ -151,7 +150,7 @@ class Gate:
         checks: Sequence[Check] | None = None,
         *,
         params: GateParams = GateParams(),
-        features: Callable[[Tensor], NDArray[np.float32]] = describe,
+        features: Features = describe,
     ) -> None:
         chosen = standard_checks() if checks is None else checks
         self.params = params
@@ -175,6 +174,8 @@ class Gate:
         digest, flaws = self._screen(experience.data, rights)
         for check in self.lesson_checks:
             found = self._ask(check, digest, rights)
+            if not found:
+                continue
             kept = np.ones(len(digest), bool)
             for row, reason in found.items():
                 if int(digest.prints[row]) not in self.known.pardoned:
@@ -184,7 +185,7 @@ class Gate:
             digest = digest.select(kept)
         refused = tuple(flaws[position] for position in sorted(flaws))
         self.quarantine.add(experience.name, experience.data, refused)
-        drift = _watch(digest, self._drift.copy())
+        drift = self._watch(digest, self._drift.copy())
         factor = self.params.drift_priority if drift else 1.0
         admitted = torch.from_numpy(digest.position.copy())
         return Admission(
@@ -201,14 +202,15 @@ class Gate:
 
     def consolidate(self, admission: Admission) -> None:
         """Remember an admitted lesson after it was committed."""
-        self.known.add(admission.digest, core=RIGHTS[admission.experience.kind].stays)
-        _watch(admission.digest, self._drift)
+        rights = RIGHTS[admission.experience.kind]
+        self.known.add(admission.digest, core=rights.stays, corrects=rights.corrects)
+        self._watch(admission.digest, self._drift)
 
     def know(self, source: Source, *, kind: Kind = "new") -> None:
         """Remember data that was taught before this gate existed, such as core knowledge."""
         digest, _ = self._screen(source, RIGHTS["new"])
-        self.known.add(digest, core=RIGHTS[kind].stays)
-        _watch(digest, self._drift)
+        self.known.add(digest, core=RIGHTS[kind].stays, corrects=RIGHTS[kind].corrects)
+        self._watch(digest, self._drift)
 
     def release(self, keys: Sequence[str]) -> ArraySource:
         """Let quarantined samples go: a person says they are good.
@@ -236,77 +238,31 @@ class Gate:
         return check.find(digest, self.known)
 
     def _screen(self, source: Source, rights: Rights) -> tuple[Digest, dict[int, Flaw]]:
-        """Sample checks over all data, a chunk at a time; only the digest is kept."""
-        flaws: dict[int, Flaw] = {}
-        parts: list[Digest] = []
-        shape: tuple[int, ...] | None = None
-        hard = [check for check in self.sample_checks if check.hard]
-        soft = [
-            c for c in self.sample_checks if not c.hard and (rights.doubted or not c.by_likeness)
-        ]
-        for positions, batch in self._chunks(source, flaws):
-            positions, batch = self._sift(positions, batch, flaws, hard)
-            if not len(batch):
-                continue
-            shape = shape or tuple(batch.x.shape[1:])
-            if tuple(batch.x.shape[1:]) != shape:
-                text = f"shape {list(batch.x.shape[1:])} in a lesson of {list(shape)}"
-                _refuse(flaws, positions, dict.fromkeys(range(len(batch)), text), "schema", True)
-                continue
-            positions, batch = self._sift(positions, batch, flaws, soft)
-            if len(batch):
-                # Broken values can only get here when a gate is built without the finite check.
-                x = torch.nan_to_num(batch.x, nan=0.0, posinf=1.0, neginf=-1.0)
-                parts.append(
-                    Digest(
-                        position=positions,
-                        prints=fingerprint(x),
-                        label=batch.cond.numpy().copy(),
-                        features=self.features(x),
-                        summary=summarise(x),
-                        marks=marks(x),
-                    )
-                )
-        return Digest.join(parts), flaws
+        """Sample checks over all data; only the digest is kept."""
+        asked = [c for c in self.sample_checks if rights.doubted or not c.by_likeness]
+        return screen(
+            source,
+            asked,
+            pardoned=self.known.pardoned,
+            chunk=self.params.chunk,
+            features=self.features,
+        )
 
-    def _chunks(
-        self, source: Source, flaws: dict[int, Flaw]
-    ) -> Iterator[tuple[NDArray[np.int64], Batch]]:
-        """All samples in order; where a chunk cannot be read, sample by sample."""
-        for start in range(0, len(source), self.params.chunk):
-            index = torch.arange(start, min(start + self.params.chunk, len(source)))
-            try:
-                yield index.numpy(), source.take(index)
-                continue
-            except ClnfError:
-                pass
-            for one in index.split(1):
-                try:
-                    yield one.numpy(), source.take(one)
-                except ClnfError as error:
-                    reason = f"cannot be read: {error}"
-                    _refuse(flaws, one.numpy(), {0: reason}, "schema", True)
+    def _watch(self, digest: Digest, detectors: AdwinBank) -> tuple[str, ...]:
+        """Feed a lesson to the detectors; names of the quantities that changed.
 
-    def _sift(
-        self,
-        positions: NDArray[np.int64],
-        batch: Batch,
-        flaws: dict[int, Flaw],
-        checks: Sequence[AbstractSampleCheck],
-    ) -> tuple[NDArray[np.int64], Batch]:
-        """Apply sample checks; return what passed all of them."""
-        for check in checks:
-            if not len(batch):
-                break
-            found = check.find(batch)
-            if found and not check.hard and self.known.pardoned:
-                prints = fingerprint(batch.x)
-                found = {i: r for i, r in found.items() if prints[i] not in self.known.pardoned}
-            if found:
-                _refuse(flaws, positions, found, check.name, check.hard)
-                kept = np.array([i not in found for i in range(len(batch))])
-                positions, batch = positions[kept], batch.select(torch.from_numpy(kept))
-        return positions, batch
+        The samples go in the order of their hashes: a sorted folder is no drift, another lesson is.
+        """
+        if not len(digest):
+            return ()
+        rows = digest.fair(self.params.watched)
+        rows = rows[np.argsort(digest.prints[rows], kind="stable")]
+        changed = detectors.feed(digest.summary[rows] / (4.0 * np.array(SUMMARY_UNITS)))
+        return tuple(
+            name
+            for name, seen in zip(SUMMARY_NAMES, np.asarray(changed.any(axis=0)), strict=True)
+            if seen
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """All that must survive a restart: tensors and JSON values in a flat dict."""
@@ -326,31 +282,3 @@ class Gate:
         self.known.load_state_dict(under("known."))
         self.quarantine.load_state_dict(under("quarantine."))
         self._drift.load_state_dict(under("drift."))
-
-
-def _refuse(
-    flaws: dict[int, Flaw],
-    positions: NDArray[np.int64],
-    found: dict[int, str],
-    check: str,
-    hard: bool,
-) -> None:
-    for i, reason in found.items():
-        position = int(positions[i])
-        flaws[position] = Flaw(index=position, check=check, reason=reason, hard=hard)
-
-
-def _watch(digest: Digest, detectors: AdwinBank) -> tuple[str, ...]:
-    """Feed a lesson to the detectors; names of the quantities that changed.
-
-    The samples go in the order of their hashes: a sorted folder is no drift, another lesson is.
-    """
-    if not len(digest):
-        return ()
-    order = np.argsort(digest.prints, kind="stable")
-    changed = detectors.feed(digest.summary[order] / (4.0 * np.array(SUMMARY_UNITS)))
-    return tuple(
-        name
-        for name, seen in zip(SUMMARY_NAMES, np.asarray(changed.any(axis=0)), strict=True)
-        if seen
-    )

@@ -1,7 +1,7 @@
 """Compiled loops of the gate: one look at a batch, and ADWIN over many numbers.
 
-Each has a plain twin that it equals: :func:`look` and :func:`hash_rows` those in ``sentry``,
-:func:`adwin_feed` the class ``drift.Adwin``, where the algorithm is explained.
+Each has a plain twin that it equals: :func:`look` that in ``sentry``, :func:`adwin_feed` the class
+``drift.Adwin``, where the algorithm is explained.
 """
 
 import math
@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["adwin_feed", "hash_rows", "look"]
+__all__ = ["adwin_feed", "look"]
 
 _SHORTEST = 5  # as in drift
 
@@ -37,25 +37,6 @@ def look(bits: NDArray[np.int32], low: NDArray[np.int32], high: NDArray[np.int32
             least = min(least, key)
             most = max(most, key)
         low[b], high[b] = least, most
-
-
-@njit(cache=True, nogil=True)
-def hash_rows(
-    words: NDArray[np.int64], weights: NDArray[np.int64], prints: NDArray[np.int64]
-) -> None:
-    """A multilinear hash of every row, sum_i w_i v_i mod 2^64 with odd random w_i.
-
-    Args:
-        words: int64 [B, W].
-        weights: int64 [W].
-        prints: filled, [B].
-    """
-    rows, size = words.shape
-    for b in range(rows):
-        total = np.int64(0)
-        for i in range(size):
-            total += weights[i] * words[b, i]
-        prints[b] = total
 
 
 @njit(cache=True, nogil=True)

@@ -1,12 +1,15 @@
 """What the gate has already seen: fingerprints of taught samples, and references by label."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from clnf.core.units import quantity
+from clnf.streams.features import Windows
 
 __all__ = ["Digest", "Known"]
 
@@ -24,6 +27,10 @@ class Digest:
         summary: float64 [N, S], see ``features.SUMMARY_NAMES``.
         marks: uint8 [N, M], contents of small blocks, see ``features.marks``; None where samples
             are no pictures.
+        pixels: of a picture; None where samples are no pictures.
+        windows: what belongs to which part of a picture; None where that is not known.
+        shared: what one check worked out and another may use, by its name; a lesson and all
+            selections from it share it.
     """
 
     position: NDArray[np.int64]
@@ -32,6 +39,9 @@ class Digest:
     features: NDArray[np.float32]
     summary: NDArray[np.float64]
     marks: NDArray[np.uint8] | None = None
+    pixels: int | None = quantity("1", None)
+    windows: Windows | None = None
+    shared: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.position)
@@ -45,7 +55,19 @@ class Digest:
             features=self.features[rows],
             summary=self.summary[rows],
             marks=None if self.marks is None else self.marks[rows],
+            pixels=self.pixels,
+            windows=self.windows,
+            shared=self.shared,
         )
+
+    def fair(self, most: int) -> NDArray[np.int64]:
+        """Rows of at most ``most`` samples, ascending: those with the smallest fingerprints.
+
+        A fair sample that depends on what is in the lesson, not on the order it came in.
+        """
+        if len(self) <= most:
+            return np.arange(len(self))
+        return np.sort(np.argpartition(self.prints, most - 1)[:most])
 
     @staticmethod
     def join(parts: "Sequence[Digest]") -> "Digest":
@@ -64,6 +86,8 @@ class Digest:
             features=np.concatenate([part.features for part in parts]),
             summary=np.concatenate([part.summary for part in parts]),
             marks=np.concatenate(marks) if len(marks) == len(parts) else None,
+            pixels=parts[0].pixels,
+            windows=parts[0].windows,
         )
 
 
@@ -88,14 +112,27 @@ class Known:
         self.core: NDArray[np.bool_] = np.empty(0, np.bool_)
         self.pardoned: set[int] = set()
 
-    def add(self, digest: Digest, *, core: bool = False) -> None:
-        """Remember the samples of a taught lesson, or of core knowledge."""
+    def add(self, digest: Digest, *, core: bool = False, corrects: bool = False) -> None:
+        """Remember the samples of a taught lesson.
+
+        Args:
+            digest: the lesson.
+            core: whether it is core knowledge.
+            corrects: whether its labels replace those that its samples were taught under before.
+        """
         if not len(digest):
             return
-        prints = np.concatenate([self.prints, digest.prints])
-        labels = np.concatenate([self.print_labels, digest.label])
-        self.prints, first = np.unique(prints, return_index=True)
-        self.print_labels = labels[first]
+        if corrects:
+            self._correct(digest)
+        self._add_prints(digest)
+        # Of each label only the smallest can become references; sorting them all takes longer.
+        rows = []
+        for label in np.unique(digest.label):
+            mine = np.flatnonzero(digest.label == label)
+            if len(mine) > self.per_label:
+                mine = mine[np.argpartition(digest.prints[mine], self.per_label - 1)]
+            rows.append(mine[: self.per_label])
+        digest = digest.select(np.concatenate(rows))
         old, is_core = self.references, np.full(len(digest), core)
         if len(old) and old.features.shape[1] == digest.features.shape[1]:
             digest = Digest.join([old, digest])
@@ -104,7 +141,33 @@ class Known:
         _, start = np.unique(digest.label[order], return_index=True)
         rank = np.arange(len(order)) - np.repeat(start, np.diff(np.append(start, len(order))))
         kept = order[rank < self.per_label]
-        self.references, self.core = digest.select(kept), is_core[kept]
+        self.references, self.core = replace(digest.select(kept), shared={}), is_core[kept]
+
+    def _correct(self, digest: Digest) -> None:
+        """Forget other labels of these samples; core knowledge keeps its own."""
+        order = np.argsort(digest.prints, kind="stable")
+        prints, label = digest.prints[order], digest.label[order]
+
+        def now(asked: NDArray[np.int64], before: NDArray[np.int64]) -> NDArray[np.int64]:
+            place = np.minimum(np.searchsorted(prints, asked), len(prints) - 1)
+            return np.where(prints[place] == asked, label[place], before)
+
+        self.print_labels = now(self.prints, self.print_labels)
+        old = self.references
+        if len(old):
+            kept = self.core | (now(old.prints, old.label) == old.label)
+            self.references, self.core = old.select(kept), self.core[kept]
+
+    def _add_prints(self, digest: Digest) -> None:
+        """Insert what is new, in order; of equal ones the first label stays."""
+        prints, first = np.unique(digest.prints, return_index=True)
+        place = np.searchsorted(self.prints, prints)
+        new = np.ones(len(prints), bool)
+        inside = place < len(self.prints)
+        new[inside] = self.prints[place[inside]] != prints[inside]
+        self.prints = np.insert(self.prints, place[new], prints[new])
+        labels = digest.label[first[new]]
+        self.print_labels = np.insert(self.print_labels, place[new], labels)
 
     def label_of(self, prints: NDArray[np.int64]) -> NDArray[np.int64]:
         """Label under which each fingerprint was taught, or -1 where it was not."""

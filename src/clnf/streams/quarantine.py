@@ -78,13 +78,9 @@ class Quarantine:
     def add(self, lesson: str, source: Source, flaws: Sequence[Flaw]) -> None:
         """Keep refused samples of a lesson; offering the same lesson again changes nothing."""
         self.dropped += max(0, len(flaws) - self.limit)
-        for flaw in flaws[: self.limit]:
+        flaws = flaws[: self.limit]
+        for flaw, (x, cond) in zip(flaws, _read(source, flaws), strict=True):
             key = f"{lesson}#{flaw.index}"
-            try:
-                batch = source.take(torch.tensor([flaw.index]))
-                x, cond = batch.x[0].detach().cpu().clone(), int(batch.cond[0])
-            except ClnfError:
-                x, cond = None, -1
             self._held[key] = Held(key=key, lesson=lesson, flaw=flaw, x=x, cond=cond)
         while len(self._held) > self.limit:
             del self._held[next(iter(self._held))]
@@ -136,6 +132,22 @@ class Quarantine:
             x = state[f"x.{key}"].clone() if f"x.{key}" in state else None
             flaw = Flaw(index=int(index), check=check, reason=reason, hard=bool(hard))
             self._held[key] = Held(key=key, lesson=lesson, flaw=flaw, x=x, cond=int(cond))
+
+
+def _read(source: Source, flaws: Sequence[Flaw]) -> Iterator[tuple[Tensor | None, int]]:
+    """The samples, all at once where that goes, else one by one; None for what cannot be read."""
+    index = torch.tensor([flaw.index for flaw in flaws], dtype=torch.int64)
+    for part in (index, *index.split(1)) if len(flaws) > 1 else index.split(1):
+        try:
+            batch = source.take(part)
+        except ClnfError:
+            if len(part) == 1:
+                yield None, -1
+            continue
+        for x, cond in zip(batch.x.detach().cpu().unbind(), batch.cond.tolist(), strict=True):
+            yield x.clone(), int(cond)
+        if len(part) > 1:
+            return
 
 
 def read_pardons(path: Path) -> frozenset[int]:

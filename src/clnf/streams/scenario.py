@@ -23,7 +23,7 @@ from torch import Tensor
 from clnf.core.errors import ConfigError
 from clnf.core.records import Batch, Experience, Source
 from clnf.core.units import quantity
-from clnf.streams.sources import SubsetSource
+from clnf.streams.sources import Levels, SubsetSource, levels_of
 from clnf.streams.stream import LazyStream, Stream
 
 __all__ = [
@@ -163,6 +163,11 @@ class RelabelSource:
         """The samples at ``index`` (int64 [K]) under their new labels."""
         batch = self.base.take(index)
         return Batch(x=batch.x, cond=self.table[batch.cond], weight=batch.weight)
+
+    def levels(self, index: Tensor) -> Levels | None:
+        """As ``sources.levels_of``."""
+        stored = levels_of(self.base, index)
+        return stored and replace(stored, label=self.table.numpy()[stored.label])
 
 
 def labels_of(source: Source) -> NDArray[np.int64]:

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from clnf.core.errors import ConfigError
 from clnf.core.records import Batch, Experience
-from clnf.core.rng import numpy_rng
 from clnf.core.units import quantity
-from clnf.streams.kernels import hash_rows, look
+from clnf.streams.byte_kernels import hash_words
+from clnf.streams.features import words_of
+from clnf.streams.kernels import look
 
-__all__ = ["Sentry", "SentryParams", "Usual", "hash_plain", "hash_weights", "look_plain"]
+__all__ = ["Sentry", "SentryParams", "Usual", "look_plain"]
 
 
 @final
@@ -136,7 +137,6 @@ class Sentry:
         self._norm = Usual(params.window, params.sigmas)
         slack = 1e-3 * (params.high - params.low)
         self._low, self._high = _key(params.low - slack), _key(params.high + slack)
-        self._weights = np.empty(0, np.int64)
         self._recent: deque[int] = deque()
         self._seen: set[int] = set()
 
@@ -160,7 +160,9 @@ class Sentry:
             self.counts["flat"] += int(flat.sum())
             self.counts["range"] += int((~keep & ~broken & ~flat).sum())
         if self.params.copies:
-            self._drop_copies(self._prints(bits), keep)
+            prints = np.empty(len(bits), np.int64)
+            hash_words(words_of(bits), prints)
+            self._drop_copies(prints, keep)
         return batch if keep.all() else batch.select(torch.from_numpy(keep))
 
     def mix(self, batch: Batch, rng: torch.Generator) -> Batch:
@@ -199,14 +201,6 @@ class Sentry:
                 said.append(f"the {name} is {value:.3g}, {score:.0f} robust deviations off")
         return " and ".join(said)
 
-    def _prints(self, bits: NDArray[np.int32]) -> NDArray[np.int64]:
-        words = _words(bits)
-        if words.shape[1] != len(self._weights):
-            self._weights = hash_weights(words.shape[1])
-        prints = np.empty(len(words), np.int64)
-        hash_rows(words, self._weights, prints)
-        return prints
-
     def _drop_copies(self, prints: NDArray[np.int64], keep: NDArray[np.bool_]) -> None:
         recent, seen, room = self._recent, self._seen, self.params.copies
         for row, (one, sound) in enumerate(zip(prints.tolist(), keep.tolist(), strict=True)):
@@ -239,12 +233,6 @@ class Sentry:
         self._seen = set(self._recent)
 
 
-def hash_weights(size: int) -> NDArray[np.int64]:
-    """Odd numbers drawn once and for all, int64 [size], so that prints outlive a restart."""
-    drawn = numpy_rng(0, "sentry", "weights").integers(-(2**63), 2**63 - 1, size, np.int64)
-    return np.asarray(drawn | np.int64(1))
-
-
 def look_plain(x: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The plain twin of ``kernels.look``: keys of both ends of each row of [B, D]."""
     bits = np.ascontiguousarray(x, np.float32).view(np.int32)
@@ -252,20 +240,9 @@ def look_plain(x: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.in
     return keys.min(1), keys.max(1)
 
 
-def hash_plain(words: NDArray[np.int64], weights: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The plain twin of ``kernels.hash_rows``."""
-    with np.errstate(over="ignore"):
-        return np.asarray((words * weights).sum(1))
-
-
 def _bits(x: Tensor) -> NDArray[np.int32]:
     flat = x.detach().to("cpu", torch.float32).reshape(len(x), -1).contiguous()
     return flat.numpy().view(np.int32)
-
-
-def _words(bits: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Two values in one word where their number is even: half the products."""
-    return bits.view(np.int64) if bits.shape[1] % 2 == 0 else bits.astype(np.int64)
 
 
 def _key(value: float) -> int:

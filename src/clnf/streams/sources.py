@@ -4,7 +4,8 @@ Pictures are kept as uint8 and converted on take, x = u / 127.5 - 1; nothing is 
 """
 
 from collections.abc import Callable, Sequence
-from typing import final
+from dataclasses import dataclass
+from typing import Protocol, final, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,12 +18,46 @@ from clnf.core.records import Batch, Source
 __all__ = [
     "ArraySource",
     "JoinSource",
+    "Levels",
     "ShiftSource",
     "SubsetSource",
     "TransformSource",
     "from_levels",
+    "levels_of",
     "to_levels",
 ]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Levels:
+    """Pictures as they are stored, before they are turned into what models see.
+
+    Attributes:
+        images: uint8 [K, C, H, W], C = 1 or 3, of 8x8 pixels or more.
+        label: int64 [K].
+        weight: float32 [K].
+    """
+
+    images: NDArray[np.uint8]
+    label: NDArray[np.int64]
+    weight: NDArray[np.float32]
+
+
+@runtime_checkable
+class _Stored(Protocol):
+    """A source that can say what is stored, see :func:`levels_of`."""
+
+    def levels(self, index: Tensor) -> Levels | None: ...
+
+
+def levels_of(source: Source, index: Tensor) -> Levels | None:
+    """The samples at ``index`` (int64 [K]) as stored, where a source keeps them as bytes.
+
+    ``take`` of the same index gives the same pictures as x = u / 127.5 - 1. None where samples
+    are kept otherwise, or are changed on the way.
+    """
+    return source.levels(index) if isinstance(source, _Stored) and len(index) else None
 
 
 def from_levels(images: NDArray[np.uint8]) -> Tensor:
@@ -112,6 +147,18 @@ class ArraySource:
             weight=self.weight.index_select(0, index),
         )
 
+    def levels(self, index: Tensor) -> Levels | None:
+        """As :func:`levels_of`."""
+        if not isinstance(self.data, np.ndarray):
+            return None
+        if self.data.shape[3] not in (1, 3) or min(self.data.shape[1:3]) < 8:
+            return None
+        return Levels(
+            images=self.data.take(index.numpy(), axis=0).transpose(0, 3, 1, 2),
+            label=self.cond.index_select(0, index).numpy(),
+            weight=self.weight.index_select(0, index).numpy(),
+        )
+
 
 @final
 class SubsetSource:
@@ -140,6 +187,10 @@ class SubsetSource:
     def take(self, index: Tensor) -> Batch:
         """The samples at ``index`` (int64 [K]) of the subset."""
         return self.base.take(self.index.index_select(0, index))
+
+    def levels(self, index: Tensor) -> Levels | None:
+        """As :func:`levels_of`."""
+        return levels_of(self.base, self.index.index_select(0, index))
 
 
 @final
@@ -174,6 +225,25 @@ class JoinSource:
         if not batches:
             return self.parts[0].take(index)
         return Batch.cat(batches).select(torch.argsort(torch.cat(groups)))
+
+    def levels(self, index: Tensor) -> Levels | None:
+        """As :func:`levels_of`, where all parts asked have them in one shape."""
+        owner = torch.bucketize(index, self.starts[1:], right=True)
+        groups = [torch.nonzero(owner == number).flatten() for number in range(len(self.parts))]
+        found = [
+            levels_of(part, index[group] - self.starts[number])
+            for number, (part, group) in enumerate(zip(self.parts, groups, strict=True))
+            if len(group)
+        ]
+        stored = [one for one in found if one is not None]
+        if len(stored) < len(found) or len({one.images.shape[1:] for one in stored}) != 1:
+            return None
+        order = torch.argsort(torch.cat(groups)).numpy()
+        return Levels(
+            images=np.concatenate([one.images for one in stored])[order],
+            label=np.concatenate([one.label for one in stored])[order],
+            weight=np.concatenate([one.weight for one in stored])[order],
+        )
 
 
 @final
