@@ -98,8 +98,8 @@ def lif_forward(
     """Cells without current, adaptation and refractory time.
 
     Args:
-        x: inputs [T, B, N].
-        u: out, volts over the threshold; may be ``x``.
+        x: inputs [T, B, N]; without elements they are in ``u``.
+        u: out, volts over the threshold.
         z: out, spikes.
         v: potentials [B, N], changed in place.
         cells: coefficients.
@@ -172,8 +172,8 @@ def spike_forward(
     """Cells with all of current, adaptation and refractory time.
 
     Args:
-        x: inputs [T, B, N].
-        u: out, volts over the threshold, -inf where refractory; may be ``x``.
+        x: inputs [T, B, N]; without elements they are in ``u``.
+        u: out, volts over the threshold, -inf where refractory.
         z: out, spikes.
         held: state, changed in place.
         cells: coefficients; what a cell has not has decay and gain 0.
@@ -252,7 +252,7 @@ def leak_forward(
     cells: Cells,
     part: tuple[int, int, int],
 ) -> None:
-    """A read-out: potentials ``y`` [T, B, N] of inputs ``x``, which may be ``y``."""
+    """A read-out: potentials ``y`` [T, B, N] of inputs ``x``."""
     for first in range(part[0], part[1], part[2]):
         for t in range(x.shape[0]):
             for b in range(first, min(first + part[2], part[1])):
@@ -274,15 +274,19 @@ def leak_backward(
     cells: Cells,
     part: tuple[int, int, int],
 ) -> None:
-    """The way back of :func:`leak_forward`; ``gx`` may be ``grad``.
+    """The way back of :func:`leak_forward`; without elements of ``grad`` it is in ``gx``.
 
     g = gy + gv,   gx = kick g + uptake gi,   gi = synapse gi + current g,   gv = decay g
     """
     for first in range(part[0], part[1], part[2]):
-        for t in range(grad.shape[0] - 1, -1, -1):
+        for t in range(gx.shape[0] - 1, -1, -1):
             for b in range(first, min(first + part[2], part[1])):
-                for n in range(_I(grad.shape[2])):
-                    g = grad[t, b, n] + v[b, n]
+                # A copy first: of two arrays that are one a compiler makes no vectors.
+                if grad.size > 0:
+                    for n in range(_I(gx.shape[2])):
+                        gx[t, b, n] = grad[t, b, n]
+                for n in range(_I(gx.shape[2])):
+                    g = gx[t, b, n] + v[b, n]
                     gx[t, b, n] = cells.kick[n] * g + cells.uptake[n] * i[b, n]
                     i[b, n] = cells.synapse[n] * i[b, n] + cells.current[n] * g
                     v[b, n] = cells.decay[n] * g

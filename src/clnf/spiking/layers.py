@@ -18,8 +18,7 @@ from clnf.core.inputs import number, shown, whole
 from clnf.core.rng import torch_rng
 from clnf.spiking.cells import AbstractCell
 from clnf.spiking.coefficients import Coefficients
-from clnf.spiking.fused import leak_over_time, spike_over_time
-from clnf.spiking.recurrent import recurrent_over_time
+from clnf.spiking.over_time import leak_over_time, recurrent_over_time, spike_over_time
 from clnf.spiking.steps import State
 from clnf.spiking.surrogates import AbstractSurrogate, Triangle
 
