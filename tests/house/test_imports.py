@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("chip", "cli", "continual", "core", "devices", "living", "media", "streams")
+ROOMS = ("chip", "cli", "continual", "core", "devices", "living", "media", "spiking", "streams")
 
 
 def lint(folder: Path) -> str:
@@ -58,6 +58,7 @@ def test_the_toy_tree_is_clean(toy: Path) -> None:
         ("chip", "import clnf.living.a", "clnf.chip is not allowed to import clnf.living"),
         ("devices", "from clnf.streams import a", "clnf.devices is not allowed to import"),
         ("media", "import rich.progress", "clnf.media is not allowed to import rich"),
+        ("spiking", "import clnf.chip.a", "clnf.spiking is not allowed to import clnf.chip"),
         ("living", "import typer", "clnf.living is not allowed to import typer"),
         ("chip", "import torchvision", "clnf is not allowed to import torchvision"),
     ],

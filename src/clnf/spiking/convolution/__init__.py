@@ -1,0 +1,1 @@
+"""Convolutions whose cost follows their events."""

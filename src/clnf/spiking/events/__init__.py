@@ -1,0 +1,1 @@
+"""Layers whose cost follows their events: linear and convolution, forward and backward."""

@@ -1,0 +1,1 @@
+"""Populations whose spikes come back to them through weights."""
