@@ -239,9 +239,9 @@ def spike_over_time(
 
     >>> from clnf.spiking.cells import IF
     >>> from clnf.spiking.surrogates import Triangle
-    >>> k, x = IF().coefficients(1e-3), torch.full((5, 1, 1), 0.6)
+    >>> k, x = IF().coefficients(1e-3), torch.full((5, 1, 1), 0.625)
     >>> spike_over_time(x, k, Triangle())[0].flatten()
-    tensor([0., 1., 0., 1., 0.])
+    tensor([0., 1., 0., 1., 1.])
     """
     return weighted(x, Weights(), k, surrogate, state, kernels=kernels)
 

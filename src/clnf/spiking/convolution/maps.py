@@ -15,6 +15,7 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 
 from clnf.core.errors import ConfigError, ShapeError
 from clnf.core.inputs import shown, whole
+from clnf.core.units import quantity
 from clnf.spiking.convolution.kernels import Places, spread, weigh
 from clnf.spiking.events.lists import Floats, events_of, starts
 from clnf.spiking.events.maps import AbstractMap, Kept, kept_events
@@ -62,9 +63,13 @@ class Convolution(AbstractMap):
         dilation: between taps.
     """
 
-    stride: Pair = (1, 1)
-    padding: Pair = (0, 0)
-    dilation: Pair = (1, 1)
+    stride: Pair = quantity("1", (1, 1))
+    padding: Pair = quantity("1", (0, 0))
+    dilation: Pair = quantity("1", (1, 1))
+
+    def __post_init__(self) -> None:
+        for name, least in (("stride", 1), ("padding", 0), ("dilation", 1)):
+            object.__setattr__(self, name, pair(name, getattr(self, name), least))
 
     def shape(self, x: torch.Size, weight: torch.Size) -> torch.Size:
         if len(x) != 5 or len(weight) != 4 or x[2] != weight[1]:

@@ -1,0 +1,47 @@
+"""Layers in a row, with the states of all of them."""
+
+from typing import final
+
+from torch import Tensor, nn
+
+from clnf.spiking.layers import AbstractPopulation
+from clnf.spiking.steps import State
+
+__all__ = ["Chain"]
+
+States = tuple[State | None, ...]
+
+
+@final
+class Chain(nn.Sequential):
+    """A row of modules over time, of which populations have a state.
+
+    As ``nn.Sequential``; ``run`` also takes and gives states, one for each module, None for those
+    without. A module without a state gets all steps at once, [T, B, ...].
+
+    >>> import torch
+    >>> from clnf.spiking.cells import LI, LIF
+    >>> from clnf.spiking.layers import Neurons, Readout
+    >>> chain = Chain(Neurons(LIF(), dt_s=1e-3), nn.Linear(4, 2), Readout(LI(), dt_s=1e-3))
+    >>> out, states = chain.run(torch.ones(5, 3, 4))
+    >>> out.shape, [state is None for state in states]
+    (torch.Size([5, 3, 2]), [False, True, False])
+    """
+
+    def run(self, x: Tensor, states: States | None = None) -> tuple[Tensor, States]:
+        """All steps from states: what comes out and the states after.
+
+        Args:
+            x: inputs [T, B, ...].
+            states: one for each module; None for rest.
+        """
+        before = states or (None,) * len(self)
+        after: list[State | None] = []
+        for module, state in zip(self, before, strict=True):
+            if isinstance(module, AbstractPopulation):
+                x, now = module.run(x, state)
+                after.append(now)
+            else:
+                x = module(x)
+                after.append(None)
+        return x, tuple(after)
