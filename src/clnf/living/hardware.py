@@ -70,6 +70,10 @@ class Hardware:
         if self._levelling is not None:
             self._levelling.prepared()
 
+    def wait(self, seconds: float) -> None:
+        """Let time pass between two lessons."""
+        self.chip.advance(seconds)
+
     def moves(self, number: int) -> dict[str, Any] | None:
         """Move columns before a lesson, where they are due.
 

@@ -258,6 +258,21 @@ class LivingModel:
         self.concepts.load_state_dict(origin["concepts"])
         return left
 
+    def take_back(self, origin: dict[str, Any]) -> float:
+        """Roll back a lesson that was committed: cells that were shut for it open again, too.
+
+        Args:
+            origin: what :meth:`capture` gave, and the state of masks under "masks" where there
+                are any.
+
+        Returns:
+            Root-mean-square error left in the cells, in full scales.
+        """
+        left = self.roll_back(origin)
+        self._shut()
+        self.hardware.return_to(origin, self._fences())
+        return left
+
     def return_to(self, parts: dict[str, dict[str, Any]]) -> float:
         """Go physically back to a snapshot of this chip between two lessons.
 

@@ -25,6 +25,7 @@ from clnf.streams.bundled import CORE_FAMILIES, family
 __all__ = [
     "AdapterPart",
     "ChipPart",
+    "DriftPart",
     "GuardPart",
     "HeatPart",
     "LearnPart",
@@ -221,6 +222,26 @@ class HeatPart(_Part):
 
 
 @final
+class DriftPart(_Part):
+    """What is watched for changes, and what answers them."""
+
+    watch: bool = False
+    data: Literal["consolidate", "nothing"] = "consolidate"
+    hardware: Literal["recalibrate", "nothing"] = "recalibrate"
+    harm: Literal["rollback", "nothing"] = "rollback"
+    tolerance: Annotated[float, Field(gt=0.0, le=1.0)] = 0.02
+    look: Annotated[int, Field(ge=0, le=256)] = 16
+
+    @model_validator(mode="after")
+    def _is_watched(self) -> Self:
+        if not self.watch and self != DriftPart.model_construct(watch=False):
+            raise ValueError("nobody watches for changes; set drift.watch to true as well")
+        if self.look == 1:
+            raise ValueError("a distance needs two pictures; take drift.look 0 for none, or 2")
+        return self
+
+
+@final
 class ProbePart(_Part):
     """What is measured before and after each lesson, and what may not be lost."""
 
@@ -261,6 +282,7 @@ class Recipe(_Part):
     mask: MaskPart = MaskPart()
     levelling: LevellingPart = LevellingPart()
     heat: HeatPart = HeatPart()
+    drift: DriftPart = DriftPart()
     probe: ProbePart = ProbePart()
     snapshot_steps: Positive = 40
     undo_points: Annotated[int, Field(ge=0, le=1000)] = 3
@@ -292,7 +314,7 @@ class Recipe(_Part):
         taken = {"start", *NO_LESSONS}
         for lesson in self.lesson:
             mine = safe_name(lesson.name).casefold()
-            ours = mine.endswith("rolled_back") or mine.startswith("undone_")
+            ours = mine.endswith(("rolled_back", "calibrated")) or mine.startswith("undone_")
             if mine in taken or ours or not lesson.name.strip():
                 raise ValueError(f"lesson {lesson.name!r} needs a name that no other row has")
             taken.add(mine)
@@ -324,6 +346,8 @@ class Recipe(_Part):
         tree["guards"] |= {"rehearsal": False, "ewc": False, "fence": False, "monitor": False}
         tree["guards"] |= {"distil": 0.0, "c_lora": 0.0}
         tree["mask"] = MaskPart().model_dump()
+        if self.drift.watch:  # its cells are kept in order alike
+            tree["drift"] |= {"data": "nothing", "harm": "nothing"}
         for lesson in tree["lesson"]:
             lesson["mask"] = None
         return Recipe.model_validate(tree)
@@ -336,6 +360,7 @@ class Recipe(_Part):
         tree["guards"] |= {"rehearsed": 12, "rehearsed_core": 5, "fisher_samples": 8}
         # Six pictures of something learned in a few steps: their match is noisy.
         tree["probe"] |= {"samples": 6, "learned_tolerance": 0.9}
+        tree["drift"]["look"] = min(tree["drift"]["look"], 6) if self.drift.watch else 16
         tree["snapshot_steps"] = 16  # a snapshot takes as long as some steps: between lessons only
         return Recipe.model_validate(tree)
 
