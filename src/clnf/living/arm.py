@@ -60,7 +60,7 @@ class Arm:
             self.lessons = Lessons(recipe, folder / "lessons", self.model.concepts)
             judge, _ = load_judge()
             self.probe = DrawProbe(judge, self.lessons.real(), recipe.probe, seed=recipe.seed)
-            self.changes = Changes(self.model, self.lessons, judge)
+            self.changes = Changes(self.model, self.lessons, self.probe)
             if found is not None:
                 self._load(found.parts)
         except BaseException:
@@ -100,7 +100,6 @@ class Arm:
         """Show the probe what the concepts that people added really look like."""
         for concept, pictures in self.lessons.own().items():
             self.probe.remember(concept, pictures)
-            self.changes.remember(concept, pictures)
 
     def run(self) -> Generator[Progress]:
         """Go on to the end of the stream, yielding progress; stop taking items to pause."""

@@ -18,7 +18,6 @@ from dataclasses import replace
 from typing import Any, final
 
 import torch
-from torch import Tensor
 
 from clnf.continual.guards.ewc import EWC
 from clnf.continual.guards.rehearsal import Rehearsal
@@ -30,7 +29,6 @@ from clnf.living.model import LivingModel
 from clnf.living.monitor import HardwareProbe, KeepKnowledge, MonitorParams, worst_fall
 from clnf.living.probes import DrawProbe
 from clnf.living.recipe import ProbePart
-from clnf.media.judge import Judge
 from clnf.streams.policy import Decision, DriftPolicy, Signals, decide
 from clnf.streams.sources import ArraySource
 
@@ -65,14 +63,14 @@ class Changes:
     Args:
         model: whose cells, guards and knowledge are looked after.
         lessons: its stream.
-        judge: of pictures.
+        probe: the one of verdicts.
 
     Attributes:
         probe: draws the pictures of the second look; None where there is none.
         undone: number of the lesson that was taken back when time last passed; None for none.
     """
 
-    def __init__(self, model: LivingModel, lessons: Lessons, judge: Judge) -> None:
+    def __init__(self, model: LivingModel, lessons: Lessons, probe: DrawProbe) -> None:
         self.model, self.lessons, self.part = model, lessons, model.recipe.drift
         self.policy = DriftPolicy(
             probe_tolerance=0.0,  # the monitor has tolerances of its own
@@ -89,16 +87,11 @@ class Changes:
         if self.part.watch and self.part.look and self.part.harm != "nothing":
             drawn = model.recipe.probe.model_copy(update={"samples": self.part.look})
             seed = fold(model.recipe.seed, "second look")
-            self.probe = DrawProbe(judge, lessons.real(), drawn, seed=seed)
+            self.probe = probe.other(drawn, seed=seed)
         self.undone: int | None = None
         self._lesson = ""
         self._origin, self._last = Quality(), Quality()
         self._kept: tuple[int, Offered] | None = None
-
-    def remember(self, concept: str, pictures: Tensor) -> None:
-        """Take pictures of a lesson as what its concept really looks like, [n, 3, 32, 32]."""
-        if self.probe is not None:
-            self.probe.remember(concept, pictures)
 
     @property
     def open(self) -> bool:
@@ -164,17 +157,23 @@ class Changes:
             self.lessons.committed(number, offered)
             return
         chip, name = self.model.chip, self.lessons.name(number)
-        spent, lesson = chip.ledger.total(), chip.ledger.lesson
-        chip.ledger.lesson = name
+        lesson, chip.ledger.lesson = chip.ledger.lesson, name
+        spent = [chip.ledger.total(lesson=name, op=op) for op in ("pulse", "verify")]
         left = self.model.take_back(before)
+        now = [chip.ledger.total(lesson=name, op=op) for op in ("pulse", "verify")]
         chip.ledger.lesson = lesson
         self.undone = number
         with self._charged():
             self.hardware.note()
-        pulses = chip.ledger.total(op="pulse").count - spent.count
-        energy_aj = chip.ledger.total().energy_aj - spent.energy_aj
+        energy_aj = sum(one.energy_aj for one in now) - sum(one.energy_aj for one in spent)
         found = replace(found, reason=f"after {name!r} was kept, {seen[1]}")
-        yield self._row(found, undone=name, rms_error=left, pulses=pulses, energy_aj=energy_aj)
+        yield self._row(
+            found,
+            undone=name,
+            rms_error=left,
+            pulses=now[0].count - spent[0].count,
+            energy_aj=energy_aj,
+        )
 
     def news(self, offered: Offered) -> dict[str, Any] | None:
         """Hold what is known before a lesson that brings something new; None for no answer."""
