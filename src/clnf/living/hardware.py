@@ -72,7 +72,10 @@ class Hardware:
 
     def wait(self, seconds: float) -> None:
         """Let time pass between two lessons."""
-        self.chip.advance(seconds)
+        if self._warmth is not None and self._warmth.part.ageing:
+            self._warmth.rest(seconds)
+        else:
+            self.chip.advance(seconds)
 
     def moves(self, number: int) -> dict[str, Any] | None:
         """Move columns before a lesson, where they are due.
@@ -132,6 +135,8 @@ class Hardware:
             state["masks"] = self.masks.state_dict()
         if self._levelling is not None:
             state["levelling"] = self._levelling.state_dict()
+        if self._warmth is not None and (cold := self._warmth.state_dict()):
+            state["warmth"] = cold
         if self._noise is not None:
             state["noise"] = self._noise.step
         if self._budget is not None:
@@ -144,6 +149,8 @@ class Hardware:
             self.masks.load_state_dict(state["masks"])
         if self._levelling is not None:
             self._levelling.load_state_dict(state["levelling"])
+        if self._warmth is not None:
+            self._warmth.load_state_dict(state.get("warmth", {}))
         if self._noise is not None:
             self._noise.step = state["noise"]
         if self._budget is not None:

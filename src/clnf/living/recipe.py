@@ -204,11 +204,21 @@ class HeatPart(_Part):
     limit_k: Annotated[float, Field(ge=0.0)] = 0.0
     throttle: Literal["slower", "fewer"] = "slower"
     calibrate: Annotated[int, Field(ge=0, le=64)] = 0
+    ageing: bool = False
+    drift_ev: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
+    wear_ev: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
+    retention_hours: Annotated[float, Field(ge=0.0)] = 0.0
+    retention_k: Annotated[float, Field(ge=0.0)] = 0.0
+    retention_ev: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if not self.on and self != HeatPart.model_construct(on=False):
             raise ValueError("the chip's heat is not looked at; set heat.on to true as well")
+        supplied = (self.drift_ev, self.wear_ev, self.retention_hours, self.retention_k,
+                    self.retention_ev)  # fmt: skip
+        if any(supplied) and not self.ageing:
+            raise ValueError("cells do not age in warmth; set heat.ageing to true as well")
         if self.limit_k and self.limit_k <= self.ambient_k:
             raise ValueError(
                 f"a limit of {self.limit_k:g} K is not above the coolant's {self.ambient_k:g} K"
