@@ -55,10 +55,14 @@ def everything() -> Recipe:
     recipe = small(
         chip={"spare_columns": 1, "half_select": 1e-6},
         learn={"noise_weight": 0.02, "noise_read": 0.01, "noise_bits": 6, "write_budget": 20_000},
-        levelling={"every": 1, "budget": 1.0, "life": True},
+        levelling={"every": 1, "budget": 1.0, "tiles": 1, "life": True},
         mask={"kind": "fisher", "share": 0.2, "bits": 2, "samples": 2},
-        heat={"on": True, "slope": 0.002, "package_k_w": 40.0, "limit_k": 325.0, "calibrate": 1},
-    )
+        heat={
+            "on": True, "slope": 0.002, "package_k_w": 40.0, "limit_k": 325.0, "calibrate": 1,
+            "ageing": True, "retention_hours": 1e4, "retention_k": 358.15, "retention_ev": 1.5,
+        },
+        drift={"watch": True, "look": 2},
+    )  # fmt: skip
     first, second = recipe.lesson
     second = second.model_copy(update={"mask": 0.5})
     return recipe.model_copy(update={"lesson": (first, second)})
@@ -154,7 +158,10 @@ def test_all_of_it_is_resumed_bit_for_bit(tmp_path: Path) -> None:
         assert words in page
     (moves,) = payloads(tmp_path / "whole", "moves")
     assert moves["lesson"] == second["lesson"]
-    assert moves["pulses"] == sum(move["pulses"] for move in moves["moves"])
+    went = [*moves["moves"], *moves["homes"]]
+    assert moves["pulses"] == sum(move["pulses"] for move in went)
+    assert any(move["home"].startswith("spare") for move in moves["homes"])
+    assert first["heat"]["aged_s"] > 0
 
 
 def test_a_shut_cell_keeps_its_conductance_bit_for_bit() -> None:

@@ -317,6 +317,7 @@ class LivingModel:
         gates = model.pop("gates", None)
         self.concepts.load_state_dict(model.pop("concepts"))
         _load_digital(self.engine, model)
+        self.hardware.load_homes(parts.get("hardware", {}))
         self.chip.load_state_dict({**parts["core"], **parts["chip"]})
         if self.gates is not None and gates is not None:
             self.gates.load_state_dict(gates)

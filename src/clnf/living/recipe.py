@@ -190,7 +190,15 @@ class LevellingPart(_Part):
 
     every: Annotated[int, Field(ge=0)] = 0
     budget: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+    tiles: Annotated[int, Field(ge=0, le=16)] = 0
+    exchange: bool = False
     life: bool = False
+
+    @model_validator(mode="after")
+    def _has_tiles(self) -> Self:
+        if (self.tiles or self.exchange) and not self.every:
+            raise ValueError("tiles change places before every n-th lesson; set levelling.every")
+        return self
 
 
 @final
@@ -301,10 +309,11 @@ class Recipe(_Part):
 
     @model_validator(mode="after")
     def _moves_have_room(self) -> Self:
-        if self.levelling.every and not self.chip.spare_columns:
+        part = self.levelling
+        if part.every and not (self.chip.spare_columns or part.tiles or part.exchange):
             raise ValueError(
-                f"levelling.every is {self.levelling.every}, but there are no columns to move to; "
-                "set chip.spare_columns, or levelling.every to 0"
+                f"levelling.every is {part.every}, but there are no columns to move to; set "
+                "chip.spare_columns or levelling.tiles, or levelling.every to 0"
             )
         return self
 
