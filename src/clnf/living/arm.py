@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clnf.continual.metrics import guard_bytes
 from clnf.core.errors import RunError
 from clnf.core.records import Experience, Quality, Source, Verdict
 from clnf.living.changes import Changes, monitor
@@ -157,12 +158,21 @@ class Arm:
             self.model.pace(self.cursor["at"] / total)
             if info.refused:
                 self.journal.append("refused step", self.step, {"why": info.refused})
+            self._look_inside(info.step + 1, name)
             if (info.step + 1) % self.recipe.snapshot_steps == 0 and info.step + 1 < total:
                 self._snapshot()
             yield Progress(lesson=name, phase="teach", done=info.step + 1, total=total)
         yield Progress(lesson=name, phase="measure")
         self.model.hardware.taught(name)
         yield from self._close(self._judge(experience, name))
+
+    def _look_inside(self, done: int, name: str) -> None:
+        """Draw what was known before a lesson while it goes on, where the recipe asks for it."""
+        every = self.recipe.probe.during
+        if every and done % every == 0 and done < self.recipe.learn.steps:
+            known = [one for one in self.row.measures["match"] if one in self.model.concepts.names]
+            seen = self.changes.look_inside(known)
+            self.journal.append("during", self.step, {"lesson": name, "done": done, "match": seen})
 
     def _open(self, number: int) -> Verdict | None:
         """Let time pass, ask the gate, and see whether there is anything to learn."""
@@ -261,6 +271,7 @@ class Arm:
                 "energy_aj": cost.energy_aj,
                 "time_ps": cost.time_ps,
                 "pulses": chip.ledger.total(lesson=name, op="pulse").count,
+                "memory_bytes": guard_bytes(self.model.learner.guards),
                 "wear": wear(chip) | ({"life": life} if (life := hardware.life()) else {}),
                 **hardware.facts(name),
             },

@@ -12,7 +12,7 @@ and does what :func:`clnf.streams.policy.decide` says:
 Looking costs products and pictures. They are charged under "calibration", which is no lesson.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, final
@@ -88,6 +88,7 @@ class Changes:
             drawn = model.recipe.probe.model_copy(update={"samples": self.part.look})
             seed = fold(model.recipe.seed, "second look")
             self.probe = probe.other(drawn, seed=seed)
+        self._usual = probe
         self.undone: int | None = None
         self._lesson = ""
         self._origin, self._last = Quality(), Quality()
@@ -273,6 +274,14 @@ class Changes:
             return 0.0, verdict.reason
         # A KID that rose counts even where no match fell.
         return max(worst_fall(verdict, self._origin, model.core), 1e-9), verdict.reason
+
+    def look_inside(self, concepts: Sequence[str]) -> dict[str, float]:
+        """Match of concepts as the model stands, in the middle of a lesson."""
+        model = self.model
+        model.engine.eval()
+        with torch.no_grad(), self._charged():
+            seen = self._usual.measure(model.engine, concepts, model.concepts)
+        return seen.measures["match"]
 
     def capture(self) -> dict[str, Any]:
         """What a roll-back returns to, also one that comes after the lesson was kept."""

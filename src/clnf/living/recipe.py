@@ -272,6 +272,7 @@ class ProbePart(_Part):
     kid_tolerance: Annotated[float, Field(gt=0.0)] = 0.7
     good_enough: Share = 0.8
     nothing_new: Annotated[float, Field(gt=0.0)] = 1.1
+    during: Annotated[int, Field(ge=0)] = 0
 
 
 @final
