@@ -29,3 +29,7 @@ def detectors() -> tuple[Any, str]:
         return importlib.import_module("river.drift"), ""
     except ImportError as error:
         return None, str(error)
+
+
+if __name__ == "__main__":
+    print(detectors()[1] or f"{RIVER} is there")
