@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clnf.continual.metrics import guard_bytes
 from clnf.core.errors import RunError
 from clnf.core.records import Experience, Quality, Source, Verdict
 from clnf.living.changes import Changes, monitor
@@ -158,21 +157,13 @@ class Arm:
             self.model.pace(self.cursor["at"] / total)
             if info.refused:
                 self.journal.append("refused step", self.step, {"why": info.refused})
-            self._look_inside(info.step + 1, name)
+            self._write("during", self.changes.look_inside(info.step + 1, self.row))
             if (info.step + 1) % self.recipe.snapshot_steps == 0 and info.step + 1 < total:
                 self._snapshot()
             yield Progress(lesson=name, phase="teach", done=info.step + 1, total=total)
         yield Progress(lesson=name, phase="measure")
         self.model.hardware.taught(name)
         yield from self._close(self._judge(experience, name))
-
-    def _look_inside(self, done: int, name: str) -> None:
-        """Draw what was known before a lesson while it goes on, where the recipe asks for it."""
-        every = self.recipe.probe.during
-        if every and done % every == 0 and done < self.recipe.learn.steps:
-            known = [one for one in self.row.measures["match"] if one in self.model.concepts.names]
-            seen = self.changes.look_inside(known)
-            self.journal.append("during", self.step, {"lesson": name, "done": done, "match": seen})
 
     def _open(self, number: int) -> Verdict | None:
         """Let time pass, ask the gate, and see whether there is anything to learn."""
@@ -196,7 +187,7 @@ class Arm:
             verdict = self._nothing_new(number, offered)
             if verdict is not None:
                 return verdict
-        self._answer(self.changes.news(offered))
+        self._write("drift", self.changes.news(offered))
         self.before = self.changes.capture()
         model.concepts.add(concept)
         model.begin(self.lessons.name(number), concept)
@@ -207,15 +198,15 @@ class Arm:
     def _pass_time(self, seconds: float) -> None:
         """Let time pass, and answer what changed meanwhile."""
         for answer in self.changes.pass_time(seconds, self.before):
-            self._answer(answer)
+            self._write("drift", answer)
         if self.changes.undone is not None:
             self._measure(f"{self.lessons.name(self.changes.undone)} rolled back")
 
-    def _answer(self, answer: dict[str, Any] | None) -> bool:
-        """Write down how a change was answered, if one was."""
-        if answer is not None:
-            self.journal.append("drift", self.step, answer)
-        return answer is not None
+    def _write(self, kind: str, row: dict[str, Any] | None) -> bool:
+        """Write down what was seen or done, if anything was."""
+        if row is not None:
+            self.journal.append(kind, self.step, row)
+        return row is not None
 
     def _nothing_new(self, number: int, offered: Offered) -> Verdict | None:
         probe, concept = self.recipe.probe, self.lessons.concept(number)
@@ -240,7 +231,7 @@ class Arm:
         else:
             judge = monitor(self.model.core, self.origin_row, self.recipe.probe)
             verdict = judge.judge(before, self.row)
-            if verdict.action == "rollback" and self._answer(self.changes.warm()):
+            if verdict.action == "rollback" and self._write("drift", self.changes.warm()):
                 self._measure(f"{name} calibrated")
                 verdict = judge.judge(before, self.row)
         if verdict.action == "rollback":
@@ -271,7 +262,7 @@ class Arm:
                 "energy_aj": cost.energy_aj,
                 "time_ps": cost.time_ps,
                 "pulses": chip.ledger.total(lesson=name, op="pulse").count,
-                "memory_bytes": guard_bytes(self.model.learner.guards),
+                **self.changes.facts(),
                 "wear": wear(chip) | ({"life": life} if (life := hardware.life()) else {}),
                 **hardware.facts(name),
             },
@@ -317,6 +308,7 @@ class Arm:
         self.model.close()
         since = range(then["cursor"]["lesson"], begun)
         undone = self.lessons.go_back(then["lessons"], since)
+        self.changes.go_back(target.parts)
         self.cursor = {"lesson": begun, "at": 0, "offered": None}
         self.before = {}
         yield Progress(lesson=name, phase="measure", share=0.5)

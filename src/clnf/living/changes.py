@@ -12,7 +12,7 @@ and does what :func:`clnf.streams.policy.decide` says:
 Looking costs products and pictures. They are charged under "calibration", which is no lesson.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, final
@@ -22,6 +22,7 @@ import torch
 from clnf.continual.guards.ewc import EWC
 from clnf.continual.guards.rehearsal import Rehearsal
 from clnf.continual.memory import AbstractMemory
+from clnf.continual.metrics import guard_bytes
 from clnf.core.records import Experience, Quality, Verdict
 from clnf.core.rng import fold, torch_rng
 from clnf.living.lessons import Lessons, Offered
@@ -275,13 +276,40 @@ class Changes:
         # A KID that rose counts even where no match fell.
         return max(worst_fall(verdict, self._origin, model.core), 1e-9), verdict.reason
 
-    def look_inside(self, concepts: Sequence[str]) -> dict[str, float]:
-        """Match of concepts as the model stands, in the middle of a lesson."""
-        model = self.model
+    def look_inside(self, done: int, row: Quality) -> dict[str, Any] | None:
+        """Match of what was known, in the middle of a lesson; None where nobody asks now.
+
+        Args:
+            done: steps of the lesson so far.
+            row: the last measurement before it.
+        """
+        model, recipe = self.model, self.model.recipe
+        every = recipe.probe.during
+        if not every or done % every or done >= recipe.learn.steps:
+            return None
+        known = [one for one in row.measures["match"] if one in model.concepts.names]
         model.engine.eval()
         with torch.no_grad(), self._charged():
-            seen = self._usual.measure(model.engine, concepts, model.concepts)
-        return seen.measures["match"]
+            seen = self._usual.measure(model.engine, known, model.concepts)
+        return {"lesson": self._lesson, "done": done, "match": seen.measures["match"]}
+
+    def facts(self) -> dict[str, Any]:
+        """What a verdict says of guards: the bytes they hold, by kind."""
+        return {"memory_bytes": guard_bytes(self.model.learner.guards)}
+
+    def go_back(self, parts: Mapping[str, Any]) -> None:
+        """The run went back to a snapshot because a person wished it, who vouches for it.
+
+        Args:
+            parts: of the snapshot; the gate knows again what it knew then.
+        """
+        if not self.part.watch:
+            return
+        self.load_state_dict(parts)
+        if self._kept is not None:
+            self.lessons.committed(*self._kept)
+            self._kept = None
+        self.settled()
 
     def capture(self) -> dict[str, Any]:
         """What a roll-back returns to, also one that comes after the lesson was kept."""

@@ -4,14 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, final
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from clnf.core.errors import ConfigError, DeviceLimitError
 from clnf.core.ledger import NO_LESSONS
@@ -19,6 +12,7 @@ from clnf.core.toml import broken_rule, load_toml
 from clnf.devices.families import cell
 from clnf.living.concepts import Concepts
 from clnf.living.pictures import safe_name
+from clnf.living.recipe_care import AbstractPart, DriftPart, HeatPart, LevellingPart
 from clnf.media.unet import UNetParams
 from clnf.streams.bundled import CORE_FAMILIES, family
 
@@ -79,12 +73,8 @@ PlasticName = Annotated[str, _known(_learns)]
 FamilyName = Annotated[str, _known(family)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
 @final
-class ChipPart(_Part):
+class ChipPart(AbstractPart):
     """Which cells the weights live on and how they are read and written."""
 
     core: CoreName = "gst_pcm"
@@ -104,7 +94,7 @@ class ChipPart(_Part):
 
 
 @final
-class AdapterPart(_Part):
+class AdapterPart(AbstractPart):
     """The low-rank layers that learn."""
 
     rank: Annotated[int, Field(gt=0, le=256)] = 8
@@ -128,7 +118,7 @@ class AdapterPart(_Part):
 
 
 @final
-class LearnPart(_Part):
+class LearnPart(AbstractPart):
     """How a lesson is taught."""
 
     steps: Positive = 100
@@ -145,7 +135,7 @@ class LearnPart(_Part):
 
 
 @final
-class GuardPart(_Part):
+class GuardPart(AbstractPart):
     """What protects known things; each line can be switched off by itself."""
 
     rehearsal: bool = True
@@ -166,7 +156,7 @@ class GuardPart(_Part):
 
 
 @final
-class MaskPart(_Part):
+class MaskPart(AbstractPart):
     """Write masks of cells, from importance measured on the array."""
 
     kind: Literal["none", "fisher", "sensitivity", "activity", "random"] = "none"
@@ -185,82 +175,7 @@ class MaskPart(_Part):
 
 
 @final
-class LevellingPart(_Part):
-    """Wear of the cells that learn: what is moved between lessons, and what is told of it."""
-
-    every: Annotated[int, Field(ge=0)] = 0
-    budget: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
-    tiles: Annotated[int, Field(ge=0, le=16)] = 0
-    exchange: bool = False
-    life: bool = False
-
-    @model_validator(mode="after")
-    def _has_tiles(self) -> Self:
-        if (self.tiles or self.exchange) and not self.every:
-            raise ValueError("tiles change places before every n-th lesson; set levelling.every")
-        return self
-
-
-@final
-class HeatPart(_Part):
-    """How warm a lesson makes the chip, and what is done about it."""
-
-    on: bool = False
-    package_k_w: Annotated[float, Field(ge=0.0)] = 0.0
-    ambient_k: Annotated[float, Field(gt=0.0)] = 318.15
-    slope: Annotated[float, Field(ge=-0.02, le=0.02)] = 0.0
-    limit_k: Annotated[float, Field(ge=0.0)] = 0.0
-    throttle: Literal["slower", "fewer"] = "slower"
-    calibrate: Annotated[int, Field(ge=0, le=64)] = 0
-    ageing: bool = False
-    drift_ev: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
-    wear_ev: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
-    retention_hours: Annotated[float, Field(ge=0.0)] = 0.0
-    retention_k: Annotated[float, Field(ge=0.0)] = 0.0
-    retention_ev: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if not self.on and self != HeatPart.model_construct(on=False):
-            raise ValueError("the chip's heat is not looked at; set heat.on to true as well")
-        supplied = (self.drift_ev, self.wear_ev, self.retention_hours, self.retention_k,
-                    self.retention_ev)  # fmt: skip
-        if any(supplied) and not self.ageing:
-            raise ValueError("cells do not age in warmth; set heat.ageing to true as well")
-        if self.limit_k and self.limit_k <= self.ambient_k:
-            raise ValueError(
-                f"a limit of {self.limit_k:g} K is not above the coolant's {self.ambient_k:g} K"
-            )
-        if self.calibrate and not self.slope:
-            raise ValueError(
-                "no source says how these cells follow temperature, so there is nothing to "
-                "calibrate; supply a slope"
-            )
-        return self
-
-
-@final
-class DriftPart(_Part):
-    """What is watched for changes, and what answers them."""
-
-    watch: bool = False
-    data: Literal["consolidate", "nothing"] = "consolidate"
-    hardware: Literal["recalibrate", "nothing"] = "recalibrate"
-    harm: Literal["rollback", "nothing"] = "rollback"
-    tolerance: Annotated[float, Field(gt=0.0, le=1.0)] = 0.02
-    look: Annotated[int, Field(ge=0, le=256)] = 16
-
-    @model_validator(mode="after")
-    def _is_watched(self) -> Self:
-        if not self.watch and self != DriftPart.model_construct(watch=False):
-            raise ValueError("nobody watches for changes; set drift.watch to true as well")
-        if self.look == 1:
-            raise ValueError("a distance needs two pictures; take drift.look 0 for none, or 2")
-        return self
-
-
-@final
-class ProbePart(_Part):
+class ProbePart(AbstractPart):
     """What is measured before and after each lesson, and what may not be lost."""
 
     samples: Annotated[int, Field(ge=2)] = 16  # a distance needs two
@@ -276,7 +191,7 @@ class ProbePart(_Part):
 
 
 @final
-class LessonPart(_Part):
+class LessonPart(AbstractPart):
     """One lesson: pictures of a family taught under a concept's name."""
 
     name: str
@@ -288,7 +203,7 @@ class LessonPart(_Part):
 
 
 @final
-class Recipe(_Part):
+class Recipe(AbstractPart):
     """All choices of a run."""
 
     name: str

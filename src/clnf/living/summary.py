@@ -65,7 +65,8 @@ class ArmSummary:
 
     Attributes:
         core: names of the core concepts.
-        lessons: verdicts and bills in order; "undone" where a person undid a commit later.
+        lessons: verdicts and bills in order; "undone" where a commit was undone later, by a
+            person or because of what was seen afterwards.
         undone: what was undone by a person, in order.
         rows: retention matrix: each a dict with "after", "match" and "kid" by concept.
         wear: the chip's wear at the last verdict or undoing.
@@ -222,7 +223,8 @@ def summarise(folder: Path) -> ArmSummary:
     if ledgers:
         ledger.load_state(ledgers[-1].payload["rows"])
     spent, writes = _spent(verdicts, ledger)
-    gone = {*(undone[-1]["lessons"] if undone else ()), *(d["undone"] for d in drift if "undone" in d)}
+    gone = {one["undone"] for one in drift if "undone" in one}
+    gone |= set(undone[-1]["lessons"]) if undone else set()
     lessons = tuple(_line(v, gates.get(v["lesson"], {}), v["lesson"] in gone) for v in verdicts)
     return ArmSummary(
         core=tuple(starts[0].payload["core"]) if starts else (),
