@@ -4,7 +4,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
+from clnf.continual.classifier import Classifier
+from clnf.continual.fisher import Fisher
+from clnf.continual.guards.ewc import EWC
+from clnf.continual.guards.rehearsal import Rehearsal
+from clnf.continual.memory import Reservoir
 from clnf.continual.metrics import (
     average_accuracy,
     backward_transfer,
@@ -12,10 +18,15 @@ from clnf.continual.metrics import (
     effective_rank,
     forgetting,
     forward_transfer,
+    guard_bytes,
+    hardware_twins,
     intransigence,
+    retention,
     stability_gap,
 )
-from clnf.core.errors import ShapeError
+from clnf.core.errors import ConfigError, ShapeError
+from clnf.core.records import Batch, Experience
+from clnf.streams.sources import ArraySource
 
 nan = math.nan
 SQUARE = [[0.9, 0.2, 0.1], [0.6, 0.8, 0.3], [0.7, 0.5, 0.9]]
@@ -111,3 +122,45 @@ def test_effective_rank_counts_directions():
     assert effective_rank(rng.normal(size=(500, 10))) > 9
     assert effective_rank(np.ones((5, 5))) == pytest.approx(1, abs=1e-6)
     assert effective_rank(np.zeros((5, 5))) == 0
+
+
+def test_retention_is_a_share_and_gains_make_up_for_no_loss() -> None:
+    assert retention(SQUARE) == pytest.approx((0.7 / 0.9 + 0.5 / 0.8) / 2)
+    # One concept doubled, the other was lost: backward transfer sees nothing, retention half.
+    both = [[0.4, 0.4, nan], [0.8, 0.0, 0.5]]
+    assert backward_transfer(both, [0, 0, 1]) == 0.0
+    assert retention(both, [0, 0, 1]) == 0.5
+    assert retention([[0.4, 0.4], [0.4, 0.4]], [0, 0]) == 1.0
+    # What was never learned has nothing to keep, and what does not stand at the end is not there.
+    assert retention([[0.0, 0.5, 0.5], [0.9, 0.25, nan]], [0, 0, 0]) == 0.5
+    assert math.isnan(retention([[0.5]]))
+
+
+def test_twins_are_retention_over_what_it_took() -> None:
+    found = hardware_twins(0.9, energy_j=4.5, writes=300, memory_bytes=60)
+    assert found.per_joule == pytest.approx(0.2)
+    assert found.per_write == pytest.approx(0.003)
+    assert found.per_byte == pytest.approx(0.015)
+    # A learner that keeps as much for half the pulses has twice the figure, and no other changes.
+    fewer = hardware_twins(0.9, energy_j=4.5, writes=150, memory_bytes=60)
+    assert fewer.per_write == pytest.approx(2 * 0.003)
+    assert (fewer.per_joule, fewer.per_byte) == (found.per_joule, found.per_byte)
+    assert hardware_twins(0.9, energy_j=1.0, writes=0, memory_bytes=0).per_write is None
+    for wrong in (-1.0, nan):
+        with pytest.raises(ConfigError, match="at least 0"):
+            hardware_twins(0.9, energy_j=wrong, writes=0, memory_bytes=0)
+
+
+def test_bytes_of_guards_are_those_of_what_they_keep() -> None:
+    model = Classifier(torch.nn.Linear(4, 3))
+    guards = [Rehearsal(Reservoir(8, seed=0)), EWC(Fisher(model, ["net.weight"], seed=0))]
+    assert guard_bytes(guards) == {}
+    source = ArraySource(torch.randn(20, 4), torch.arange(20) % 3)
+    for guard in guards:
+        guard.consolidate(Experience(name="a", concept="a", data=source))
+    held = guard_bytes(guards)
+    assert held["EWC"] == 2 * 12 * 4  # importance and anchor
+    assert held["Rehearsal"] >= 8 * (4 * 4 + 8 + 4)  # samples, labels, weights
+    fuller = Rehearsal(Reservoir(16, seed=0))
+    fuller.memory.add(Batch.of(torch.randn(16, 4), 0))
+    assert guard_bytes([fuller])["Rehearsal"] > held["Rehearsal"]

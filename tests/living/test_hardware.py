@@ -22,8 +22,8 @@ from clnf.living.summary import summarise
 from clnf.streams.stream import emoji_source
 
 ALWAYS = {
-    "action", "after", "before", "concept", "energy_aj", "lesson", "pulses", "reason", "standing",
-    "time_ps", "wear",
+    "action", "after", "before", "concept", "energy_aj", "lesson", "memory_bytes", "pulses",
+    "reason", "standing", "time_ps", "wear",
 }  # fmt: skip
 
 
@@ -57,8 +57,11 @@ def everything() -> Recipe:
         learn={"noise_weight": 0.02, "noise_read": 0.01, "noise_bits": 6, "write_budget": 20_000},
         levelling={"every": 1, "budget": 1.0, "life": True},
         mask={"kind": "fisher", "share": 0.2, "bits": 2, "samples": 2},
-        heat={"on": True, "slope": 0.002, "package_k_w": 40.0, "limit_k": 325.0, "calibrate": 1},
-    )
+        heat={
+            "on": True, "slope": 0.002, "package_k_w": 40.0, "limit_k": 325.0, "calibrate": 32,
+            "ageing": True, "retention_hours": 1e4, "retention_k": 358.15, "retention_ev": 1.5,
+        },
+    )  # fmt: skip
     first, second = recipe.lesson
     second = second.model_copy(update={"mask": 0.5})
     return recipe.model_copy(update={"lesson": (first, second)})
@@ -155,6 +158,26 @@ def test_all_of_it_is_resumed_bit_for_bit(tmp_path: Path) -> None:
     (moves,) = payloads(tmp_path / "whole", "moves")
     assert moves["lesson"] == second["lesson"]
     assert moves["pulses"] == sum(move["pulses"] for move in moves["moves"])
+    assert first["heat"]["aged_s"] > 0
+
+
+def test_tiles_that_moved_are_found_by_who_loads_a_snapshot() -> None:
+    recipe = small(levelling={"every": 1, "budget": 1.0, "tiles": 1})
+    model, lesson = taught(recipe)
+    teach(model, lesson)
+    assert model.hardware.moves(1) == {"pulses": 0, "moves": [], "homes": []}  # hardly worn yet
+    levelling = model.hardware._levelling
+    assert levelling is not None
+    assert levelling.homes is not None
+    name = next(iter(cells(model)))
+    columns, rows = model.chip.tiles[name].shape
+    assert levelling.homes.relocate(name, f"spare 0 of {rows} x {columns}").pulses > 0
+    fresh = LivingModel(recipe, blank=True)
+    fresh.load_state_dict(model.state_dict())
+    for one in (model, fresh):
+        teach(one, lesson, steps=1)
+    assert same(cells(model), cells(fresh))
+    assert same(model.state_dict(), fresh.state_dict())
 
 
 def test_a_shut_cell_keeps_its_conductance_bit_for_bit() -> None:

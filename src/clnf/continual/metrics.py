@@ -5,21 +5,30 @@ which concept i counts as learned; by default i itself, the square matrix of the
 known from the start of a matrix with a row before any lesson have ``learned[i] = 0``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
-from clnf.core.errors import ShapeError
+from clnf.core.errors import ConfigError, ShapeError
+from clnf.core.protocols import Guard
+from clnf.core.units import quantity
 
 __all__ = [
+    "HardwareTwins",
     "average_accuracy",
     "backward_transfer",
     "dormant_units",
     "effective_rank",
     "forgetting",
     "forward_transfer",
+    "guard_bytes",
+    "hardware_twins",
     "intransigence",
+    "retention",
     "stability_gap",
 ]
 
@@ -98,6 +107,82 @@ def intransigence(
             f"{matrix.shape[1]} concepts need as many references, got {len(reference)}"
         )
     return _mean([reference[i] - matrix[t, i] for i, t in enumerate(rows) if t < len(matrix)])
+
+
+def retention(quality: Matrix, learned: Sequence[int] | None = None) -> float:
+    """RET = mean over i learned before T of min(1, R[T, i] / R[learned_i, i]), in [0, 1].
+
+    The share of what was learned that is still there. Unlike backward transfer it is bounded, and
+    gains on one concept do not make up for losses on another. Concepts that were never learned
+    (R[learned_i, i] = 0) have nothing to keep and are left out; NaN where none is left.
+
+    >>> round(retention([[0.8, float("nan")], [0.6, 0.9]]), 3)
+    0.75
+    """
+    matrix, rows = _with_rows(quality, learned)
+    pairs = [(matrix[t, i], matrix[-1, i]) for i, t in enumerate(rows) if t < len(matrix) - 1]
+    return _mean([min(1.0, now / was) if now == now else now for was, now in pairs if was > 0])
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class HardwareTwins:
+    """What retention cost; None where nothing was spent.
+
+    Attributes:
+        per_joule: RET / E.
+        per_write: RET / W.
+        per_byte: RET / M.
+    """
+
+    per_joule: float | None = quantity("1/J", None)
+    per_write: float | None = quantity("1", None)
+    per_byte: float | None = quantity("1/B", None)
+
+
+def hardware_twins(
+    kept: float, *, energy_j: float, writes: int, memory_bytes: int
+) -> HardwareTwins:
+    """Retention over what it took: the twins that RET has on hardware.
+
+        per joule = RET / E,  per write = RET / W,  per byte = RET / M
+
+    Of two learners that keep as much, the one with the larger figures is the better one; of two
+    that spent as much, likewise. A learner that keeps little for next to nothing can lead in any
+    one of them, so they stand beside RET and do not replace it.
+
+    Args:
+        kept: RET, see :func:`retention`, >= 0.
+        energy_j: E, joules of all lessons: teaching, measuring, roll-backs, calibration.
+        writes: W, pulses on cells in the same time, those of roll-backs and moves too.
+        memory_bytes: M, bytes that guards hold at the end, see :func:`guard_bytes`.
+
+    Raises:
+        ConfigError: a cost is below 0 or not a number.
+
+    >>> hardware_twins(0.9, energy_j=3.0, writes=1000, memory_bytes=0)
+    HardwareTwins(per_joule=0.3, per_write=0.0009, per_byte=None)
+    """
+    costs = (energy_j, writes, memory_bytes)
+    if not all(cost >= 0 for cost in costs):
+        raise ConfigError(f"joules, writes and bytes are at least 0, got {costs}")
+    shares = [kept / cost if cost else None for cost in costs]
+    return HardwareTwins(per_joule=shares[0], per_write=shares[1], per_byte=shares[2])
+
+
+def guard_bytes(guards: Iterable[Guard]) -> dict[str, int]:
+    """Bytes of the tensors that guards keep between lessons, by kind of guard.
+
+    Remembered samples, importance, anchors and masks count; numbers beside them do not.
+    """
+    found: dict[str, int] = {}
+    for guard in guards:
+        held = [value for value in guard.state_dict().values() if isinstance(value, Tensor)]
+        size = sum(value.numel() * value.element_size() for value in held)
+        if size:
+            name = type(guard).__name__
+            found[name] = found.get(name, 0) + size
+    return found
 
 
 def stability_gap(before: float, during: Sequence[float]) -> float:

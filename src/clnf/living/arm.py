@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from clnf.core.errors import RunError
 from clnf.core.records import Experience, Quality, Source, Verdict
+from clnf.living.changes import Changes, monitor
 from clnf.living.floor import keep_floor
 from clnf.living.lessons import Added, Lessons, Offered
 from clnf.living.levelling import wear
 from clnf.living.model import LivingModel
-from clnf.living.monitor import KeepKnowledge, MonitorParams
 from clnf.living.pictures import save_strips
 from clnf.living.probes import DrawProbe, newness
 from clnf.living.progress import Progress
@@ -60,6 +60,7 @@ class Arm:
             self.lessons = Lessons(recipe, folder / "lessons", self.model.concepts)
             judge, _ = load_judge()
             self.probe = DrawProbe(judge, self.lessons.real(), recipe.probe, seed=recipe.seed)
+            self.changes = Changes(self.model, self.lessons, self.probe)
             if found is not None:
                 self._load(found.parts)
         except BaseException:
@@ -124,6 +125,7 @@ class Arm:
         yield Progress(lesson="start", phase="measure what is known", share=0.01)
         self._measure("start")
         self.origin_row = self.row
+        self.changes.began()
         self.cursor = {"lesson": 0, "at": 0, "offered": None}
         self._settle()
         self._snapshot("start")
@@ -155,6 +157,7 @@ class Arm:
             self.model.pace(self.cursor["at"] / total)
             if info.refused:
                 self.journal.append("refused step", self.step, {"why": info.refused})
+            self._write("during", self.changes.look_inside(info.step + 1, self.row))
             if (info.step + 1) % self.recipe.snapshot_steps == 0 and info.step + 1 < total:
                 self._snapshot()
             yield Progress(lesson=name, phase="teach", done=info.step + 1, total=total)
@@ -164,9 +167,8 @@ class Arm:
 
     def _open(self, number: int) -> Verdict | None:
         """Let time pass, ask the gate, and see whether there is anything to learn."""
-        model, chip = self.model, self.model.chip
-        chip.advance(self.recipe.chip.hours_between_lessons * SECONDS_PER_HOUR)
-        chip.recalibrate()
+        model = self.model
+        self._pass_time(self.recipe.chip.hours_between_lessons * SECONDS_PER_HOUR)
         moved = model.hardware.moves(number)
         if moved is not None:
             self.journal.append("moves", self.step, {"lesson": self.lessons.name(number), **moved})
@@ -176,16 +178,7 @@ class Arm:
             self.journal.add_quarantine(
                 self.step, lesson=name, reason=f"{away.check}: {away.reason}", samples=away.samples
             )
-        self.journal.append(
-            "gate",
-            self.step,
-            {
-                "lesson": name,
-                "concept": concept,
-                "admitted": len(offered.index),
-                "quarantined": {away.check: away.count for away in turned_away},
-            },
-        )
+        self.journal.append("gate", self.step, offered.told(name, concept, turned_away))
         if 2 * len(offered.index) < offered.total:
             why = f"the gate admitted {len(offered.index)} of {offered.total} samples"
             return Verdict(action="reject", reason=why, before=self.row)
@@ -194,12 +187,26 @@ class Arm:
             verdict = self._nothing_new(number, offered)
             if verdict is not None:
                 return verdict
-        self.before = model.capture()
+        self._write("drift", self.changes.news(offered))
+        self.before = self.changes.capture()
         model.concepts.add(concept)
         model.begin(self.lessons.name(number), concept)
         self.cursor = {"lesson": number, "at": 0, "offered": offered.to_json()}
         self._snapshot()
         return None
+
+    def _pass_time(self, seconds: float) -> None:
+        """Let time pass, and answer what changed meanwhile."""
+        for answer in self.changes.pass_time(seconds, self.before):
+            self._write("drift", answer)
+        if self.changes.undone is not None:
+            self._measure(f"{self.lessons.name(self.changes.undone)} rolled back")
+
+    def _write(self, kind: str, row: dict[str, Any] | None) -> bool:
+        """Write down what was seen or done, if anything was."""
+        if row is not None:
+            self.journal.append(kind, self.step, row)
+        return row is not None
 
     def _nothing_new(self, number: int, offered: Offered) -> Verdict | None:
         probe, concept = self.recipe.probe, self.lessons.concept(number)
@@ -222,25 +229,18 @@ class Arm:
             reason = "committed without asking: the monitor is off"
             verdict = Verdict(action="commit", reason=reason, before=before, after=self.row)
         else:
-            part = self.recipe.probe
-            monitor = KeepKnowledge(
-                core=self.model.core,
-                origin=self.origin_row,
-                params=MonitorParams(
-                    tolerance=part.tolerance,
-                    mean_tolerance=part.mean_tolerance,
-                    learned_tolerance=part.learned_tolerance,
-                    kid_tolerance=part.kid_tolerance,
-                ),
-            )
-            verdict = monitor.judge(before, self.row)
+            judge = monitor(self.model.core, self.origin_row, self.recipe.probe)
+            verdict = judge.judge(before, self.row)
+            if verdict.action == "rollback" and self._write("drift", self.changes.warm()):
+                self._measure(f"{name} calibrated")
+                verdict = judge.judge(before, self.row)
         if verdict.action == "rollback":
             left = self.model.roll_back(self.before)
             self.journal.append("rolled back", self.step, {"lesson": name, "rms_error": left})
             self._measure(f"{name} rolled back")
         else:
             self.model.consolidate(experience, self.lessons.core())
-            self.lessons.committed(self.cursor["lesson"], Offered.from_json(self.cursor["offered"]))
+            self.changes.kept(self.cursor["lesson"], Offered.from_json(self.cursor["offered"]))
         return verdict
 
     def _close(self, verdict: Verdict) -> Iterator[Progress]:
@@ -262,12 +262,16 @@ class Arm:
                 "energy_aj": cost.energy_aj,
                 "time_ps": cost.time_ps,
                 "pulses": chip.ledger.total(lesson=name, op="pulse").count,
+                **self.changes.facts(),
                 "wear": wear(chip) | ({"life": life} if (life := hardware.life()) else {}),
                 **hardware.facts(name),
             },
         )
         self.cursor = {"lesson": number + 1, "at": 0, "offered": None}
-        self.before = {}
+        self.changes.settled()
+        if self.finished and self.changes.open:
+            self._pass_time(0.0)
+        self.before = self.before if self.changes.open else {}
         self._settle()
         self._snapshot(name)
         yield Progress(
@@ -304,6 +308,7 @@ class Arm:
         self.model.close()
         since = range(then["cursor"]["lesson"], begun)
         undone = self.lessons.go_back(then["lessons"], since)
+        self.changes.go_back(target.parts)
         self.cursor = {"lesson": begun, "at": 0, "offered": None}
         self.before = {}
         yield Progress(lesson=name, phase="measure", share=0.5)
@@ -354,13 +359,14 @@ class Arm:
             "origin_row": self.origin_row.measures,
             "lessons": self.lessons.state_dict(),
         }
-        parts = {**self.model.state_dict(), "before": self.before}
+        parts = {**self.model.state_dict(), **self.changes.state_dict(), "before": self.before}
         self.store.save(self.step, parts, state, point)
 
     def _load(self, parts: dict[str, dict[str, Any]]) -> None:
         state = parts["run"]
         self.model.load_state_dict(parts)
         self.lessons.load_state_dict(state["lessons"])
+        self.changes.load_state_dict(parts)
         self._remember()
         self.cursor, self.step = state["cursor"], state["step"]
         self.row, self.origin_row = Quality(state["row"]), Quality(state["origin_row"])

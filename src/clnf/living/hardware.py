@@ -6,7 +6,6 @@ them.
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict
 from typing import Any, final
 
 from torch import nn
@@ -70,8 +69,15 @@ class Hardware:
         if self._levelling is not None:
             self._levelling.prepared()
 
+    def wait(self, seconds: float) -> None:
+        """Let time pass between two lessons."""
+        if self._warmth is not None and self._warmth.part.ageing:
+            self._warmth.rest(seconds)
+        else:
+            self.chip.advance(seconds)
+
     def moves(self, number: int) -> dict[str, Any] | None:
-        """Move columns before a lesson, where they are due.
+        """Move columns and tiles before a lesson, where they are due.
 
         Args:
             number: of the lesson, from 0.
@@ -81,8 +87,7 @@ class Hardware:
         """
         if self._levelling is None or not self._levelling.due(number):
             return None
-        moves = self._levelling.move()
-        return {"pulses": sum(one.pulses for one in moves), "moves": [asdict(m) for m in moves]}
+        return self._levelling.move()
 
     def begin(self, lesson: str, fences: Masks) -> None:
         """A lesson begins: its masks go on, and its budget is whole."""
@@ -128,18 +133,27 @@ class Hardware:
             state["masks"] = self.masks.state_dict()
         if self._levelling is not None:
             state["levelling"] = self._levelling.state_dict()
+        if self._warmth is not None and (cold := self._warmth.state_dict()):
+            state["warmth"] = cold
         if self._noise is not None:
             state["noise"] = self._noise.step
         if self._budget is not None:
             state["budget"] = self._budget.position()
         return state
 
+    def load_homes(self, state: Mapping[str, Any]) -> None:
+        """Restore where tiles live, from what :meth:`state_dict` gave; then load the chip."""
+        if self._levelling is not None:
+            self._levelling.load_homes(state["levelling"])
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave."""
+        """Restore the rest of what :meth:`state_dict` gave."""
         if self.masks is not None:
             self.masks.load_state_dict(state["masks"])
         if self._levelling is not None:
             self._levelling.load_state_dict(state["levelling"])
+        if self._warmth is not None:
+            self._warmth.load_state_dict(state.get("warmth", {}))
         if self._noise is not None:
             self._noise.step = state["noise"]
         if self._budget is not None:

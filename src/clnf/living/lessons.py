@@ -21,7 +21,9 @@ from clnf.living.files import why, write_whole
 from clnf.living.recipe import Recipe
 from clnf.media.flow import noise_for
 from clnf.streams.bundled import CONCEPTS, CORE_FAMILIES, emoji32, family
+from clnf.streams.drift_lessons import LessonWatch
 from clnf.streams.gate import Gate, standard_checks
+from clnf.streams.known import Digest
 from clnf.streams.quarantine import Flaw, read_pardons
 from clnf.streams.sources import ArraySource, JoinSource, ShiftSource, SubsetSource, from_levels
 from clnf.streams.stream import Lesson, emoji_stream
@@ -39,19 +41,38 @@ _COMPANY = 16
 @final
 @dataclass(frozen=True, kw_only=True)
 class Offered:
-    """What the gate made of a lesson: positions admitted, of how many."""
+    """What the gate made of a lesson.
+
+    Attributes:
+        index: positions admitted.
+        total: of how many.
+        news: what it brings that was not there before, in sentences; empty where nobody watches.
+    """
 
     index: tuple[int, ...] = quantity("1")
     total: int = quantity("1")
+    news: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        return {"index": list(self.index), "total": self.total}
+        news = {"news": list(self.news)} if self.news else {}
+        return {"index": list(self.index), "total": self.total, **news}
+
+    def told(self, lesson: str, concept: str, away: "list[TurnedAway]") -> dict[str, Any]:
+        """What the journal says of it, as JSON values."""
+        return {
+            "lesson": lesson,
+            "concept": concept,
+            "admitted": len(self.index),
+            "quarantined": {one.check: one.count for one in away},
+            **({"news": list(self.news)} if self.news else {}),
+        }
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> "Offered":
         """From what :meth:`to_json` gave."""
-        return Offered(index=tuple(values["index"]), total=values["total"])
+        news = tuple(values.get("news", ()))
+        return Offered(index=tuple(values["index"]), total=values["total"], news=news)
 
 
 @final
@@ -120,10 +141,11 @@ class Lessons:
         # By row, and room for every concept to come: reasons of the gate name them.
         self._names = [""] * concepts.rows
         self._gate = Gate(standard_checks(names=self._names))
+        self._watch = LessonWatch() if recipe.drift.watch and recipe.guards.gate else None
         if recipe.guards.gate:
             for row, name in enumerate(CORE_FAMILIES):
                 source = ArraySource(emoji32().images[family(name)], row + 1)
-                self._gate.know(source, kind="core")
+                self._remember(self._gate.know(source, kind="core"))
 
     def __len__(self) -> int:
         return len(self.recipe.lesson) + len(self.added)
@@ -196,7 +218,9 @@ class Lessons:
         for flaw in admission.quarantined:
             flaws.setdefault(flaw.check, []).append(flaw)
         away = [_turned_away(raw.data, check, found) for check, found in flaws.items()]
-        return Offered(index=tuple(admission.admitted.tolist()), total=total), away
+        news = self._watch.look(admission.digest) if self._watch is not None else ()
+        told = tuple(one.sentence(self._names) for one in news)
+        return Offered(index=tuple(admission.admitted.tolist()), total=total, news=told), away
 
     def committed(self, number: int, offered: Offered) -> None:
         """Let the gate remember what was learned, and keep examples of a concept of one's own."""
@@ -205,7 +229,11 @@ class Lessons:
             few = index[torch.from_numpy(_spread(len(index), _REAL))]
             self._examples[concept] = (number, few.tolist())
         if self.recipe.guards.gate:
-            self._gate.know(SubsetSource(self._raw(number).data, index))
+            self._remember(self._gate.know(SubsetSource(self._raw(number).data, index)))
+
+    def _remember(self, taught: Digest) -> None:
+        if self._watch is not None:
+            self._watch.add(taught)
 
     def experience(self, number: int, offered: Offered) -> Experience:
         """The admitted samples of a lesson, with small shifts, as an experience.
@@ -261,12 +289,13 @@ class Lessons:
         return [self.name(number) for number in sorted(self._undone)]
 
     def state_dict(self) -> dict[str, Any]:
-        """Added lessons, examples of their concepts, and the gate's state."""
+        """Added lessons, examples of their concepts, and what gate and watch remember."""
         return {
             "added": [asdict(a) for a in self.added],
             "examples": {name: [n, index] for name, (n, index) in self._examples.items()},
             "gate": self._gate.state_dict(),
             "undone": sorted(self._undone),
+            **({} if self._watch is None else {"watch": self._watch.state_dict()}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -275,6 +304,8 @@ class Lessons:
         self._examples = {name: (n, list(index)) for name, (n, index) in state["examples"].items()}
         self._gate.load_state_dict(state["gate"])
         self._undone = set(state["undone"])
+        if self._watch is not None:
+            self._watch.load_state_dict(state["watch"])
 
     def _pictures(self, added: Added) -> NDArray[np.uint8]:
         try:

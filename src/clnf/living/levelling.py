@@ -1,4 +1,4 @@
-"""Wear of the cells that learn: columns moved between lessons, and how long tiles last."""
+"""Wear of the cells that learn: what is moved between lessons, and how long tiles last."""
 
 import math
 from collections import Counter
@@ -10,7 +10,8 @@ from torch import Tensor
 
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.hosting import Chip
-from clnf.chip.levelling import Move, level, replace_dead
+from clnf.chip.levelling import level, replace_dead
+from clnf.chip.levelling_homes import Homes
 from clnf.chip.life import Life, project
 from clnf.core.errors import DeviceLimitError
 from clnf.core.ledger import NO_LESSONS
@@ -21,29 +22,49 @@ __all__ = ["Levelling", "wear"]
 
 @final
 class Levelling:
-    """Moves busy columns before every n-th lesson, and projects the life of tiles.
+    """Moves busy columns and tiles before every n-th lesson, and projects the life of tiles.
 
     Args:
         chip: whose plastic tiles are looked after.
         part: the recipe's.
+
+    Attributes:
+        homes: where tiles live, if they may move; None where they may not.
     """
 
     def __init__(self, chip: Chip, part: LevellingPart) -> None:
         self.chip, self.part = chip, part
         self._start: dict[str, Tensor] = {}
+        self.homes = Homes(chip, spare=part.tiles) if part.tiles or part.exchange else None
 
     def prepared(self) -> None:
         """Note what cells wore before the first lesson."""
         if self.part.life:
-            self._start = {tile.name: _wear(tile).clone() for tile in self._tiles()}
+            spares = self.homes.spares.values() if self.homes is not None else ()
+            self._start = {tile.name: _wear(tile).clone() for tile in (*self._tiles(), *spares)}
 
     def due(self, number: int) -> bool:
-        """Whether columns may move before a lesson, counted from 0."""
+        """Whether anything may move before a lesson, counted from 0."""
         return self.part.every > 0 and number > 0 and number % self.part.every == 0
 
-    def move(self) -> list[Move]:
-        """Give dead columns a spare, then lead busy lines to columns that wore less."""
-        return [*replace_dead(self.chip), *level(self.chip, budget=self.part.budget)]
+    def move(self) -> dict[str, Any]:
+        """Give dead columns a spare, lead busy lines to columns that wore less, and tiles likewise.
+
+        Returns:
+            What was moved, as JSON values: "moves" of columns, "homes" of tiles, and all pulses.
+        """
+        part = self.part
+        found: dict[str, Any] = {"pulses": 0, "moves": []}
+        if self.chip.spec.spare_columns:
+            moves = [*replace_dead(self.chip), *level(self.chip, budget=part.budget)]
+            found["moves"] = [asdict(one) for one in moves]
+        if self.homes is not None:
+            went = self.homes.level(budget=part.budget, exchange=part.exchange)
+            found["homes"] = [asdict(one) for one in went]
+        found["pulses"] = sum(
+            one["pulses"] for kind in ("moves", "homes") for one in found.get(kind, ())
+        )
+        return found
 
     def life(self) -> dict[str, Any]:
         """The tile that is projected to die first, as JSON values.
@@ -69,11 +90,17 @@ class Levelling:
         return {"tile": name, **told}
 
     def state_dict(self) -> dict[str, Any]:
-        """Wear before the first lesson."""
-        return {"start": dict(self._start)}
+        """Wear before the first lesson, and where tiles live."""
+        homes = {} if self.homes is None else {"homes": self.homes.state_dict()}
+        return {"start": dict(self._start), **homes}
+
+    def load_homes(self, state: dict[str, Any]) -> None:
+        """Restore where tiles live, from what :meth:`state_dict` gave; then load the chip."""
+        if self.homes is not None:
+            self.homes.load_state_dict(state["homes"])
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave."""
+        """Restore the rest of what :meth:`state_dict` gave."""
         self._start = {name: value.clone() for name, value in state["start"].items()}
 
     def _tiles(self) -> list[Crossbar]:
@@ -82,7 +109,7 @@ class Levelling:
 
     def _before(self, tile: Crossbar) -> Tensor:
         """Wear before the lessons of the columns that a tile's lines have now, [planes, M]."""
-        start = self._start[tile.name]
+        start = self._start[tile.name if self.homes is None else self.homes.home(tile.name)]
         if tile.spares is not None:
             start = start[:, tile.spares.place]
         return start.reshape(tile.planes, -1)

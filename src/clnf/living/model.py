@@ -30,6 +30,7 @@ from clnf.living.features import Features
 from clnf.living.hardware import Hardware
 from clnf.living.recipe import ChipPart, Recipe
 from clnf.living.rows import OwnRow
+from clnf.living.warmth import supplied
 from clnf.living.write_masks import by_tile
 from clnf.media.bundled import load_core
 from clnf.media.unet import NULL_CONCEPT
@@ -80,7 +81,7 @@ class LivingModel:
             self.engine,
             assign=_cells_for,
             seed=fold(recipe.seed, "chip"),
-            spec=_spec(recipe.chip, recipe.heat.slope),
+            spec=_spec(recipe.chip, supplied(recipe.heat)),
             blank=blank,
         )
         self.engine.net.concept.requires_grad_(True)
@@ -258,6 +259,21 @@ class LivingModel:
         self.concepts.load_state_dict(origin["concepts"])
         return left
 
+    def take_back(self, origin: dict[str, Any]) -> float:
+        """Roll back a lesson that was committed: cells that were shut for it open again, too.
+
+        Args:
+            origin: what :meth:`capture` gave, and the state of masks under "masks" where there
+                are any.
+
+        Returns:
+            Root-mean-square error left in the cells, in full scales.
+        """
+        left = self.roll_back(origin)
+        self._shut()
+        self.hardware.return_to(origin, self._fences())
+        return left
+
     def return_to(self, parts: dict[str, dict[str, Any]]) -> float:
         """Go physically back to a snapshot of this chip between two lessons.
 
@@ -301,6 +317,7 @@ class LivingModel:
         gates = model.pop("gates", None)
         self.concepts.load_state_dict(model.pop("concepts"))
         _load_digital(self.engine, model)
+        self.hardware.load_homes(parts.get("hardware", {}))
         self.chip.load_state_dict({**parts["core"], **parts["chip"]})
         if self.gates is not None and gates is not None:
             self.gates.load_state_dict(gates)
@@ -308,17 +325,16 @@ class LivingModel:
         self.hardware.load_state_dict(parts.get("hardware", {}))
 
 
-def _spec(part: ChipPart, slope: float) -> ChipSpec:
+def _spec(part: ChipPart, values: dict[str, float]) -> ChipSpec:
     """The chip of a recipe; its wires are solved when a tile is written, and then carried on.
 
-    Cells conduct more by ``slope`` of themselves for each kelvin.
+    What the recipe supplies for its cells is ``values``, by key of the catalogue.
     """
     same = part.model_dump(exclude={"hours_between_lessons", "wire_ohm"})
     ohm = part.wire_ohm
     wires = Wires(word_ohm=ohm, bit_ohm=ohm) if ohm else None
-    if slope:
-        warm = {"conductance_temperature_coefficient": slope}
-        same |= {name: material(same[name]).supply(**warm) for name in ("core", "plastic")}
+    if values:
+        same |= {name: material(same[name]).supply(**values) for name in ("core", "plastic")}
     return ChipSpec(**same, wires=wires, exact_wires=False)
 
 

@@ -1,12 +1,26 @@
-"""From measurements to a verdict: a lesson stands only if what was known still holds."""
+"""From measurements to a verdict: a lesson stands only if what was known still holds.
 
+What is known is drawn and judged; the cells below it answer vectors of signs. Either may be off by
+itself.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
+from torch import Tensor
+
+from clnf.chip.crossbar.array import Crossbar
+from clnf.chip.heat.calibrate import Calibrated, answers, calibrate
+from clnf.chip.hosting import Chip
 from clnf.core.records import Quality, Verdict
 from clnf.core.units import quantity
+from clnf.devices.cell import Unknown
 
-__all__ = ["KeepKnowledge", "MonitorParams"]
+__all__ = ["HardwareProbe", "KeepKnowledge", "MonitorParams", "worst_fall"]
+
+
+_ASKED = 8  # vectors sent to see whether anything drifted; a calibration sends all
 
 
 @final
@@ -105,3 +119,98 @@ def _worst(falls: dict[str, float], allowed: float) -> str:
 
 def _sentence(what: str, fall: float, allowed: float) -> str:
     return f"{what} fell by {fall:.0%}, more than {allowed:.0%}"
+
+
+def worst_fall(verdict: Verdict, origin: Quality, core: tuple[str, ...]) -> float:
+    """By how much the match of one concept fell at most, as a share; below 0 where none fell.
+
+    Args:
+        verdict: with what was seen before and after.
+        origin: the first measurement, against which core concepts are held.
+        core: their names.
+    """
+    after = verdict.after or verdict.before
+    was = {**verdict.before.measures["match"], **{c: origin.get("match", c) for c in core}}
+    return max(value - after.get("match", concept) for concept, value in was.items())
+
+
+@final
+class HardwareProbe:
+    """How far the products of a chip's tiles are off those wanted of them.
+
+    Every tile of cells that can change by themselves gets eight vectors of signs, twice. With the
+    answers a that are wanted and the answers y and y' that come, sums going over columns and
+    vectors, the drift of a tile is
+
+        |1 - g|,  g = <a, y + y'> / (2 <y, y'>)
+
+    where g is the one factor that would fit the tile best. The two reads err independently, so read
+    noise does not look like drift. What cells drift apart stays out of it: no factor undoes that.
+
+    Wanted of stored cells is what they answered when they were programmed; of cells that learn,
+    what they answered when a lesson was last settled. Cells of which neither drift nor retention
+    nor temperature is known never change by themselves, and are not asked.
+
+    Args:
+        chip: charged for every product, under "calibration".
+    """
+
+    def __init__(self, chip: Chip) -> None:
+        self.chip = chip
+        self._noted: dict[str, Tensor] = {}
+        layers = [(layer.plastic, tile) for layer in chip.layers.values() for tile in layer.tiles]
+        self._stored = [t.name for plastic, t in layers if not plastic and _changes(t)]
+        self._learning = [t.name for plastic, t in layers if plastic and _changes(t)]
+
+    def note(self) -> None:
+        """Remember what cells that learn answer now."""
+        if self._learning:
+            self._noted = answers(self.chip, reads=2, names=self._learning)
+
+    def wanted(self) -> dict[str, Tensor]:
+        """Answers wanted by tile, [columns, vectors] each."""
+        tiles = self.chip.tiles
+        return {name: tiles[name].answers for name in self._stored} | self._noted
+
+    def off(self) -> dict[str, float]:
+        """Drift of each tile that can change, as a share of the answers wanted; >= 0."""
+        wanted = self.wanted()
+        if not wanted:
+            return {}
+        first, second = (answers(self.chip, names=wanted, vectors=_ASKED) for _ in range(2))
+        return {name: _drift(want, first[name], second[name]) for name, want in wanted.items()}
+
+    def recalibrate(self, *, reads: int, inputs: Callable[[], object] | None = None) -> Calibrated:
+        """Give columns new factors, and with inputs converters new ranges.
+
+        Args:
+            reads: of each vector, over which answers are averaged.
+            inputs: sends typical inputs through the model.
+        """
+        return calibrate(self.chip, self.wanted(), reads=reads, inputs=inputs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What cells that learn answered."""
+        return dict(self._noted)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        tiles = self.chip.tiles
+        self._noted = {
+            name: value.to(tiles[name].wear.device, copy=True) for name, value in state.items()
+        }
+
+
+def _changes(tile: Crossbar) -> bool:
+    """Whether these cells can change without a pulse."""
+    laws = (tile.cell.drift, tile.cell.retention, tile.cell.temperature)
+    return not all(isinstance(law, Unknown) for law in laws)
+
+
+def _drift(want: Tensor, first: Tensor, second: Tensor) -> float:
+    """Of one tile, from two reads; see :class:`HardwareProbe`."""
+    want, first, second = (one[:, :_ASKED].double() for one in (want, first, second))
+    both = float((first * second).sum())
+    if not float(want.square().sum()):
+        return 0.0  # nothing is wanted of it
+    return abs(1.0 - float((want * (first + second)).sum()) / (2 * both)) if both > 0 else 1.0

@@ -45,6 +45,17 @@ class DrawProbe:
         self._seed = seed
         self.pictures: dict[str, Tensor] = {}
 
+    def other(self, part: ProbePart, *, seed: int) -> "DrawProbe":
+        """A probe that draws from other noise; both know the same real pictures from now on.
+
+        Args:
+            part: how it draws.
+            seed: of its noise.
+        """
+        found = DrawProbe(self._judge, {}, part, seed=seed)
+        found._real = self._real
+        return found
+
     def measure(self, engine: Engine, concepts: Sequence[str], table: _Named) -> Quality:
         """Draw and judge the given concepts.
 

@@ -4,14 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, final
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from clnf.core.errors import ConfigError, DeviceLimitError
 from clnf.core.ledger import NO_LESSONS
@@ -19,12 +12,14 @@ from clnf.core.toml import broken_rule, load_toml
 from clnf.devices.families import cell
 from clnf.living.concepts import Concepts
 from clnf.living.pictures import safe_name
+from clnf.living.recipe_care import AbstractPart, DriftPart, HeatPart, LevellingPart
 from clnf.media.unet import UNetParams
 from clnf.streams.bundled import CORE_FAMILIES, family
 
 __all__ = [
     "AdapterPart",
     "ChipPart",
+    "DriftPart",
     "GuardPart",
     "HeatPart",
     "LearnPart",
@@ -78,12 +73,8 @@ PlasticName = Annotated[str, _known(_learns)]
 FamilyName = Annotated[str, _known(family)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
 @final
-class ChipPart(_Part):
+class ChipPart(AbstractPart):
     """Which cells the weights live on and how they are read and written."""
 
     core: CoreName = "gst_pcm"
@@ -103,7 +94,7 @@ class ChipPart(_Part):
 
 
 @final
-class AdapterPart(_Part):
+class AdapterPart(AbstractPart):
     """The low-rank layers that learn."""
 
     rank: Annotated[int, Field(gt=0, le=256)] = 8
@@ -127,7 +118,7 @@ class AdapterPart(_Part):
 
 
 @final
-class LearnPart(_Part):
+class LearnPart(AbstractPart):
     """How a lesson is taught."""
 
     steps: Positive = 100
@@ -144,7 +135,7 @@ class LearnPart(_Part):
 
 
 @final
-class GuardPart(_Part):
+class GuardPart(AbstractPart):
     """What protects known things; each line can be switched off by itself."""
 
     rehearsal: bool = True
@@ -165,7 +156,7 @@ class GuardPart(_Part):
 
 
 @final
-class MaskPart(_Part):
+class MaskPart(AbstractPart):
     """Write masks of cells, from importance measured on the array."""
 
     kind: Literal["none", "fisher", "sensitivity", "activity", "random"] = "none"
@@ -184,44 +175,7 @@ class MaskPart(_Part):
 
 
 @final
-class LevellingPart(_Part):
-    """Wear of the cells that learn: what is moved between lessons, and what is told of it."""
-
-    every: Annotated[int, Field(ge=0)] = 0
-    budget: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
-    life: bool = False
-
-
-@final
-class HeatPart(_Part):
-    """How warm a lesson makes the chip, and what is done about it."""
-
-    on: bool = False
-    package_k_w: Annotated[float, Field(ge=0.0)] = 0.0
-    ambient_k: Annotated[float, Field(gt=0.0)] = 318.15
-    slope: Annotated[float, Field(ge=-0.02, le=0.02)] = 0.0
-    limit_k: Annotated[float, Field(ge=0.0)] = 0.0
-    throttle: Literal["slower", "fewer"] = "slower"
-    calibrate: Annotated[int, Field(ge=0, le=64)] = 0
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if not self.on and self != HeatPart.model_construct(on=False):
-            raise ValueError("the chip's heat is not looked at; set heat.on to true as well")
-        if self.limit_k and self.limit_k <= self.ambient_k:
-            raise ValueError(
-                f"a limit of {self.limit_k:g} K is not above the coolant's {self.ambient_k:g} K"
-            )
-        if self.calibrate and not self.slope:
-            raise ValueError(
-                "no source says how these cells follow temperature, so there is nothing to "
-                "calibrate; supply a slope"
-            )
-        return self
-
-
-@final
-class ProbePart(_Part):
+class ProbePart(AbstractPart):
     """What is measured before and after each lesson, and what may not be lost."""
 
     samples: Annotated[int, Field(ge=2)] = 16  # a distance needs two
@@ -233,10 +187,11 @@ class ProbePart(_Part):
     kid_tolerance: Annotated[float, Field(gt=0.0)] = 0.7
     good_enough: Share = 0.8
     nothing_new: Annotated[float, Field(gt=0.0)] = 1.1
+    during: Annotated[int, Field(ge=0)] = 0
 
 
 @final
-class LessonPart(_Part):
+class LessonPart(AbstractPart):
     """One lesson: pictures of a family taught under a concept's name."""
 
     name: str
@@ -248,7 +203,7 @@ class LessonPart(_Part):
 
 
 @final
-class Recipe(_Part):
+class Recipe(AbstractPart):
     """All choices of a run."""
 
     name: str
@@ -261,6 +216,7 @@ class Recipe(_Part):
     mask: MaskPart = MaskPart()
     levelling: LevellingPart = LevellingPart()
     heat: HeatPart = HeatPart()
+    drift: DriftPart = DriftPart()
     probe: ProbePart = ProbePart()
     snapshot_steps: Positive = 40
     undo_points: Annotated[int, Field(ge=0, le=1000)] = 3
@@ -269,10 +225,11 @@ class Recipe(_Part):
 
     @model_validator(mode="after")
     def _moves_have_room(self) -> Self:
-        if self.levelling.every and not self.chip.spare_columns:
+        part = self.levelling
+        if part.every and not (self.chip.spare_columns or part.tiles or part.exchange):
             raise ValueError(
-                f"levelling.every is {self.levelling.every}, but there are no columns to move to; "
-                "set chip.spare_columns, or levelling.every to 0"
+                f"levelling.every is {part.every}, but there are no columns to move to; set "
+                "chip.spare_columns or levelling.tiles, or levelling.every to 0"
             )
         return self
 
@@ -292,7 +249,7 @@ class Recipe(_Part):
         taken = {"start", *NO_LESSONS}
         for lesson in self.lesson:
             mine = safe_name(lesson.name).casefold()
-            ours = mine.endswith("rolled_back") or mine.startswith("undone_")
+            ours = mine.endswith(("rolled_back", "calibrated")) or mine.startswith("undone_")
             if mine in taken or ours or not lesson.name.strip():
                 raise ValueError(f"lesson {lesson.name!r} needs a name that no other row has")
             taken.add(mine)
@@ -324,6 +281,8 @@ class Recipe(_Part):
         tree["guards"] |= {"rehearsal": False, "ewc": False, "fence": False, "monitor": False}
         tree["guards"] |= {"distil": 0.0, "c_lora": 0.0}
         tree["mask"] = MaskPart().model_dump()
+        if self.drift.watch:  # its cells are kept in order alike
+            tree["drift"] |= {"data": "nothing", "harm": "nothing"}
         for lesson in tree["lesson"]:
             lesson["mask"] = None
         return Recipe.model_validate(tree)
@@ -336,6 +295,7 @@ class Recipe(_Part):
         tree["guards"] |= {"rehearsed": 12, "rehearsed_core": 5, "fisher_samples": 8}
         # Six pictures of something learned in a few steps: their match is noisy.
         tree["probe"] |= {"samples": 6, "learned_tolerance": 0.9}
+        tree["drift"]["look"] = min(tree["drift"]["look"], 6) if self.drift.watch else 16
         tree["snapshot_steps"] = 16  # a snapshot takes as long as some steps: between lessons only
         return Recipe.model_validate(tree)
 

@@ -37,6 +37,9 @@ _WORK = {
     "pulse": "write pulses",
     "verify": "reads that check a write",
     "digital": "digital logic",
+    "move": "writing moved columns and tiles anew",
+    "importance": "measuring which cells matter",
+    "mask": "writing masks",
 }
 
 
@@ -101,6 +104,8 @@ def render(folder: Path, plain: Path | None) -> str:
             if where is not None
         ],
         quarantine=_quarantine(folder),
+        measures=_measures(guarded, other),
+        changes=_changes(guarded),
         bars=_bars(guarded),
         chip=_chip(guarded),
         hardware=_hardware(guarded),
@@ -129,6 +134,69 @@ def _facts(guarded: ArmSummary, plain: ArmSummary | None) -> list[tuple[str, str
         (si(guarded.total_j(), "J"), "used by the chip for the lessons"),
         (si(guarded.total_s(), "s"), "of chip time"),
     ]
+
+
+# Key, words, what they mean, factor, unit. Points are hundredths of a match.
+_MEASURES = (
+    ("average", "average match", "over all kinds, at the end", 100.0, " %"),
+    ("backward_transfer", "backward transfer",
+     "change since a kind was learned, on average; below 0 is loss", 100.0, " points"),
+    ("forgetting", "forgetting",
+     "fall from the best a kind ever was, on average", 100.0, " points"),
+    ("intransigence", "intransigence",
+     "what plain fine-tuning learns more, right after each lesson", 100.0, " points"),
+    ("stability_gap", "stability gap",
+     "deepest fall of what was known inside a lesson, on average", 100.0, " points"),
+    ("retention", "retention", "share of what was learned that is still there", 100.0, " %"),
+    ("retention_per_joule", "retention per joule",
+     "over the energy of all lessons and of what looking after the chip took", 1.0, " /J"),
+    ("retention_per_write", "retention per million writes",
+     "over the pulses on cells in the same time", 1e6, ""),
+    ("retention_per_byte", "retention per megabyte",
+     "over what guards remember: samples, importance, masks", 1e6, ""),
+)  # fmt: skip
+
+
+def _measures(guarded: ArmSummary, plain: ArmSummary | None) -> list[tuple[str, str, str, str]]:
+    """Measures of the whole stream: words, value with guards, without, meaning."""
+    mine = guarded.measures(plain)
+    others = plain.measures() if plain is not None else {}
+    return [
+        (words, _figure(mine.get(key), factor, unit), _figure(others.get(key), factor, unit), means)
+        for key, words, means, factor, unit in _MEASURES
+        if mine.get(key) is not None
+    ]
+
+
+def _figure(value: float | None, factor: float, unit: str) -> str:
+    """Three digits of a measure, or a dash.
+
+    >>> _figure(0.98, 100.0, " %"), _figure(None, 1.0, ""), _figure(-0.0001, 100.0, " points")
+    ('98.0 %', '–', '0.0 points')
+    """
+    if value is None:
+        return "\N{EN DASH}"
+    scaled = value * factor
+    if factor == 100.0:
+        return f"{round(scaled, 1) + 0.0:.1f}{unit}"
+    return f"{scaled:.3g}{unit}"
+
+
+def _changes(arm: ArmSummary) -> list[tuple[str, str, str, str]]:
+    """What changed before which lesson, what was done, and what that took."""
+    lines = []
+    for one in arm.drift:
+        done = one["response"]
+        if "off_before" in one:
+            done += f": products {100 * one['off_before']:.1f} % off before, "
+            done += f"{100 * one['off_after']:.1f} % after"
+        elif "undone" in one:
+            done += f": {one['undone']} was undone by {one['pulses']:,} pulses"
+        elif one.get("held"):
+            done += f": importance measured anew for {', '.join(one['held'])}"
+        cost = si(one["energy_aj"] / ATTOJOULES_PER_JOULE, "J") if "energy_aj" in one else ""
+        lines.append((one["lesson"], one["reason"], done, cost))
+    return lines
 
 
 def _shade(match: float) -> str:

@@ -191,10 +191,12 @@ class Run:
 
     def summary(self) -> dict[str, Any]:
         """Figures of both arms as JSON values."""
-        arms = {"guarded": summarise(self.folder).to_json()}
         plain = self.plain_folder
-        if plain is not None and (plain / "journal.db").exists():
-            arms["plain"] = summarise(plain).to_json()
+        there = plain is not None and (plain / "journal.db").exists()
+        other = summarise(plain) if plain is not None and there else None
+        arms = {"guarded": summarise(self.folder).to_json(other)}
+        if other is not None:
+            arms["plain"] = other.to_json()
         return {"run": str(self.folder), "seed": self.recipe.seed, **arms}
 
     def report(self) -> Path:

@@ -206,11 +206,16 @@ class Gate:
         self.known.add(admission.digest, core=rights.stays, corrects=rights.corrects)
         self._watch(admission.digest, self._drift)
 
-    def know(self, source: Source, *, kind: Kind = "new") -> None:
-        """Remember data that was taught before this gate existed, such as core knowledge."""
+    def know(self, source: Source, *, kind: Kind = "new") -> Digest:
+        """Remember data that was taught before this gate existed, such as core knowledge.
+
+        Returns:
+            The samples as checks see them.
+        """
         digest, _ = self._screen(source, RIGHTS["new"])
         self.known.add(digest, core=RIGHTS[kind].stays, corrects=RIGHTS[kind].corrects)
         self._watch(digest, self._drift)
+        return digest
 
     def release(self, keys: Sequence[str]) -> ArraySource:
         """Let quarantined samples go: a person says they are good.

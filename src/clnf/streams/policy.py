@@ -28,14 +28,16 @@ class Signals:
 
     Attributes:
         data: quantities of the stream in which drift was found, as in ``Admission.drift``.
+        news: what a lesson brings, in sentences, as ``drift_lessons.News`` says it.
         step: what was odd about a step's loss or gradient norm, as ``Sentry.judge`` says it.
         probe_drop: fall of the worst probe of what is known, >= 0, as a share.
         taught: whether weights were taught since the probe was last measured.
-        hardware: worst drift of read weights since they were last calibrated, as a share of
-            their range; 0 without hardware.
+        hardware: worst drift of a tile's products off those wanted of it, as a share of them;
+            0 without hardware.
     """
 
     data: tuple[str, ...] = ()
+    news: tuple[str, ...] = ()
     step: str = ""
     probe_drop: float = quantity("1", 0.0)
     taught: bool = True
@@ -117,7 +119,9 @@ def decide(signals: Signals, policy: DriftPolicy | None = None) -> Decision:
         found.append(("hardware", f"{drop} though nothing was taught"))
     if fell and signals.taught:
         found.append(("harm", f"{drop} while something was taught"))
-    if signals.data:
+    if signals.news:
+        found.append(("data", "; ".join(signals.news)))
+    elif signals.data:
         found.append(("data", f"the stream changed in {', '.join(signals.data)}"))
     if signals.step:
         found.append(("step", signals.step))

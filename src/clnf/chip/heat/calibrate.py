@@ -10,7 +10,7 @@ as in :mod:`clnf.chip.compensation`, here for cells that learn as well. It undoe
 a column share; what the cells of one column do not share stays. Every product is charged.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -21,6 +21,7 @@ from clnf.chip.compensation import PROBES
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.hosting import Chip
 from clnf.core.errors import ConfigError
+from clnf.core.inputs import whole
 from clnf.core.ledger import Cost
 from clnf.core.units import quantity
 
@@ -49,27 +50,35 @@ class Calibrated:
 
 
 @torch.no_grad()
-def answers(chip: Chip, *, reads: int = 1) -> dict[str, Tensor]:
-    """Averaged answers of every tile to its vectors of signs, [columns, vectors] each.
+def answers(
+    chip: Chip, *, reads: int = 1, names: Collection[str] | None = None, vectors: int = PROBES
+) -> dict[str, Tensor]:
+    """Averaged answers of tiles to their vectors of signs, [columns, vectors] each.
 
     Args:
         chip: charged for the products.
         reads: of each vector, >= 1.
+        names: of the tiles that are asked; None for all.
+        vectors: how many of a tile's vectors of signs are sent, the first ones; 1 to 32.
 
     Raises:
-        ConfigError: fewer than one read.
+        ConfigError: fewer than one read, no such number of vectors, or a tile that is not there.
         DeviceLimitError: a tile holds nothing yet.
     """
     if reads < 1:
         raise ConfigError(f"answers are averaged over at least one read, got {reads}")
+    whole("vectors", vectors, least=1, most=PROBES)
+    _check_names(chip, names or ())
     lesson, chip.ledger.lesson = chip.ledger.lesson, LESSON
     found = {}
     for name, tile in chip.tiles.items():
-        exact, spread = _products(tile, chip.clock_s)
+        if names is not None and name not in names:
+            continue
+        exact, spread = _products(tile, chip.clock_s, vectors)
         tile.events += 1
-        draw = tile.normals("calibrate", tile.events, vectors=PROBES, of_columns=True)
+        draw = tile.normals("calibrate", tile.events, vectors=vectors, of_columns=True)
         found[name] = exact + (spread / reads).sqrt() * draw.T
-        chip.bill.products(tile, PROBES * reads)
+        chip.bill.products(tile, vectors * reads)
     chip.ledger.lesson = lesson
     return found
 
@@ -86,7 +95,8 @@ def calibrate(
 
     Args:
         chip: its columns get new factors and, with ``inputs``, its converters new ranges.
-        wanted: by tile what :func:`answers` gave when all was well; tiles left out stay.
+        wanted: by tile what :func:`answers` gave when all was well; tiles left out stay, and
+            are not read.
         reads: of each vector, >= 1.
         inputs: sends typical inputs through the module, from which converters take their ranges;
             those reads are charged too.
@@ -94,16 +104,14 @@ def calibrate(
     Raises:
         ConfigError: as :func:`answers`, or a tile that is not there.
     """
-    if unknown := set(wanted) - set(chip.tiles):
-        raise ConfigError(f"no tiles {', '.join(sorted(unknown))} on this chip")
+    _check_names(chip, wanted)
     before = chip.ledger.total(lesson=LESSON)
     off_before = _off(chip, wanted)
-    for name, now in answers(chip, reads=reads).items():
-        if name in wanted:
-            tile, square = chip.tiles[name], now.square().sum(1)
-            factor = (wanted[name] * now).sum(1) / square.clamp(min=1e-24)
-            alive = (square > 0) & (factor > 0)
-            tile.compensation = tile.compensation * torch.where(alive, factor, 1.0)
+    for name, now in answers(chip, reads=reads, names=wanted).items():
+        tile, square = chip.tiles[name], now.square().sum(1)
+        factor = (wanted[name] * now).sum(1) / square.clamp(min=1e-24)
+        alive = (square > 0) & (factor > 0)
+        tile.compensation = tile.compensation * torch.where(alive, factor, 1.0)
     for layer in chip.layers.values():
         layer.refresh()
     if inputs is not None:
@@ -118,10 +126,15 @@ def calibrate(
     return Calibrated(off_before=off_before, off_after=off, cost=cost, reads=reads)
 
 
-def _products(tile: Crossbar, now_s: float) -> tuple[Tensor, Tensor]:
+def _check_names(chip: Chip, names: Collection[str]) -> None:
+    if unknown := set(names) - set(chip.tiles):
+        raise ConfigError(f"no tiles {', '.join(sorted(unknown))} on this chip")
+
+
+def _products(tile: Crossbar, now_s: float, vectors: int = PROBES) -> tuple[Tensor, Tensor]:
     """Products with the tile's vectors of signs, and the variance of one read of each column."""
     weight, variance = tile.view(now_s)
-    signs = tile.normals("signs", vectors=PROBES).sign()
+    signs = tile.normals("signs", vectors=PROBES).sign()[:vectors]
     return weight @ signs.T, variance.sum(1, keepdim=True)
 
 
