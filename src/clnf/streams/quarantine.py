@@ -16,6 +16,8 @@ from clnf.streams.sources import ArraySource
 
 __all__ = ["Flaw", "Held", "Quarantine", "pardons_text", "read_pardons"]
 
+_HASH = "xxh64"
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -158,9 +160,10 @@ def read_pardons(path: Path) -> frozenset[int]:
     if not path.exists():
         return frozenset()
     try:
-        return frozenset(
-            int(text, 16) - 2**63 for text in json.loads(path.read_bytes())["released"]
-        )
+        content = json.loads(path.read_bytes())
+        if content["hash"] != _HASH:
+            raise ValueError(f"its hashes are {content['hash']}, not {_HASH}")
+        return frozenset(int(text, 16) - 2**63 for text in content["released"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} does not list released samples ({error}); remove it and release them again"
@@ -169,4 +172,5 @@ def read_pardons(path: Path) -> frozenset[int]:
 
 def pardons_text(prints: Iterable[int]) -> str:
     """The content of such a file: hexadecimal, since JSON readers may round large numbers."""
-    return json.dumps({"released": [f"{one + 2**63:016x}" for one in sorted(prints)]}, indent=1)
+    released = [f"{one + 2**63:016x}" for one in sorted(prints)]
+    return json.dumps({"hash": _HASH, "released": released}, indent=1)
