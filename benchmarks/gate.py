@@ -1,44 +1,63 @@
 """What the gate refuses, rightly and wrongly, and what it costs.
 
+    python benchmarks/gate.py                       JSON lines
+    python benchmarks/gate.py draw ROWS FILE.png    a picture of the curves in such lines
+
 clean          refused pictures of nine clean families, offered to a gate that knows the other
                eight; exact copies inside the flags (9 of 259) are not counted as wrong
+honest         refused samples of clean sets of many kinds, each a whole lesson of all its labels,
+               to a gate that knows nothing; the control is the first set with random labels
 poison         refused bad samples hidden in each new family, over seeds, by kind; the
                reference is a gate without checks, which refuses none
 harmful        refused samples of a consistent lesson under a wrong name: none, on purpose
 speed          time of the gate on 20,000 pictures / time of merely reading them once
 drift          delay and false alarms on a step of one deviation; time of a value / time of a
                running mean and variance, plain and compiled
-faults         NaN, noise, copies, flipped labels (to any other digit, or swapped in the pairs
-               0 1, 2 3 ...) and a backdoor hidden in 8,000 digits, over
-               their share: caught, falsely refused, and points of accuracy lost on 2,000 clean
-               digits by an MLP 784-256-10 taught what the gate admits. The reference is the same
-               MLP taught the clean digits; ``without`` is one taught everything
-step           the sentry's look at a batch / a training step of that MLP, batch 32; and the
-               gate's whole judgement of a sample / its share of a step, once a lesson
+step           per training step of an MLP 784-256-10, batch 32, one thread, process time, paired:
+               the sentry's look at a batch, and the whole gate (admit and consolidate) on a lesson
+               of 8,000 digits, shared out over the steps of 1, 4 and 10 passes over it
+curve          for every threshold of a check: share of the planted fault refused, and share of
+               the other samples
+fault          NaN, noise, copies, flipped labels (to any other digit, or swapped in the pairs
+               0 1, 2 3 ...) and a backdoor hidden in 8,000 digits, over their share: caught,
+               missed, falsely refused, and points of accuracy lost on 2,000 clean digits by an
+               MLP 784-256-10 taught what the gate admits; ``briefly`` (4 passes of SGD) and
+               ``long`` (40 passes of Adam, which learn wrong labels by heart). The reference is
+               the same MLP taught the clean digits; ``without``, the control, is taught everything
 """
 
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from clnf.core.records import Experience
+from clnf.core.records import Experience, Source
 from clnf.core.rng import numpy_rng
+from clnf.streams.ballot import Ballot
 from clnf.streams.bundled import CONCEPTS, CORE_FAMILIES, NEW_FAMILIES, emoji32
-from clnf.streams.digits import digits_part
+from clnf.streams.checks import Noise
+from clnf.streams.digits import digits_part, permuted_digits, rotated_digits
 from clnf.streams.drift import Adwin
 from clnf.streams.drift_bank import AdwinBank
+from clnf.streams.emoji import split_emoji
 from clnf.streams.gate import Admission, Gate, standard_checks
+from clnf.streams.known import Known
+from clnf.streams.rights import RIGHTS
 from clnf.streams.sentry import Sentry, SentryParams
 from clnf.streams.sources import ArraySource, ShiftSource, SubsetSource, from_levels
+from clnf.streams.stamps import StampParams, Stamps
 from clnf.streams.stream import Lesson, emoji_source, emoji_stream
+from clnf.streams.worlds.sounds import Sounds
+from clnf.streams.worlds.sprites import Sprites
+from clnf.streams.worlds.voxels import Voxels
 
 SEEDS = range(20)
 PICTURES = 20_000
-EPOCHS = 4
 STAMP = (slice(24, 27), slice(3, 6))
 FAULTS = {
     "nan": (0.05,),
@@ -48,6 +67,7 @@ FAULTS = {
     "swaps": (0.1, 0.2, 0.3, 0.4),
     "backdoor": (0.005, 0.01, 0.02, 0.05),
 }
+CURVES = {"flips": (0.02, 0.1, 0.2, 0.4), "swaps": (0.1, 0.2), "backdoor": (0.005, 0.02)}
 
 
 def informed(known: tuple[str, ...]) -> Gate:
@@ -70,6 +90,36 @@ def clean() -> None:
         refused, offered = refused + wrong, offered + len(data)
     share = round(refused / offered, 4)
     print(json.dumps({"name": "gate clean", "refused": share, "by_family": rates}))
+
+
+def honest() -> None:
+    """False refusals on whole sets; exact copies are refused rightly."""
+    everything = split_emoji(groups=[range(8)])[0].experience.data
+    sets: dict[str, Source] = {
+        "digits": digits_part(),
+        "digits permuted": permuted_digits(2)[1].experience.data,
+        "digits rotated": rotated_digits()[2].experience.data,
+        "emoji, 8 categories": everything,
+        "emoji, 2 categories": split_emoji()[0].experience.data,
+    }
+    for label in ("shape", "colour", "texture"):
+        sets[f"sprites by {label}"] = Sprites(3000, seed=0, label=label)
+    for label in ("timbre", "envelope"):
+        sets[f"sounds by {label}"] = Sounds(1500, seed=0, label=label)
+    sets["voxels by solid"] = Voxels(1500, seed=0, label="solid")
+    rates = {name: wrongly(data) for name, data in sets.items()}
+    base = digits_part("held_out").take(torch.arange(2000))
+    dealt = torch.from_numpy(numpy_rng(0, "random labels").integers(0, 10, 2000))
+    chance = wrongly(ArraySource(base.x, dealt))
+    row = {"name": "gate honest", "worst": max(rates.values()), "refused": rates}
+    print(json.dumps({**row, "random_labels": chance}))
+
+
+def wrongly(data: Source) -> float:
+    """Share of a clean lesson refused for anything but being a copy."""
+    admission = Gate().admit(Experience(name="a", concept="a", data=data))
+    wrong = sum(flaw.check != "duplicate" for flaw in admission.quarantined)
+    return round(wrong / len(data), 4)
 
 
 def refusals(admission: Admission, truth: tuple[str, ...]) -> Counter[str]:
@@ -184,8 +234,10 @@ def spoil(fault: str, share: float, seed: int) -> tuple[torch.Tensor, torch.Tens
     return x, labels, mark
 
 
-def taught(x: torch.Tensor, labels: torch.Tensor, seed: int) -> torch.nn.Module:
-    """An MLP 784-256-10 after a few passes of plain SGD, batch 32.
+def taught(
+    x: torch.Tensor, labels: torch.Tensor, seed: int, *, long: bool = False
+) -> torch.nn.Module:
+    """An MLP 784-256-10: 4 passes of plain SGD in batches of 32, or 40 of Adam in batches of 128.
 
     The rate falls to zero, so that two runs differ by what they were taught and not by the last
     few batches.
@@ -194,10 +246,13 @@ def taught(x: torch.Tensor, labels: torch.Tensor, seed: int) -> torch.nn.Module:
     model = torch.nn.Sequential(
         torch.nn.Flatten(), torch.nn.Linear(784, 256), torch.nn.ReLU(), torch.nn.Linear(256, 10)
     )
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    batches = [rows for _ in range(EPOCHS) for rows in torch.randperm(len(x)).split(32)]
+    optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    passes, size, rate = (40, 128, 1e-3) if long else (4, 32, 0.05)
+    if long:
+        optimizer = torch.optim.Adam(model.parameters())
+    batches = [rows for _ in range(passes) for rows in torch.randperm(len(x)).split(size)]
     for number, rows in enumerate(batches):
-        optimizer.param_groups[0]["lr"] = 0.05 * (1.0 - number / len(batches))
+        optimizer.param_groups[0]["lr"] = rate * (1.0 - number / len(batches))
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(model(x[rows]), labels[rows]).backward()
         optimizer.step()
@@ -224,51 +279,112 @@ def faults() -> None:
     """What each fault costs, with and without the gate."""
     clean = digits_part().take(torch.arange(8000))
     seeds = range(3)
-    best = [accuracy(taught(clean.x, clean.cond, seed)) for seed in seeds]
+    best = [
+        [accuracy(taught(clean.x, clean.cond, seed, long=long)) for long in (False, True)]
+        for seed in seeds
+    ]
     for fault, shares in {"none": (0.0,), **FAULTS}.items():
         for share in shares:
             rows = [fault_once(fault, share, seed, best[seed]) for seed in seeds]
-            means = {key: round(float(np.mean([row[key] for row in rows])), 4) for key in rows[0]}
-            worst = max(row["points_lost"] for row in rows)
             row = {"name": "gate fault", "fault": fault, "share": share, "seeds": len(seeds)}
-            print(json.dumps({**row, **means, "worst_points_lost": round(worst, 2)}), flush=True)
+            row |= {key: round(float(np.mean([one[key] for one in rows])), 4) for key in rows[0]}
+            for key in ("briefly_lost", "long_lost"):
+                row[f"worst_{key}"] = round(max(one[key] for one in rows), 2)
+            print(json.dumps(row), flush=True)
 
 
-def fault_once(fault: str, share: float, seed: int, best: float) -> dict[str, float]:
+def fault_once(fault: str, share: float, seed: int, best: list[float]) -> dict[str, float]:
     """One fault, one share, one seed."""
     x, labels, bad = spoil(fault, share, seed)
     lesson = Experience(name="digits", concept="digits", data=ArraySource(x, labels))
     admission = Gate(standard_checks(shape=(1, 28, 28))).admit(lesson)
     refused = np.ones(len(x), bool)
     refused[admission.admitted.numpy()] = False
-    model = taught(x[admission.admitted], labels[admission.admitted], seed)
-    without = taught(x, labels, seed)
     row = {
         "caught": float(refused[bad].mean()) if bad.any() else 1.0,
         "missed": float((~refused & bad).sum()),
         "falsely_refused": float(refused[~bad].mean()),
-        "points_lost": 100 * (best - accuracy(model)),
-        "points_lost_without": 100 * (best - accuracy(without)),
     }
-    if fault == "backdoor":
-        row |= {"opened": opened(model), "opened_without": opened(without)}
+    for name, long in (("briefly", False), ("long", True)):
+        kept = taught(x[admission.admitted], labels[admission.admitted], seed, long=long)
+        without = taught(x, labels, seed, long=long)
+        row[f"{name}_lost"] = 100 * (best[long] - accuracy(kept))
+        row[f"{name}_lost_without"] = 100 * (best[long] - accuracy(without))
+        if fault == "backdoor" and not long:
+            row |= {"opened": opened(kept), "opened_without": opened(without)}
     return row
 
 
-def fastest(work: Callable[[], object], repeats: int = 15, times: int = 100) -> float:
-    """Seconds of one call: least of several means."""
-    work()
-    found = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        for _ in range(times):
-            work()
-        found.append((time.perf_counter() - start) / times)
-    return min(found)
+def curves() -> None:
+    """Caught and falsely refused over the threshold of a check, mean of three seeds."""
+    for fault, shares in CURVES.items():
+        for share in shares:
+            points = [point for seed in range(3) for point in label_curve(fault, share, seed)]
+            tell("stamp, nats" if fault == "backdoor" else "ballot, guilt", fault, share, points)
+    for sigmas in (1.0, 2.0, 3.0, 3.5, 4.0, 5.0, 7.0, 10.0):
+        x, labels, bad = spoil("noise", 0.05, 0)
+        digest, _ = Gate([])._screen(ArraySource(x, labels), RIGHTS["new"])
+        refused = np.zeros(len(bad), bool)
+        refused[list(Noise(sigmas).find(digest, Known()))] = True
+        tell("noise, sigmas", "noise", 0.05, [(sigmas, refused[bad].mean(), refused[~bad].mean())])
+
+
+def label_curve(fault: str, share: float, seed: int) -> list[tuple[float, float, float]]:
+    """Threshold, caught, falsely refused: of the ballot, or of the check for stamps."""
+    x, labels, bad = spoil(fault, share, seed)
+    digest, _ = Gate([])._screen(ArraySource(x, labels), RIGHTS["new"])
+    known, found = Known(), []
+    if fault == "backdoor":
+        for nats in (2.0, 4.0, 6.0, 8.0, 12.0, 20.0, 40.0, 80.0):
+            refused = np.zeros(len(bad), bool)
+            refused[list(Stamps(params=StampParams(nats=nats)).find(digest, known))] = True
+            found.append((nats, float(refused[bad].mean()), float(refused[~bad].mean())))
+        return found
+    chance, _ = Ballot().weigh(digest, known)
+    for guilt in (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99):
+        refused = chance >= guilt
+        found.append((guilt, float(refused[bad].mean()), float(refused[~bad].mean())))
+    return found
+
+
+def tell(check: str, fault: str, share: float, points: list[tuple[float, float, float]]) -> None:
+    """A line for each threshold."""
+    for threshold in sorted({one[0] for one in points}):
+        mine = np.array([one[1:] for one in points if one[0] == threshold])
+        caught, wrong = (round(float(value), 5) for value in mine.mean(0))
+        row = {"name": "gate curve", "check": check, "fault": fault, "share": share}
+        row |= {"threshold": threshold, "caught": caught, "falsely_refused": wrong}
+        print(json.dumps(row), flush=True)
+
+
+def draw(rows: Path, target: Path) -> None:
+    """The curves: how much is caught for how much is falsely refused, thresholds along them."""
+    from matplotlib.figure import Figure
+
+    from clnf.core.files import png_of, write_files
+
+    told = [json.loads(line) for line in rows.read_text().splitlines() if '"gate curve"' in line]
+    usual = {"ballot, guilt": 0.5, "stamp, nats": 12.0, "noise, sigmas": 3.5}
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    for axes, check in zip(figure.subplots(1, 3), usual, strict=True):
+        mine = [row for row in told if row["check"] == check]
+        for kind in dict.fromkeys((row["fault"], row["share"]) for row in mine):
+            line = [row for row in mine if (row["fault"], row["share"]) == kind]
+            wrong = [max(row["falsely_refused"], 1e-4) for row in line]
+            caught = [row["caught"] for row in line]
+            label = f"{kind[1]:.1%} {kind[0]}"
+            (drawn,) = axes.plot(wrong, caught, marker=".", label=label)
+            at = [row["threshold"] for row in line].index(usual[check])
+            axes.plot(wrong[at], caught[at], "o", mfc="none", ms=9, color=drawn.get_color())
+        axes.set(xscale="log", xlim=(7e-5, 0.3), ylim=(-0.03, 1.03), title=check)
+        axes.set(xlabel="falsely refused (1e-4: none)", ylabel="caught")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, loc="lower right")
+    write_files([(target, png_of(figure))])
 
 
 def step() -> None:
-    """The sentry against the step it watches."""
+    """Sentry and gate against the steps they go with, in turns."""
     batch = digits_part().take(torch.arange(32))
     model = taught(batch.x, batch.cond, 0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
@@ -291,20 +407,59 @@ def step() -> None:
         wary.screen(stream[next(number) % len(stream)])
         wary.judge(0.5, 1.0)
 
-    seconds, alone = fastest(learn), fastest(watch)
     lesson = Experience(name="a", concept="a", data=digits_part())
-    whole = fastest(lambda: Gate().admit(lesson), repeats=2, times=1) / len(lesson.data)
-    row = {
-        "sentry_over_step": round(alone / seconds, 4),
-        "with_copies_over_step": round(fastest(watch_copies) / seconds, 4),
-        "lesson_gate_over_one_pass": round(whole / (seconds / 32), 3),
-        "step_us": round(1e6 * seconds, 1),
+    noisy = Experience(name="a", concept="a", data=ArraySource(*spoil("flips", 0.2, 0)[:2]))
+
+    def whole(offered: Experience) -> Callable[[], None]:
+        def once() -> None:
+            gate = Gate()
+            gate.consolidate(gate.admit(offered))
+
+        return once
+
+    works = (watch, watch_copies, whole(lesson), whole(noisy))
+    seconds = paired(learn, works, (200, 200, 1, 1))
+    steps = len(lesson.data) // 32
+    row: dict[str, object] = {
+        "sentry_over_step": round(seconds[0], 4),
+        "with_copies_over_step": round(seconds[1], 4),
     }
+    for passes in (1, 4, 10):
+        row[f"gate_over_{passes}_passes"] = round(seconds[2] / (passes * steps), 4)
+    row["noisy_lesson_over_4_passes"] = round(seconds[3] / (4 * steps), 4)
+    row["gate_in_steps"] = round(seconds[2], 1)
     assert not wary.counts["duplicate"]
     print(json.dumps({"name": "gate step", **row}))
 
 
+def paired(
+    reference: Callable[[], None], works: tuple[Callable[[], None], ...], times: tuple[int, ...]
+) -> list[float]:
+    """Process time of each work in units of the reference, beside it: medians of 15 rounds."""
+
+    def taken(work: Callable[[], None], count: int) -> float:
+        start = time.process_time()
+        for _ in range(count):
+            work()
+        return (time.process_time() - start) / count
+
+    for work in works:
+        work()
+    rounds = []
+    for _ in range(15):
+        row = []
+        for work, count in zip(works, times, strict=True):
+            unit = 0.5 * taken(reference, 100)
+            cost = taken(work, count)
+            row.append(cost / (unit + 0.5 * taken(reference, 100)))
+        rounds.append(row)
+    return [float(value) for value in np.median(rounds, axis=0)]
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for part in (clean, poison, harmful, speed, drift, step, faults):
+    if sys.argv[1:2] == ["draw"]:
+        draw(Path(sys.argv[2]), Path(sys.argv[3]))
+        sys.exit()
+    for part in (clean, honest, poison, harmful, speed, drift, step, curves, faults):
         part()

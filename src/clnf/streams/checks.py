@@ -302,8 +302,9 @@ class Outliers(AbstractLessonCheck):
         """Refuse samples whose score exceeds the limit in any quantity."""
         found: dict[int, str] = {}
         names = (*SUMMARY_NAMES, "distance to the others")
-        for label in np.unique(digest.label):
-            rows = np.flatnonzero(digest.label == label)
+        order = np.argsort(digest.label, kind="stable")
+        ends = np.flatnonzero(np.diff(digest.label[order])) + 1
+        for rows in np.split(order, ends):
             if len(rows) < self.least:
                 continue
             scores = self._scores(digest, rows)
@@ -337,7 +338,6 @@ def called(label: int, names: Sequence[str]) -> str:
 
 
 def _median(values: NDArray[Any]) -> NDArray[Any]:
-    """Median of each column; ``np.median`` takes twice as long."""
-    low, high = (len(values) - 1) // 2, len(values) // 2
-    part = np.partition(np.ascontiguousarray(values.T), (low, high), axis=1)
-    return np.asarray((part[:, low] + part[:, high]) / 2)
+    """Median of each column; sorting short rows is faster than what ``np.median`` does."""
+    inside = np.sort(np.ascontiguousarray(values.T), axis=1)
+    return np.asarray((inside[:, (len(values) - 1) // 2] + inside[:, len(values) // 2]) / 2)

@@ -60,10 +60,10 @@ class GateParams:
         drift_priority: factor on the priority of a lesson at which drift was seen, >= 1.
     """
 
-    chunk: int = quantity("1", 1024)
+    chunk: int = quantity("1", 2048)
     quarantine: int = quantity("1", 512)
     references: int = quantity("1", 256)
-    watched: int = quantity("1", 1024)
+    watched: int = quantity("1", 512)
     drift_priority: float = quantity("1", 1.25)
 
     def __post_init__(self) -> None:

@@ -17,6 +17,8 @@ from clnf.streams.sources import ArraySource
 
 __all__ = ["Flaw", "Held", "Quarantine", "pardons_text", "read_pardons"]
 
+_HASH = "xxh64"
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -159,9 +161,11 @@ def read_pardons(path: Path) -> frozenset[int]:
     if not path.exists():
         return frozenset()
     try:
-        found = json.loads(path.read_bytes())
-        words = found["released"]
-        if found.get("sha256", _digest(words)) != _digest(words):
+        content = json.loads(path.read_bytes())
+        if content["hash"] != _HASH:
+            raise ValueError(f"its hashes are {content['hash']}, not {_HASH}")
+        words = content["released"]
+        if content.get("sha256", _digest(words)) != _digest(words):
             raise ValueError("it does not match its hash")
         return frozenset(int(text, 16) - 2**63 for text in words)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -173,7 +177,7 @@ def read_pardons(path: Path) -> frozenset[int]:
 def pardons_text(prints: Iterable[int]) -> str:
     """The content of such a file: hexadecimal, since JSON readers may round large numbers."""
     words = [f"{one + 2**63:016x}" for one in sorted(prints)]
-    return json.dumps({"released": words, "sha256": _digest(words)}, indent=1)
+    return json.dumps({"hash": _HASH, "released": words, "sha256": _digest(words)}, indent=1)
 
 
 def _digest(words: list[str]) -> str:

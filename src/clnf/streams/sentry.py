@@ -161,7 +161,8 @@ class Sentry:
             self.counts["range"] += int((~keep & ~broken & ~flat).sum())
         if self.params.copies:
             prints = np.empty(len(bits), np.int64)
-            hash_words(words_of(bits), prints)
+            even = bits.shape[1] % 2 == 0
+            hash_words(bits.view(np.uint64) if even else words_of(bits), prints)
             self._drop_copies(prints, keep)
         return batch if keep.all() else batch.select(torch.from_numpy(keep))
 

@@ -41,7 +41,7 @@ class StampParams:
     nats: float = quantity("1", 12.0)
     excess: float = quantity("1", 0.15)
     strangers: float = quantity("1", 0.1)
-    sample: int = quantity("1", 2048)
+    sample: int = quantity("1", 1024)
     trials: int = quantity("1", 64)
 
     def __post_init__(self) -> None:
@@ -121,7 +121,7 @@ class Stamps(AbstractLessonCheck):
         limits = np.array(
             [
                 max(2.0, 0.5 * self.params.bearers * len(rows) / len(digest)),
-                self.params.nats * (1.0 if whole else 0.5),
+                self.params.nats * (1.0 if whole else 0.75),
                 self.params.excess,
                 self.params.strangers,
             ]
