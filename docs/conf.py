@@ -22,7 +22,7 @@ author = "the clnf authors"
 project_copyright = "the clnf authors. Apache-2.0"
 version = release = clnf.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["generated/recipe.md", "generated/cli.md", "generated/materials.md"]
+exclude_patterns = ["generated/materials.md"]
 highlight_language = "none"
 add_module_names = False
 myst_heading_anchors = 3

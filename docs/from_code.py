@@ -1,6 +1,9 @@
-"""Writes the parts of the pages that come from the code itself, so that they cannot drift.
+"""Writes the pages that come from the code itself, so that they cannot drift.
 
-``conf.py`` calls this at each build; it needs no Sphinx, so the suite can call it too.
+    python docs/from_code.py
+
+writes the pages of keys and commands, which are kept so that they can be read without a build; the
+suite says when they are old. ``conf.py`` makes the others at each build. It needs no Sphinx.
 """
 
 import os
@@ -23,7 +26,7 @@ import clnf
 from clnf.cli.main import app
 from clnf.living.recipe import Recipe
 
-__all__ = ["api", "commands", "draw_materials", "keys", "recipe", "write"]
+__all__ = ["api", "commands", "draw_materials", "kept", "keys", "recipe", "write"]
 
 MEANINGS = Path(__file__).with_name("recipe_keys.toml")
 KINDS = {
@@ -34,18 +37,39 @@ KINDS = {
     float | None: "number, or left out",
 }
 LEAST = {"gt": "above {}", "ge": "at least {}", "le": "at most {}", "lt": "below {}"}
+HEADS = {
+    "keys.md": """# All keys
+
+Every key of [a recipe](recipe.md), its default, what it may be and what it does. Made from the
+program's own model of a recipe by `docs/from_code.py`.
+""",
+    "cli.md": """# Commands
+
+Made from the program itself by `docs/from_code.py`. `clnf COMMAND --help` prints the same. Results
+go to the standard output, progress to the standard error, so a pipe carries results only; `--json`
+prints them for programs.
+
+The program ends with 0 when all went well, with 1 where `clnf doctor` found something bad, with 2
+for an error it explains in one sentence, and with 130 after Ctrl-C.
+""",
+}
 # The page of commands shows this room better.
 LEFT_OUT = {"cli"}
 
 
 def write(folder: Path) -> None:
-    """Write every generated text into a folder, anew."""
+    """Write every text that only a build needs into a folder, anew."""
     shutil.rmtree(folder, ignore_errors=True)
-    texts = {"recipe.md": recipe(tomllib.loads(MEANINGS.read_text())), "cli.md": commands()}
-    for name, text in (texts | {f"api/{room}.md": text for room, text in api().items()}).items():
-        path = folder / name
+    for room, text in api().items():
+        path = folder / "api" / f"{room}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+
+
+def kept() -> dict[str, str]:
+    """Pages that are made from the code and kept beside the others, by name of the file."""
+    tables = {"keys.md": recipe(tomllib.loads(MEANINGS.read_text())), "cli.md": commands()}
+    return {name: f"{HEADS[name]}\n{text.rstrip()}\n" for name, text in tables.items()}
 
 
 def draw_materials(folder: Path) -> None:
@@ -177,3 +201,8 @@ def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [heads, tuple("---" for _ in heads), *rows]
     cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in cells) + "\n"
+
+
+if __name__ == "__main__":
+    for name, text in kept().items():
+        Path(__file__).with_name(name).write_text(text)

@@ -95,6 +95,18 @@ def test_every_key_of_a_recipe_is_explained(from_code: dict[str, Any]) -> None:
         from_code["recipe"](meanings)
 
 
+def test_pages_made_from_the_code_are_as_the_code_is(from_code: dict[str, Any]) -> None:
+    made = from_code["kept"]()
+    assert set(made) == {"keys.md", "cli.md"}
+    for name, text in made.items():
+        old = (ROOT / "docs" / name).read_text() != text
+        assert not old, f"docs/{name} is not what the code says; run python docs/from_code.py"
+    # The control: another meaning of a key makes another page.
+    meanings = tomllib.loads(from_code["MEANINGS"].read_text())
+    meanings["seed"] = "Something else."
+    assert from_code["recipe"](meanings).strip() not in made["keys.md"]
+
+
 def program(path: str, command: Any) -> Iterator[tuple[str, Any]]:
     """Every command of the program under its full name."""
     yield path, command

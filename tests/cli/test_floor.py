@@ -54,7 +54,13 @@ def test_a_strong_pull_costs_routing(clnf: Clnf, made: Path) -> None:
 def test_what_cannot_be_is_one_sentence(clnf: Clnf, tmp_path: Path) -> None:
     code, _, err = clnf("chip", "map", tmp_path)
     assert code == 2
-    assert "no run in" in err
+    assert err.startswith("clnf: no run in")  # and nothing was drawn before
+    for words, why in (
+        (("--package", "nan"), "--package must be 1e-06 to 1e+06 K/W, got nan"),
+        (("--together", "-1"), "--together must be 0 to 1e+06, got -1"),
+    ):
+        code, _, err = clnf("chip", "map", *words)
+        assert (code, err) == (2, f"clnf: {why}; correct it\n")
     code, _, err = clnf("chip", "map", tmp_path, "--picture", tmp_path / "a.jpg")
     assert code == 2
     assert "end the name in .png" in err

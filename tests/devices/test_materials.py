@@ -51,7 +51,8 @@ def test_gaps_are_told_and_each_is_an_error_that_names_what_to_supply() -> None:
         left = always - {"retention_activation"} if row.family == "capacitor" else always
         assert left <= set(row.missing)
         for key in row.missing:
-            with pytest.raises(DeviceLimitError, match=rf"'{key}'.*supply\({key}=\.\.\.\)"):
+            both = rf"'{key}'.*--supply {name}\.{key}=VALUE .*\.supply\({key}=VALUE\) in Python"
+            with pytest.raises(DeviceLimitError, match=both):
                 row.get(key)
         for key in ("endurance_cycles", "retention_s", "write_time_s", "write_voltage_v"):
             assert (key in row.values) != (key in row.missing), (name, key)

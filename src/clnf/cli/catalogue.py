@@ -21,7 +21,7 @@ PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "
 BOUNDS = {"": "", "at_least": "> ", "at_most": "up to "}
 
 
-def human(value: float | tuple[float, ...], unit: str) -> str:
+def human(value: float | tuple[float, ...], unit: str, digits: int = 6) -> str:
     """A value in SI as people write it: µS, ns, pJ, °C, years.
 
     Coefficients share one prefix, that of the largest.
@@ -34,7 +34,7 @@ def human(value: float | tuple[float, ...], unit: str) -> str:
     numbers = value if isinstance(value, tuple) else (value,)
     largest = max(map(abs, numbers))
     factor, sign = _scale(largest, unit)
-    exact = [_digits(number / factor) for number in numbers]
+    exact = [_digits(number / factor, digits) for number in numbers]
     text = f"[{', '.join(exact)}]" if isinstance(value, tuple) else exact[0]
     return f"{text} {sign}".strip()
 
@@ -131,6 +131,8 @@ def show_material(row: Material) -> None:
         print(fill(f"Also published: {fact.text} {numbers[fact.source]}", COLUMNS))
     for source, number in numbers.items():
         print(fill(f"{number} {source}", COLUMNS, subsequent_indent="    "))
+    if not row.missing:
+        return
     print()
     lacking = [(key, KEYS[key].unit, KEYS[key].meaning) for key in row.missing]
     show_table(
@@ -193,7 +195,7 @@ def choice_values(one: Choice) -> dict[str, Any]:
 def _has(j: Judgement) -> str:
     if j.figure.value is None:
         return "-"
-    return BOUNDS[j.figure.limit] + human(float(f"{j.figure.value:.4g}"), UNITS[j.criterion])
+    return BOUNDS[j.figure.limit] + human(j.figure.value, UNITS[j.criterion], digits=4)
 
 
 def _grounds(j: Judgement) -> str:

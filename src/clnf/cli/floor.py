@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clnf.cli.options import Json
+from clnf.cli.options import Json, within
 from clnf.cli.show import Bars, emit, show_table
 
 if TYPE_CHECKING:
@@ -39,10 +39,14 @@ def map_(
 ) -> None:
     """Show a model's chip: groups of tiles, area, routing energy, wear, warmth."""
     from clnf.chip.groups.picture import draw_floor
+    from clnf.cli.warm_pictures import known
     from clnf.core.files import check_file
 
     if picture:
         check_file(picture, ".png")
+    within("--package", package, (1e-6, 1e6), "K/W")
+    within("--together", together, (0.0, 1e6))
+    known(run, {})
     with Bars(quiet=as_json) as bars:
         bars.say("drawing a few pictures, to see what each tile does")
         floor = _look(run, package, seed, together)

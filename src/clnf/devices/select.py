@@ -68,7 +68,7 @@ class Need:
             )
         if self.temperature_k is not None and self.retention_s is None:
             raise ConfigError(
-                f"a temperature ({self.temperature_k:g} K) is that of the retention; give both"
+                "a temperature is that of the retention, got it alone; say how long, too"
             )
         if not self.asked():
             raise ConfigError("nothing is asked for; give at least one criterion, such as states")
