@@ -1,0 +1,208 @@
+"""Files of events: ``.npz`` of our own, and ``.aedat`` of event cameras.
+
+``.npz`` is a NumPy archive without objects. It holds ``version`` (1), ``time_us`` int64 [E], from 0
+on and never falling, ``unit`` int64 [E], ``sign`` int8 [E], +1 or -1, and ``shape`` int64, the axes
+whose flat index ``unit`` is.
+
+``.aedat`` is AEDAT 2.0 as jAER writes it for the DVS128: header lines that begin with ``#``, then
+pairs of big-endian 32-bit integers, address and microseconds. Bits 14 to 8 of an address are y,
+bits 7 to 1 x, bit 0 is 1 for brighter; bit 15 marks events of another kind, which are left out.
+Places count from the lower left corner.
+
+Source: iniVation, "AEDAT file formats" (docs.inivation.com), versions 1.0 and 2.0.
+"""
+
+import io
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clnf.core.errors import ConfigError, DataError
+from clnf.core.files import check_file, write_files
+from clnf.core.inputs import number, whole
+
+__all__ = ["Recording", "read_events", "write_events"]
+
+_VERSION = 1
+_AEDAT = b"#!AER-DAT2.0\r\n"
+_CAMERA = (128, 128)
+
+
+class Recording(NamedTuple):
+    """Events of a sensor or a net, in the order of time.
+
+    Attributes:
+        time_us: microseconds, int64 [E].
+        unit: what sent each, a flat index, int64 [E].
+        sign: +1 or -1, int8 [E].
+        shape: axes of the units.
+    """
+
+    time_us: NDArray[np.int64]
+    unit: NDArray[np.int64]
+    sign: NDArray[np.int8]
+    shape: tuple[int, ...]
+
+    @staticmethod
+    def of(events: Tensor, *, dt_s: float) -> "Recording":
+        """Events of steps [T, ...], +1, -1 or 0; one lies where its step begins.
+
+        >>> Recording.of(torch.tensor([[0, 1], [-1, 0]]), dt_s=1e-3).time_us
+        array([   0, 1000])
+        """
+        rows = events.detach().cpu().reshape(len(events), -1)
+        at = rows.nonzero().numpy()
+        time = np.rint(at[:, 0] * (number("dt_s", dt_s) * 1e6)).astype(np.int64)
+        sign = np.sign(rows.numpy()[at[:, 0], at[:, 1]]).astype(np.int8)
+        return Recording(time, at[:, 1].astype(np.int64), sign, tuple(events.shape[1:]))
+
+    def steps(self, *, dt_s: float, steps: int | None = None, signs: bool = False) -> Tensor:
+        """Counts of events in steps, [T, ...]; with ``signs`` [T, ..., 2], up and down apart.
+
+        Args:
+            dt_s: seconds of a step.
+            steps: T; None for as many as there are events in. Later events are left out.
+            signs: False adds up signs.
+
+        Raises:
+            ConfigError: ``dt_s`` is not above 0, or T is no number from 1 on.
+        """
+        if not number("dt_s", dt_s) > 0:
+            raise ConfigError(f"dt_s must be above 0, got {dt_s}; correct it")
+        # A little later than it began: a time that was rounded stays in its step.
+        at = ((self.time_us + 0.5) / (dt_s * 1e6)).astype(np.int64)
+        last = int(at[-1]) + 1 if len(at) else 1
+        total = last if steps is None else whole("steps", steps, least=1)
+        size = int(np.prod(self.shape, dtype=np.int64))
+        kept = at < total
+        place, sign = at[kept] * size + self.unit[kept], self.sign[kept]
+        if not signs:
+            found = np.bincount(place, weights=sign, minlength=total * size)
+            return torch.from_numpy(found.astype(np.float32)).view(total, *self.shape)
+        both = place * 2 + (sign < 0)
+        found = np.bincount(both, minlength=total * size * 2).astype(np.float32)
+        return torch.from_numpy(found).view(total, *self.shape, 2)
+
+
+def write_events(path: Path | str, recording: Recording) -> None:
+    """Write a recording; the ending of the name says how.
+
+    Raises:
+        ExportError: the file cannot be written.
+        DataError: the recording is damaged, or not of a 128 x 128 camera for ``.aedat``.
+    """
+    ending = Path(path).suffix.lower() if isinstance(path, (str, Path)) else ""
+    target = check_file(path, ending if ending == ".aedat" else ".npz")
+    _check(recording, "the recording")
+    content = _to_aedat(recording) if ending == ".aedat" else _to_npz(recording)
+    write_files([(target, content)])
+
+
+def read_events(path: Path | str) -> Recording:
+    """Read a file that ends in ``.npz`` or ``.aedat``.
+
+    Raises:
+        DataError: there is none, or it is damaged or of another kind.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); name another file") from None
+    ending = Path(path).suffix.lower()
+    if ending == ".aedat":
+        return _from_aedat(content, str(path))
+    if ending == ".npz":
+        return _from_npz(content, str(path))
+    raise DataError(f"files of events end in .npz or .aedat, got {Path(path).name!r}; rename it")
+
+
+def _to_npz(recording: Recording) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(
+        file,
+        version=np.int64(_VERSION),
+        time_us=recording.time_us.astype(np.int64),
+        unit=recording.unit.astype(np.int64),
+        sign=recording.sign.astype(np.int8),
+        shape=np.asarray(recording.shape, np.int64),
+    )
+    return file.getvalue()
+
+
+def _from_npz(content: bytes, name: str) -> Recording:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            version = int(arrays["version"])
+            kinds = {"time_us": np.int64, "unit": np.int64, "sign": np.int8, "shape": np.int64}
+            found = {key: arrays[key].astype(kind, casting="safe") for key, kind in kinds.items()}
+    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{name} is no file of events ({error}); write it anew") from None
+    if version != _VERSION:
+        raise DataError(f"{name} has version {version}, this clnf reads {_VERSION}; update clnf")
+    shape = tuple(int(axis) for axis in found["shape"].reshape(-1))
+    recording = Recording(found["time_us"], found["unit"], found["sign"], shape)
+    _check(recording, name)
+    return recording
+
+
+def _to_aedat(recording: Recording) -> bytes:
+    if recording.shape != _CAMERA:
+        raise DataError(
+            f"an .aedat file here is of 128 x 128 places, got {[*recording.shape]}; write .npz"
+        )
+    if len(recording.time_us) and recording.time_us[-1] >= 2**31:
+        raise DataError("an .aedat file holds 2^31 microseconds, 35 minutes; write .npz")
+    y, x = np.divmod(recording.unit, _CAMERA[1])
+    pairs = np.empty((len(x), 2), ">i4")
+    pairs[:, 0] = y << 8 | x << 1 | (recording.sign > 0)
+    pairs[:, 1] = recording.time_us
+    return _AEDAT + pairs.tobytes()
+
+
+def _from_aedat(content: bytes, name: str) -> Recording:
+    if not content.startswith(_AEDAT[:12]):
+        raise DataError(f"{name} is no AEDAT 2.0 file; only this version is read")
+    at = 0
+    while content[at : at + 1] == b"#":
+        end = content.find(b"\n", at)
+        if end < 0:
+            raise DataError(f"{name} ends within its header; record it anew")
+        at = end + 1
+    if (len(content) - at) % 8:
+        raise DataError(f"{name} ends within an event; it was cut off")
+    pairs = np.frombuffer(content[at:], ">i4").reshape(-1, 2).astype(np.int64)
+    pairs = pairs[(pairs[:, 0] & 0x8000) == 0]
+    address = pairs[:, 0]
+    unit = (address >> 8 & 0x7F) * _CAMERA[1] + (address >> 1 & 0x7F)
+    sign = np.where(address & 1, 1, -1).astype(np.int8)
+    order = np.argsort(pairs[:, 1], kind="stable")
+    recording = Recording(pairs[order, 1], unit[order], sign[order], _CAMERA)
+    _check(recording, name)
+    return recording
+
+
+def _check(recording: Recording, name: str) -> None:
+    """Refuse what is no recording.
+
+    Raises:
+        DataError: lengths, order, places or signs are wrong.
+    """
+    time, unit, sign, shape = recording
+    fault = ""
+    if not time.shape == unit.shape == sign.shape or time.ndim != 1:
+        fault = "times, units and signs are not of one length"
+    elif min(shape, default=1) < 1:
+        fault = f"its axes are {[*shape]}"
+    elif len(time) and (time[0] < 0 or bool((np.diff(time) < 0).any())):
+        fault = "its times are not in order from 0 on"
+    elif len(unit) and not 0 <= unit.min() <= unit.max() < np.prod(shape, dtype=np.float64):
+        fault = f"it has units outside {[*shape]}"
+    elif not bool(np.isin(sign, (-1, 1)).all()):
+        fault = "its signs are not all +1 or -1"
+    if fault:
+        raise DataError(f"{name} is no recording of events: {fault}; correct it")

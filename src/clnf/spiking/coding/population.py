@@ -1,0 +1,72 @@
+"""Population code: each number moves several cells, each most where its own field is.
+
+    a_i = exp(-(x - c_i)^2 / (2 s^2)),   i = 1 ... M
+
+What the cells do with it is another code's: a rate, or a latency.
+
+Source: Bohte, Kok & La Poutré, Neurocomputing 2002.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from clnf.core.errors import ConfigError
+from clnf.core.inputs import check_fields, whole
+from clnf.core.tensors import dense
+from clnf.core.units import quantity
+
+__all__ = ["Population"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Population:
+    """Fields of equal width over a range.
+
+    Attributes:
+        cells: M, for each number.
+        low: where the first field is.
+        high: where the last is.
+        overlap: width s in distances between fields.
+
+    >>> code = Population(cells=5)
+    >>> code.encode([0.25]).argmax().item(), round(code.decode(code.encode([0.4])).item(), 2)
+    (1, 0.4)
+    """
+
+    cells: int = quantity("1", 8)
+    low: float = quantity("1", 0.0)
+    high: float = quantity("1", 1.0)
+    overlap: float = quantity("1", 0.7)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        whole("cells", self.cells, least=2)
+        if not (self.low < self.high and 0 < self.overlap < float("inf")):
+            raise ConfigError(
+                f"fields lie from low to high and have a width, got {self.low}, {self.high} and "
+                f"{self.overlap}; correct them"
+            )
+
+    def centres(self) -> Tensor:
+        """Where fields are, [M]."""
+        return torch.linspace(self.low, self.high, self.cells)
+
+    def encode(self, x: object) -> Tensor:
+        """Levels in (0, 1], [..., M], of numbers [...]."""
+        found = dense("numbers", x, dtype=torch.float32)
+        wide = self.overlap * (self.high - self.low) / (self.cells - 1)
+        away = (found[..., None] - self.centres().to(found.device)) / wide
+        return torch.exp(-0.5 * away * away)
+
+    def decode(self, levels: Tensor) -> Tensor:
+        """Numbers [...] of levels or counts [..., M]: the least squares fit of the fields.
+
+        The number, of 256 in the range, whose levels, scaled, come closest.
+        """
+        tried = torch.linspace(self.low, self.high, 256, device=levels.device)
+        fields = torch.nn.functional.normalize(self.encode(tried), dim=-1)
+        return tried[(levels @ fields.t()).argmax(-1)]
