@@ -166,6 +166,17 @@ def test_damage_is_named_by_file_and_row(run: Path) -> None:
     assert rows[1] == "was changed: row 2 of its measures is missing"
 
 
+def test_a_changed_journal_is_told_when_the_run_is_opened(run: Path) -> None:
+    """Not only when the report is written, at the end of the work."""
+    with sqlite3.connect(run / "journal.db") as db:
+        db.execute("UPDATE events SET step = 7 WHERE row = 2")
+    db.close()
+    store = Store(run, RECIPE)
+    assert store.open() is not None
+    store.close()
+    assert "journal.db was changed: row 2 of its events does not match its hash" in store.note
+
+
 def test_rows_taken_from_the_end_are_missed(run: Path) -> None:
     """A chain alone does not notice that its end is gone; the mark in the snapshot does."""
     with sqlite3.connect(run / "journal.db") as db:

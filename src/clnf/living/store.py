@@ -95,7 +95,9 @@ class Store:
             )
         self.journal.truncate_after(state["mark"])
         self._points = list(state["points"])
-        self.note = "; ".join(filter(None, (found.note, _rounding(found.versions))))
+        # A journal that was changed does not stop the learner, but no report can be made of it.
+        changed = next((f"{self.journal.path} was changed: {f}" for f in self.journal.faults()), "")
+        self.note = "; ".join(filter(None, (found.note, changed, _rounding(found.versions))))
         return found
 
     def save(
