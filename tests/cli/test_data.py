@@ -73,6 +73,25 @@ def test_unknown_names_are_one_sentence(tmp_path: Path, name: str, family_name: 
     assert not (tmp_path / "none").exists()
 
 
+def test_a_bundled_set_shows_its_licence_too_and_capitals_do_not_matter(tmp_path: Path) -> None:
+    order = ["data", "get", "emoji32", "--family", "Hands", "--out", str(tmp_path / "h")]
+    done = CliRunner().invoke(app, order)
+    assert "Licence: Apache-2.0" in done.stdout
+    assert len(list((tmp_path / "h").iterdir())) == len(family("hands"))
+
+
+@pytest.mark.parametrize(
+    ("order", "sentence"),
+    [(["emoji32", "--mirror", "http://x"], "leave --mirror out"),
+     (["sonicpi", "--family", "drums", "--yes"], "leave --family out")],
+)  # fmt: skip
+def test_an_option_without_effect_is_refused(order, sentence, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["data", "get", *order, "--out", str(tmp_path / "o")])
+    assert isinstance(done.exception, ConfigError)
+    assert sentence in str(done.exception)
+    assert not (tmp_path / "o").exists()
+
+
 @pytest.fixture
 def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small archive in the place of a set to fetch, with its own checksum."""
@@ -156,6 +175,9 @@ def test_held_samples_are_listed_and_released_to_a_gate(run: Path, tmp_path: Pat
         lesson = Experience(name="p", concept="p", data=read_folder(out, cond=0))
         return len(gate.admit(lesson).quarantined)
 
+    # A row named twice is released once.
+    twice = ["data", "release", str(run), "--row", "1", "--row", "1", "--out", str(out), "--json"]
+    assert json.loads(CliRunner().invoke(app, twice).stdout)["pictures"] == 3
     # The pictures came back to the bit: the gate knows them by what is listed in the run.
     assert refused() == 3
     assert refused(*read_pardons(run / RELEASED)) == 0
@@ -167,6 +189,11 @@ def test_what_no_learner_could_use_is_not_released(run: Path, tmp_path: Path) ->
         failed = CliRunner().invoke(app, order)
         assert isinstance(failed.exception, DataError)
         assert sentence in str(failed.exception)
+    with Journal(run / "journal.db") as journal:
+        sounds = np.zeros((2, 1, 8), np.float32)
+        journal.add_quarantine(5, lesson="sounds", reason="label: lies elsewhere", samples=sounds)
+    order = ["data", "release", str(run), "--row", "3", "--out", str(tmp_path / "x")]
+    assert "holds no pictures" in str(CliRunner().invoke(app, order).exception)
     assert not (run / RELEASED).exists()
     assert not (tmp_path / "x").exists()
     nowhere = CliRunner().invoke(app, ["data", "held", str(tmp_path)])

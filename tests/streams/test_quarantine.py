@@ -1,13 +1,14 @@
 """Refused samples wait with their reasons, bounded, and can be let go."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from clnf.core.errors import DataError
 from clnf.core.records import Batch
-from clnf.streams.quarantine import Flaw, Quarantine
+from clnf.streams.quarantine import Flaw, Quarantine, pardons_text, read_pardons
 from clnf.streams.sources import ArraySource
 
 
@@ -97,3 +98,27 @@ def test_state_survives_through_tensors_and_json() -> None:
         assert mine.x is not None
         assert other.x is not None
         assert torch.equal(mine.x, other.x)
+
+
+def test_pardons_under_another_hash_are_told_and_not_passed_over(tmp_path: Path) -> None:
+    file = tmp_path / "released.json"
+    file.write_text(pardons_text([-5, 2**62]))
+    assert read_pardons(file) == {-5, 2**62}
+    file.write_text(json.dumps({"released": ["0000000000000001"]}))
+    with pytest.raises(DataError, match="release them again"):
+        read_pardons(file)
+
+
+def test_only_what_cannot_be_read_is_kept_without_data() -> None:
+    class Half:
+        def __len__(self) -> int:
+            return 4
+
+        def take(self, index: torch.Tensor) -> Batch:
+            if (index == 2).any():
+                raise DataError("damaged")
+            return Batch.of(index[:, None].float(), 7)
+
+    quarantine = Quarantine()
+    quarantine.add("a", Half(), flaws(0, 2, 3))
+    assert [(one.x is None, one.cond) for one in quarantine] == [(False, 7), (True, -1), (False, 7)]

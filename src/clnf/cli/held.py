@@ -76,13 +76,18 @@ def release_rows(run: Path, rows: list[int], out: Path) -> int:
 
     known = {row.row: (row, samples) for row, samples in _rows(run)}
     prints, files = set(read_pardons(run / RELEASED)), []
-    for number in rows:
+    for number in dict.fromkeys(rows):
         if number not in known:
             raise DataError(f"nothing is held back under row {number}; see clnf data held {run}")
         row, samples = known[number]
-        if not row.free or samples.ndim != 4:
+        if not row.free:
             raise DataError(
                 f"row {number} cannot be released, no learner could use it: {row.reason}"
+            )
+        if samples.ndim != 4 or samples.shape[1] not in (1, 3):
+            raise DataError(
+                f"row {number} holds no pictures but samples of {list(samples.shape[1:])}, which "
+                "cannot be written; release them by Gate.release"
             )
         x = torch.tensor(samples)
         prints |= {int(value) for value in fingerprint(x)}

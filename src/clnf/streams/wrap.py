@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from clnf.core.errors import DataError, ShapeError
 from clnf.core.records import Batch, Experience, Source
-from clnf.streams.folder import FolderParams, Refusal, read_folder
+from clnf.streams.folder import FolderParams, FolderSource, Refusal, read_folder
 from clnf.streams.sources import ArraySource, JoinSource
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 Numbers = NDArray[Any] | Tensor
+_CHANNELS = (1, 3, 4)
 
 
 @runtime_checkable
@@ -41,12 +42,12 @@ class _Taken(Protocol):
     def take(self, index: Tensor) -> Batch: ...
 
 
-def source_of(data: Source | Dataset[Any] | tuple[Numbers, Numbers] | Path) -> Source:
+def source_of(data: Source | Dataset[Any] | tuple[Numbers, Numbers] | Path | str) -> Source:
     """Data as a source, whatever it is.
 
     Args:
-        data: ``(x, y)`` arrays or tensors, a torch data set with a length, a folder with one
-            folder for each class, or a source, which is handed back.
+        data: ``(x, y)`` arrays or tensors, a torch data set with a length, the path of a folder
+            with one folder for each class, or a source, which is handed back.
 
     Raises:
         DataError: a data set without a length, or data of another kind.
@@ -60,8 +61,8 @@ def source_of(data: Source | Dataset[Any] | tuple[Numbers, Numbers] | Path) -> S
         return from_arrays(*data.tensors)
     if isinstance(data, Dataset):
         return DatasetSource(data)
-    if isinstance(data, Path):
-        return from_folders(data).source
+    if isinstance(data, Path | str):
+        return from_folders(Path(data)).source
     if isinstance(data, _Taken):
         return data
     raise DataError(
@@ -81,23 +82,40 @@ def from_arrays(x: Numbers, y: Numbers) -> ArraySource:
     Raises:
         ShapeError: labels that are no whole numbers, samples of another type, or other lengths.
     """
-    labels = torch.as_tensor(np.array(y) if isinstance(y, np.ndarray) else y)
+    labels = _numbers(y)
     if labels.ndim != 1 or labels.dtype.is_floating_point or labels.dtype.is_complex:
         raise ShapeError(
             f"labels are whole numbers, one a sample, got {labels.dtype} {list(labels.shape)}"
+            + ("; of one-hot rows give the place of the one" if labels.ndim == 2 else "")
         )
     labels = labels.to(torch.int64)
     if isinstance(x, Tensor) and x.dtype == torch.uint8:
         x = x.numpy() if x.ndim == 3 else x.permute(0, 2, 3, 1).contiguous().numpy()
     if isinstance(x, np.ndarray) and x.dtype == np.uint8:
-        return ArraySource(x[..., None] if x.ndim == 3 else x, labels)
-    values = x if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
+        x = x[..., None] if x.ndim == 3 else x
+        if x.ndim == 4 and x.shape[3] not in _CHANNELS:
+            raise ShapeError(
+                f"pictures have 1, 3 or 4 channels, got {x.shape[3]} in uint8 {list(x.shape)}; "
+                "arrays are [N, H, W, C], tensors [N, C, H, W]"
+            )
+        return ArraySource(x, labels)
+    values = _numbers(x)
     if not values.dtype.is_floating_point or values.ndim < 2:
         raise ShapeError(
             f"samples are uint8 pictures or floating point [N, ...], got {values.dtype} "
             f"{list(values.shape)}"
         )
     return ArraySource(values.to(torch.float32), labels)
+
+
+def _numbers(values: Numbers) -> Tensor:
+    """As a tensor; arrays are copied, since they may be read-only."""
+    if isinstance(values, Tensor):
+        return values
+    try:
+        return torch.from_numpy(np.array(values))
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"samples and labels are arrays of numbers ({error})") from None
 
 
 @final
@@ -164,29 +182,38 @@ def from_folders(
 ) -> ClassFolders:
     """A folder with one folder of pictures for each class; labels follow the sorted names.
 
+    A folder without any usable picture is no class; it is among the refused, with the reason.
+
     Args:
         folder: holds the folders of the classes; hidden ones and files beside them are left out.
         params: sizes and limits of reading; the usual ones where not given.
         progress: as in ``read_folder``, for each class anew.
 
     Raises:
-        DataError: no folder there, none inside it, or a class without a usable picture.
+        DataError: no folder there, none inside it, or no usable picture in any of them.
     """
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}; give one that holds a folder for each class")
     inside = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not inside:
         raise DataError(f"{folder} holds no folders; put the pictures of each class in one")
-    parts = [
-        read_folder(path, cond=label, params=params or FolderParams(), progress=progress)
-        for label, path in enumerate(inside)
-    ]
-    refused = [
-        Refusal(f"{path.name}/{one.file}", one.reason)
-        for path, part in zip(inside, parts, strict=True)
-        for one in part.refused
-    ]
-    return ClassFolders(JoinSource(parts), tuple(path.name for path in inside), tuple(refused))
+    parts: dict[str, FolderSource] = {}
+    refused: list[Refusal] = []
+    for path in inside:
+        try:
+            read = read_folder(
+                path, cond=len(parts), params=params or FolderParams(), progress=progress
+            )
+        except DataError as error:
+            refused.append(Refusal(path.name, str(error)))
+            continue
+        parts[path.name] = read
+        refused += [Refusal(f"{path.name}/{one.file}", one.reason) for one in read.refused]
+    if not parts:
+        raise DataError(
+            f"no folder in {folder} holds a usable picture: {refused[0].file} ({refused[0].reason})"
+        )
+    return ClassFolders(JoinSource(list(parts.values())), tuple(parts), tuple(refused))
 
 
 def from_iterator(
@@ -194,7 +221,9 @@ def from_iterator(
 ) -> Iterator[Experience]:
     """Whatever an iterator yields, cut into experiences of equal size; it may never end.
 
-    Only the samples of one experience are in memory.
+    Only the samples of one experience are in memory. One that is no pair, or has another shape
+    than the others, is kept among them: the gate refuses it, and the others are taught. Where the
+    iterator itself fails, what came before is handed out first.
 
     Args:
         items: (sample, label) pairs, as in :class:`DatasetSource`.
@@ -203,8 +232,7 @@ def from_iterator(
         concept: of the experiences.
 
     Raises:
-        DataError: a size below 1, or an item that is no pair.
-        ShapeError: samples of an experience differ in shape.
+        DataError: a size below 1, or the iterator failed.
     """
     if size < 1:
         raise DataError(f"an experience holds at least one sample, got a size of {size}")
@@ -212,21 +240,54 @@ def from_iterator(
 
 
 def _windows(items: Iterator[Any], size: int, name: str, concept: str) -> Iterator[Experience]:
-    number, held = 0, []
-    for item in items:
-        held.append(_pair(item))
-        if len(held) == size:
+    number, held, failed = 0, [], None
+    while failed is None:
+        try:
+            held.append(_held(next(items)))
+        except Exception as error:
+            # Other people's code again; StopIteration is the usual end.
+            failed = error
+        if held and (len(held) == size or failed is not None):
             yield _experience(held, f"{name} {number}", concept)
             number, held = number + 1, []
-    if held:
-        yield _experience(held, f"{name} {number}", concept)
+    if not isinstance(failed, StopIteration):
+        raise DataError(f"the iterator failed after {number} experiences: {failed!r}") from failed
 
 
-def _experience(held: list[tuple[Tensor, int]], name: str, concept: str) -> Experience:
-    batch = _stacked(held)
-    origin = f"an iterator, {len(batch)} samples"
-    data = ArraySource(batch.x, batch.cond)
-    return Experience(name=name, concept=concept, data=data, provenance=origin)
+def _held(item: Any) -> tuple[Tensor, int] | DataError:
+    try:
+        return _pair(item)
+    except DataError as error:
+        return error
+
+
+@final
+class _ListSource:
+    """Samples in a list, of which some may be faulty."""
+
+    def __init__(self, items: list[tuple[Tensor, int] | DataError]) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def take(self, index: Tensor) -> Batch:
+        chosen = [self._items[number] for number in index.tolist()]
+        for item in chosen:
+            if isinstance(item, DataError):
+                raise item
+        return _stacked([item for item in chosen if not isinstance(item, DataError)])
+
+
+def _experience(held: list[tuple[Tensor, int] | DataError], name: str, concept: str) -> Experience:
+    source: Source = _ListSource(held)
+    origin = f"an iterator, {len(held)} samples"
+    try:
+        batch = source.take(torch.arange(len(held)))
+        source = ArraySource(batch.x, batch.cond)
+    except (DataError, ShapeError):
+        pass  # The list is kept: the gate reads it sample by sample.
+    return Experience(name=name, concept=concept, data=source, provenance=origin)
 
 
 def _stacked(items: list[tuple[Tensor, int]]) -> Batch:
