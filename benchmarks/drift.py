@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 from peers import river_drift
 from torch import nn
 
-from clnf.chip.heat.calibrate import calibrate
 from clnf.chip.hosting import Chip, host
 from clnf.chip.spec import ChipSpec
 from clnf.core.rng import numpy_rng
@@ -247,7 +246,7 @@ def cells() -> None:
                 chip.recalibrate()
                 done += 1
             elif way == "where it drifted" and max(probe.off().values()) > TOLERANCE:
-                calibrate(chip, probe.wanted(), reads=1)
+                probe.recalibrate(reads=1)
                 done += 1
             errors.append(float((net(x) - fresh).norm() / fresh.norm()))
         spent = chip.ledger.total(op="verify").energy_j - start

@@ -30,6 +30,7 @@ ARM = ArmSummary(
     wear={},
     energy_by_op_j={},
     finished=True,
+    undone=(),
     spent_j=4.0,
     writes=1000,
     memory_bytes={"Rehearsal": 80, "EWC": 20},

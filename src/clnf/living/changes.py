@@ -105,6 +105,7 @@ class Changes:
         if self.part.watch:
             with self._charged():
                 self.hardware.note()
+                self.hardware.settle()
                 self._origin = self._last = self._look()
 
     def kept(self, number: int, offered: Offered) -> None:

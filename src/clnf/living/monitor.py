@@ -4,6 +4,7 @@ What is known is drawn and judged; the cells below it answer vectors of signs. E
 itself.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -21,6 +22,9 @@ __all__ = ["HardwareProbe", "KeepKnowledge", "MonitorParams", "worst_fall"]
 
 
 _ASKED = 8  # vectors sent to see whether anything drifted; a calibration sends all
+# Noise this many deviations wide is seen once in 16,000 looks at a tile, and there are many tiles.
+_SIGMAS = 4.0
+_LOST = 1e9  # the factor of a tile of which nothing is left
 
 
 @final
@@ -136,16 +140,21 @@ def worst_fall(verdict: Verdict, origin: Quality, core: tuple[str, ...]) -> floa
 
 @final
 class HardwareProbe:
-    """How far the products of a chip's tiles are off those wanted of them.
+    """How far the products of a chip's tiles are off those when it was last calibrated.
 
     Every tile of cells that can change by themselves gets eight vectors of signs, twice. With the
     answers a that are wanted and the answers y and y' that come, sums going over columns and
-    vectors, the drift of a tile is
+    vectors,
 
-        |1 - g|,  g = <a, y + y'> / (2 <y, y'>)
+        g = <a, y + y'> / (2 <y, y'>),  s^2 = mean((y - y')^2) / 2
 
-    where g is the one factor that would fit the tile best. The two reads err independently, so read
-    noise does not look like drift. What cells drift apart stays out of it: no factor undoes that.
+    are the one factor that would fit the tile best and the variance of a product. The drift of a
+    tile is what g changed by since the last calibration, less what read noise can do:
+
+        max(0, |g / g_then - 1| - 4 s / sqrt(<y, y'>))
+
+    What cells drift apart stays out of it: no factor undoes that, and the same vectors find the
+    same of it each time.
 
     Wanted of stored cells is what they answered when they were programmed; of cells that learn,
     what they answered when a lesson was last settled. Cells of which neither drift nor retention
@@ -158,6 +167,7 @@ class HardwareProbe:
     def __init__(self, chip: Chip) -> None:
         self.chip = chip
         self._noted: dict[str, Tensor] = {}
+        self._then: dict[str, float] = {}
         layers = [(layer.plastic, tile) for layer in chip.layers.values() for tile in layer.tiles]
         self._stored = [t.name for plastic, t in layers if not plastic and _changes(t)]
         self._learning = [t.name for plastic, t in layers if plastic and _changes(t)]
@@ -166,6 +176,7 @@ class HardwareProbe:
         """Remember what cells that learn answer now."""
         if self._learning:
             self._noted = answers(self.chip, reads=2, names=self._learning)
+            self._then = {n: g for n, g in self._then.items() if n not in self._noted}
 
     def wanted(self) -> dict[str, Tensor]:
         """Answers wanted by tile, [columns, vectors] each."""
@@ -173,12 +184,15 @@ class HardwareProbe:
         return {name: tiles[name].answers for name in self._stored} | self._noted
 
     def off(self) -> dict[str, float]:
-        """Drift of each tile that can change, as a share of the answers wanted; >= 0."""
-        wanted = self.wanted()
-        if not wanted:
-            return {}
-        first, second = (answers(self.chip, names=wanted, vectors=_ASKED) for _ in range(2))
-        return {name: _drift(want, first[name], second[name]) for name, want in wanted.items()}
+        """Drift of each tile that can change, as a share of its products; >= 0."""
+        found = {}
+        for name, (factor, doubt) in self._factors().items():
+            found[name] = max(0.0, abs(factor / self._then.get(name, 1.0) - 1.0) - doubt)
+        return found
+
+    def settle(self) -> None:
+        """Take the chip as calibrated: what drifts from now on is drift."""
+        self._then = {name: factor for name, (factor, _) in self._factors().items()}
 
     def recalibrate(self, *, reads: int, inputs: Callable[[], object] | None = None) -> Calibrated:
         """Give columns new factors, and with inputs converters new ranges.
@@ -187,18 +201,30 @@ class HardwareProbe:
             reads: of each vector, over which answers are averaged.
             inputs: sends typical inputs through the model.
         """
-        return calibrate(self.chip, self.wanted(), reads=reads, inputs=inputs)
+        done = calibrate(self.chip, self.wanted(), reads=reads, inputs=inputs)
+        self.settle()
+        return done
+
+    def _factors(self) -> dict[str, tuple[float, float]]:
+        """By tile, the factor that would fit it best, and what read noise can change of that."""
+        wanted = self.wanted()
+        if not wanted:
+            return {}
+        first, second = (answers(self.chip, names=wanted, vectors=_ASKED) for _ in range(2))
+        return {name: _factor(want, first[name], second[name]) for name, want in wanted.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """What cells that learn answered."""
-        return dict(self._noted)
+        """What cells that learn answered, and the factors at the last calibration."""
+        return {"noted": dict(self._noted), "then": dict(self._then)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
         tiles = self.chip.tiles
         self._noted = {
-            name: value.to(tiles[name].wear.device, copy=True) for name, value in state.items()
+            name: value.to(tiles[name].wear.device, copy=True)
+            for name, value in state["noted"].items()
         }
+        self._then = dict(state["then"])
 
 
 def _changes(tile: Crossbar) -> bool:
@@ -207,10 +233,13 @@ def _changes(tile: Crossbar) -> bool:
     return not all(isinstance(law, Unknown) for law in laws)
 
 
-def _drift(want: Tensor, first: Tensor, second: Tensor) -> float:
+def _factor(want: Tensor, first: Tensor, second: Tensor) -> tuple[float, float]:
     """Of one tile, from two reads; see :class:`HardwareProbe`."""
     want, first, second = (one[:, :_ASKED].double() for one in (want, first, second))
     both = float((first * second).sum())
     if not float(want.square().sum()):
-        return 0.0  # nothing is wanted of it
-    return abs(1.0 - float((want * (first + second)).sum()) / (2 * both)) if both > 0 else 1.0
+        return 1.0, 0.0  # nothing is wanted of it
+    if both <= 0:
+        return _LOST, 0.0
+    noise = float((first - second).square().mean()) / 2
+    return float((want * (first + second)).sum()) / (2 * both), _SIGMAS * math.sqrt(noise / both)
