@@ -81,8 +81,9 @@ def test_a_resume_that_leaves_something_out_shows(
         assert server.run(tmp_path / name, kind, lessons=2, at=340)["code"] == -9
     assert server.run(tmp_path / "good", kind, lessons=2)["last"] == wanted
     bad = server.run(tmp_path / "bad", kind, lessons=2, fault=fault)
-    assert bad["code"] == 0
-    assert bad["last"] != wanted
+    # A learner that begins anew may not go on at all: its fence saw no lesson begin.
+    assert bad["code"] == 0 or fault == "no learner"
+    assert bad.get("last") != wanted
 
 
 @pytest.fixture
