@@ -144,8 +144,8 @@ def rot(base: Path, seed: int) -> None:
     run.mkdir()
     (run / "recipe.toml").write_text(dump_toml(RECIPE.model_dump()))
     go(run, "digital")
-    whole, found = content(run), Counter[str]()
     files = [f for f in sorted(run.rglob("*.*")) if f.is_file() and f.name != "memory.db"]
+    whole, found = content(run), Counter[str]()
     for number in range(FLIPS + CUTS):
         file, kind = files[draw.randrange(len(files))], "flip" if number < FLIPS else "cut"
         before = file.read_bytes()
