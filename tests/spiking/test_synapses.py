@@ -129,15 +129,24 @@ def test_a_convolution_equals_the_loop(monkeypatch: pytest.MonkeyPatch, busy: fl
 
 
 def test_events_are_kept_in_place_of_inputs() -> None:
-    x, weight = spikes(20, 4, 64).requires_grad_(), grid(32, 64, scale=0.4).requires_grad_()
-    floats: list[int] = []
-    with torch.autograd.graph.saved_tensors_hooks(
-        lambda one: (floats.append(one.numel() * one.is_floating_point()), one)[1],
-        lambda one: one,
-    ):
-        weighted(x, Weights(Linear(), weight), LIF().coefficients(1e-3), Triangle())
-    events = int(x.count_nonzero())
-    assert sum(floats) == 20 * 4 * 32 + weight.numel() + events + 1
+    weight = grid(32, 64, scale=0.4).requires_grad_()
+
+    def kept(x: Tensor) -> int:
+        """Numbers of float tensors, without those of the cells and the weights."""
+        floats: list[int] = []
+
+        def note(one: Tensor) -> Tensor:
+            floats.append(one.numel() * one.is_floating_point())
+            return one
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda one: one):
+            weighted(x, Weights(Linear(), weight), LIF().coefficients(1e-3), Triangle())
+        return sum(floats) - 20 * 4 * 32 - weight.numel()
+
+    x = spikes(20, 4, 64).requires_grad_()
+    assert kept(x) == 0  # places alone
+    assert kept(0.5 * x) == int(x.count_nonzero()) + 1
+    assert kept(x + 1.0) == x.numel()
 
 
 def test_weights_alone_are_torch_s() -> None:

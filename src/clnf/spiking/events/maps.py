@@ -38,7 +38,8 @@ class Kept(NamedTuple):
     """What a map keeps of its inputs for the gradient of its weights: events, or the inputs.
 
     Attributes:
-        tensors: start, index and value of events, then what else the map needs; or the inputs.
+        tensors: start, index and value of events, then what else the map needs; or the inputs. No
+            values stand for ones: spikes are kept by their places alone.
     """
 
     tensors: tuple[Tensor, ...]
@@ -49,12 +50,16 @@ class Kept(NamedTuple):
         if len(self.tensors) < 3:
             return None
         start, index, value = (one.numpy() for one in self.tensors[:3])
+        if not value.size:
+            value = np.ones(index.shape, np.float32)
         return Events(start, index.view(np.uint32), value)
 
 
 def kept_events(events: Events) -> Kept:
     """Events as tensors."""
-    arrays = (events.start, events.index.view(np.int32), events.value)
+    spikes = bool((events.value[:-1] == 1).all())
+    value = np.empty(0, np.float32) if spikes else events.value
+    arrays = (events.start, events.index.view(np.int32), value)
     return Kept(tuple(torch.from_numpy(one) for one in arrays))
 
 
