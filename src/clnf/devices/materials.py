@@ -111,7 +111,7 @@ class Material:
         if instance("key", key, str) not in self.values:
             raise DeviceLimitError(
                 f"no published value of {key!r} is known for {self.name} ({self.title}); give your "
-                f"own, --supply {self.name}.{key}=VALUE on the command line or "
+                f"own, --supply {self.name}.{key}=VALUE where a command takes it or "
                 f".supply({key}=VALUE) in Python, or name a material to borrow it from"
             )
         return self.values[key]
