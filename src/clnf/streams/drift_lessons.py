@@ -17,6 +17,7 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
+from clnf.core.units import quantity
 from clnf.streams.drift import AdwinParams
 from clnf.streams.drift_bank import AdwinBank
 from clnf.streams.features import SUMMARY_NAMES, SUMMARY_UNITS
@@ -41,7 +42,7 @@ class News:
     """
 
     kind: Literal["concept", "look", "shares"]
-    label: int
+    label: int = quantity("1")
     text: str
 
     def sentence(self, names: Sequence[str] = ()) -> str:
