@@ -12,6 +12,7 @@ from clnf.living.arm import Arm
 from clnf.living.journal import Journal
 from clnf.living.lessons import Lessons
 from clnf.living.recipe import LessonPart, Recipe
+from clnf.living.store import points
 from clnf.living.summary import summarise
 
 HANDS = LessonPart(name="hands", family="hands", concept="hands")
@@ -134,6 +135,13 @@ def test_harm_seen_after_a_commit_is_taken_back_from_the_cells(
         assert (found, rows[-1], pulses) == ([], "hands", 0)
         assert "hands" in arm.model.concepts.names
         assert (known == row).any()
+        start = points(tmp_path / "run", recipe)[-1]
+        assert start.after == "start"
+        for _ in arm.undo(start.step):  # a person may still take it back, and is not asked again
+            pass
+        assert not arm.changes.open
+        assert "hands" not in arm.model.concepts.names
+        assert (arm.changes._last, arm.changes._origin) == (arm.changes._origin, arm.changes._last)
         arm.close()
         return
     # What the lesson wrote into the cells is written back, as far as write-verify can.
