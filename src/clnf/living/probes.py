@@ -40,7 +40,9 @@ class DrawProbe:
         self, judge: Judge, real: dict[str, Tensor], part: ProbePart, *, seed: int
     ) -> None:
         self._judge = judge
-        self._real = {name: judge.features(x) for name, x in real.items()}
+        # Looked at when first compared with: a run is opened more often than it is measured.
+        self._pictures = dict(real)
+        self._features: dict[str, Tensor] = {}
         self._part = part
         self._seed = seed
         self.pictures: dict[str, Tensor] = {}
@@ -78,8 +80,8 @@ class DrawProbe:
                 continue
             if name in self._judge.families:
                 match[name] = self._judge.match(x, name)
-            if name in self._real:
-                found = kid_blocks(self._judge.features(x), self._real[name])
+            if name in self._pictures:
+                found = kid_blocks(self._judge.features(x), self._real(name))
                 distance[name] = found.value
                 if math.isfinite(found.error):
                     error[name] = found.error
@@ -102,7 +104,13 @@ class DrawProbe:
 
     def remember(self, concept: str, x: Tensor) -> None:
         """Take pictures of a lesson as what its concept really looks like."""
-        self._real.setdefault(concept, self._judge.features(x))
+        self._pictures.setdefault(concept, x)
+
+    def _real(self, concept: str) -> Tensor:
+        """Features of what a concept really looks like."""
+        if concept not in self._features:
+            self._features[concept] = self._judge.features(self._pictures[concept])
+        return self._features[concept]
 
 
 @torch.no_grad()
