@@ -248,6 +248,21 @@ def test_weights_of_another_shape_and_cells_without_a_threshold_are_refused() ->
         leak_over_time(x, k)
 
 
+def test_states_of_others_and_inputs_that_are_no_floats_are_refused() -> None:
+    x, k = drawn(4, 2, 3), LIF().coefficients(1e-3)
+    _, state = spike_over_time(x, k, Triangle())
+    with pytest.raises(ShapeError, match=r"\[5, 3\]"):
+        spike_over_time(drawn(4, 5, 3), k, Triangle(), state)
+    with pytest.raises(ShapeError, match="current"):
+        spike_over_time(x, CubaLIF().coefficients(1e-3), Triangle(), state)
+    with pytest.raises(ShapeError, match="wait"):
+        spike_over_time(x, LIF(refractory_s=1e-3).coefficients(1e-3), Triangle(), state)
+    with pytest.raises(ShapeError, match="spikes"):
+        leak_over_time(x, LI().coefficients(1e-3), state)
+    with pytest.raises(ShapeError, match=r"float\(\)"):
+        spike_over_time(x > 0, k, Triangle())
+
+
 def test_the_loop_is_its_step() -> None:
     x, k = drawn(6, 2, 4, scale=0.6, shift=0.3), LIF().coefficients(1e-3)
     state, out = start(x[0], k), []

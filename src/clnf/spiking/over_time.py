@@ -30,6 +30,7 @@ from clnf.spiking.plans import (
     Plan,
     backward,
     check_inputs,
+    check_state,
     compiled,
     filtered_back,
     flat,
@@ -212,6 +213,7 @@ def weighted(
             f"{[*ring.shape]}; flatten the neurons to one axis"
         )
     state = start(x.new_empty(shape[1:]), k) if state is None else state
+    check_state(state, k, shape[1:])
     given = (x, weights.weight, weights.bias, ring, state.v, state.current, state.adaptation)
     sent = state.spikes is not None and state.spikes.requires_grad
     if not (kernels and compiled(k, *given)) or (ring is not None and sent):
@@ -292,6 +294,7 @@ def leak_over_time(
     """
     check_inputs(x, k, spikes=False)
     state = start(x[0], k) if state is None else state
+    check_state(state, k, x.shape[1:])
     if not (kernels and compiled(k, x, state.v, state.current)):
         return leak_loop(x, state, k)
     plan = Plan.of(k, None, x.shape[2:])

@@ -37,6 +37,7 @@ __all__ = [
     "Plan",
     "backward",
     "check_inputs",
+    "check_state",
     "compiled",
     "filtered_back",
     "flat",
@@ -215,6 +216,27 @@ def filtered_back(grad: Floats, gx: Floats, held: tuple[Floats, Floats], cells: 
     over(gx.shape[1], work)
 
 
+def check_state(state: State, k: Coefficients, shape: torch.Size) -> None:
+    """Refuse a state of another population.
+
+    Raises:
+        ShapeError: of another shape, or without something that its cells have.
+    """
+    has = {"spikes": k.threshold, "current": k.synapse, "adaptation": k.adaptation}
+    lacks = [name for name, part in has.items() if (part is None) != (getattr(state, name) is None)]
+    lacks += ["wait"] if (state.wait is None) != (not k.hold) else []
+    if lacks:
+        raise ShapeError(
+            f"the state is of other cells: it differs in {', '.join(lacks)}; give what run() of "
+            "these cells returned"
+        )
+    if any(part is not None and part.shape != shape for part in state):
+        raise ShapeError(
+            f"these inputs need a state of the shape {[*shape]}, got {[*state.v.shape]}; give one "
+            "of as many samples"
+        )
+
+
 def check_inputs(x: Tensor, k: Coefficients, *, spikes: bool) -> None:
     """Refuse what has no steps or samples, and cells of the other kind.
 
@@ -230,3 +252,5 @@ def check_inputs(x: Tensor, k: Coefficients, *, spikes: bool) -> None:
             f"inputs over time have the shape [steps, samples, neurons], got {[*x.shape]}; "
             "add the axes that lack"
         )
+    if not x.is_floating_point():
+        raise ShapeError(f"inputs over time are floats, got {x.dtype}; call .float()")
