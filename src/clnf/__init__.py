@@ -32,12 +32,12 @@ _MAIN_NAMES = {
 }
 
 __all__ = [
+    "LIF",
     "Batch",
     "ChipSpec",
     "ClnfError",
     "Experience",
     "Journal",
-    "LIF",
     "Learner",
     "Ledger",
     "LivingModel",
