@@ -252,7 +252,7 @@ def test_noise_refuses_in_a_sentence(clnf: Clnf, tmp_path: Path) -> None:
         (("--contrast", -1), "--contrast must be 0 to 100 steps, got -1"),
         (("--contrast", "nan"), "--contrast must be 0 to 100 steps, got nan"),
         (("--bits", 1), "--bits must be a whole number from 2 to 16, got 1"),
-        (("--looks", 2**20), "--looks must be a whole number from 1 to 1024"),
+        (("--looks", 2**20), "--looks must be a whole number from 1 to 256"),
         (("--supply", "gst_pcm.read_noise_scale=0"), "but the cells are those of pcm_hermes"),
         (("--trials", 0), "--trials must be a whole number of at least 20, got 0"),
         (("--trials", 50, "--picture", tmp_path / "a.jpg"), "end the name in .png"),
