@@ -55,7 +55,7 @@ class DrawProbe:
             seed: of its noise.
         """
         found = DrawProbe(self._judge, {}, part, seed=seed)
-        found._real = self._real
+        found._pictures, found._features = self._pictures, self._features
         return found
 
     def measure(self, engine: Engine, concepts: Sequence[str], table: _Named) -> Quality:
