@@ -19,7 +19,6 @@ _MAIN_NAMES = {
     "ClnfError": "clnf.core.errors",
     "Experience": "clnf.core.records",
     "Journal": "clnf.living.journal",
-    "LIF": "clnf.spiking.cells",
     "Learner": "clnf.continual.learner",
     "Ledger": "clnf.core.ledger",
     "LivingModel": "clnf.living.model",
@@ -32,7 +31,6 @@ _MAIN_NAMES = {
 }
 
 __all__ = [
-    "LIF",
     "Batch",
     "ChipSpec",
     "ClnfError",
