@@ -28,7 +28,8 @@ class BallotParams:
     """When a doubted sample is refused.
 
     Attributes:
-        guilt: chance that its label is wrong from which on a doubted sample is refused.
+        guilt: chance that its label is wrong from which on a doubted sample is refused. Below one
+            half, as a wrong label costs a learner more than a missing sample.
         crowd: confident doubts below which nothing is refused: too few to say what share of the
             labels is wrong.
         confirmed: share of the confident doubts that neighbours must share. Where they do not,
@@ -41,7 +42,7 @@ class BallotParams:
             were found to be wrong.
     """
 
-    guilt: float = quantity("1", 0.5)
+    guilt: float = quantity("1", 0.3)
     crowd: int = quantity("1", 12)
     confirmed: float = quantity("1", 0.75)
     voters: int = quantity("1", 15)
@@ -68,8 +69,8 @@ class Ballot(AbstractLessonCheck):
     mostly by small margins. Were every label of an agreeing sample exchanged for a wrong one, the
     margins would be known; the share of doubts among the large ones tells which part of the
     lesson was exchanged, and so how many doubts of any margin stand for wrong labels and how many
-    for honest samples. What is likelier wrong than right is refused: the local false discovery
-    rate of Efron (2008), with the alternative simulated instead of fitted.
+    for honest samples. What is likely enough wrong is refused: the local false discovery rate of
+    Efron (2008), with the alternative simulated instead of fitted.
 
     In a clean lesson hardly any doubt is confident, and nothing is refused.
 
@@ -86,7 +87,7 @@ class Ballot(AbstractLessonCheck):
         self.params = params
 
     def find(self, digest: Digest, known: Known) -> dict[int, str]:
-        """Refuse what is likelier wrong than right."""
+        """Refuse what is likely enough wrong."""
         chance, elected = self.weigh(digest, known)
         share = float(chance.sum()) / max(1, len(digest))
         found: dict[int, str] = {}
