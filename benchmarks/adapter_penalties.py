@@ -13,11 +13,10 @@ of (block of the arm / block of its reference next to it). Process time, not wal
 """
 
 import json
-import statistics
-import time
 from collections.abc import Callable, Iterator
 
 import torch
+from peers.paired import Arm, ratio
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,9 +27,7 @@ from clnf.core.protocols import Guard
 from clnf.core.records import Batch, Experience
 
 SAMPLES, BATCH, RANK = 4000, 32, 8
-STEPS, ROUNDS, WARM_UP = 25, 60, 3
 C_STRENGTH, O_STRENGTH = 10.0, 0.01
-Arm = Callable[[], object]
 Layer = tuple[nn.Parameter, nn.Parameter, Tensor, Tensor]
 
 
@@ -142,28 +139,6 @@ def bare_arm(data: InMemory, kind: str = "", *, hand: bool = False) -> Arm:
 
     steps = loop()
     return lambda: next(steps)
-
-
-def block(arm: Arm) -> float:
-    """Process seconds per step."""
-    start = time.process_time()
-    for _ in range(STEPS):
-        arm()
-    return (time.process_time() - start) / STEPS
-
-
-def ratio(arm: Arm, reference: Arm) -> tuple[float, float, float]:
-    """Median ratio over rounds, and the medians of both."""
-    pairs = []
-    for number in range(WARM_UP + ROUNDS):
-        if number % 2:
-            mine, other = block(arm), block(reference)
-        else:
-            other, mine = block(reference), block(arm)
-        pairs.append((mine, other))
-    pairs = pairs[WARM_UP:]
-    ratios = statistics.median(a / b for a, b in pairs)
-    return ratios, *(statistics.median(side) for side in zip(*pairs, strict=True))
 
 
 GUARDS: dict[str, Callable[[nn.Module], Guard]] = {

@@ -25,12 +25,11 @@ loop of ``unmarked`` does so too, by a private name of torch's, which nobody wri
 
 import json
 import math
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+from peers.paired import Arm, ratio
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -44,8 +43,6 @@ from clnf.core.records import Batch, Experience, Source
 from clnf.streams.sources import ArraySource
 
 SAMPLES, BATCH, MEMORY = 4000, 32, 500
-STEPS, ROUNDS, WARM_UP = 25, 60, 3
-Arm = Callable[[], object]
 
 
 class InMemory:
@@ -188,28 +185,6 @@ def bare_arm(data: InMemory, how: Bare) -> Arm:
 
     steps = loop()
     return lambda: next(steps)
-
-
-def block(arm: Arm) -> float:
-    """Process seconds per step."""
-    start = time.process_time()
-    for _ in range(STEPS):
-        arm()
-    return (time.process_time() - start) / STEPS
-
-
-def ratio(arm: Arm, reference: Arm) -> tuple[float, float, float]:
-    """Median ratio over rounds, and the medians of both."""
-    pairs = []
-    for number in range(WARM_UP + ROUNDS):
-        if number % 2:
-            mine, other = block(arm), block(reference)
-        else:
-            other, mine = block(reference), block(arm)
-        pairs.append((mine, other))
-    pairs = pairs[WARM_UP:]
-    ratios = statistics.median(a / b for a, b in pairs)
-    return ratios, *(statistics.median(side) for side in zip(*pairs, strict=True))
 
 
 def ewc(model: Classifier) -> list[Guard]:

@@ -1,7 +1,6 @@
 """The whole loop at its smallest: one poisoned lesson, one harmful one, four steps each."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ from PIL import Image
 
 from clnf.core.errors import DataError, RunError
 from clnf.core.ledger import Ledger
-from clnf.living import snapshots
 from clnf.living.arm import Arm
 from clnf.living.generate import Wish, draw
 from clnf.living.journal import Journal
@@ -20,6 +18,7 @@ from clnf.living.run import Run
 from clnf.living.summary import summarise
 from clnf.living.teach import add_folder, making_of
 from clnf.streams.bundled import emoji32, split
+from faults.compare import final_state, finish, same
 
 # Without wires, which take seconds to solve, and with few tiles.
 SMALL = {"tile_rows": 512, "tile_columns": 512, "plastic_tile_rows": 512, "wire_ohm": 0.0}
@@ -42,33 +41,6 @@ def tiny(**guards: bool) -> Recipe:
     )
     recipe = recipe.changed("chip", pairs=2, **SMALL)
     return recipe.changed("guards", fisher_samples=1, rehearsed=2, memory_per_family=2, **guards)
-
-
-def finish(folder: Path, recipe: Recipe) -> None:
-    arm = Arm(folder, recipe)
-    try:
-        for _ in arm.run():
-            pass
-    finally:
-        arm.close()
-
-
-def final_state(folder: Path) -> dict[str, Any]:
-    parts = snapshots.load_latest(folder / "snapshots").parts
-    with Journal(folder / "journal.db", read_only=True) as journal:
-        journal.verify()
-        hashes = [event.hash for event in journal.events()]
-    return {"parts": parts, "hashes": hashes}
-
-
-def same(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b)
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from clnf.living import snapshots
 from clnf.living.arm import Arm
 from clnf.living.journal import Journal
 from clnf.living.lessons import Lessons
 from clnf.living.recipe import LessonPart, Recipe
 from clnf.living.store import points
 from clnf.living.summary import summarise
+from faults.compare import final_state, finish, same
 
 HANDS = LessonPart(name="hands", family="hands", concept="hands")
 AGAIN = LessonPart(name="faces again", family="faces", concept="faces", moved=True)
@@ -39,33 +39,10 @@ def small(*lessons: LessonPart, hours: float = 24.0, **drift: Any) -> Recipe:
     return recipe.changed("drift", watch=True, **{"look": 2, **drift})
 
 
-def finish(folder: Path, recipe: Recipe) -> None:
-    arm = Arm(folder, recipe)
-    for _ in arm.run():
-        pass
-    arm.close()
-
-
 def answers(folder: Path) -> list[dict[str, Any]]:
     with Journal(folder / "journal.db", read_only=True) as journal:
         journal.verify()
         return [event.payload for event in journal.events("drift")]
-
-
-def final_state(folder: Path) -> dict[str, Any]:
-    parts = snapshots.load_latest(folder / "snapshots").parts
-    with Journal(folder / "journal.db", read_only=True) as journal:
-        return {"parts": parts, "hashes": [event.hash for event in journal.events()]}
-
-
-def same(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b)
 
 
 def _of(cells: dict[str, Any], prefix: str) -> dict[str, Any]:

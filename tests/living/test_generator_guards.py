@@ -1,7 +1,6 @@
 """Guards of generators in a recipe: off they leave no trace, on they are resumed bit for bit."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from clnf.living.lessons import Lessons
 from clnf.living.model import LivingModel
 from clnf.living.recipe import Recipe
 from clnf.streams.stream import emoji_source
+from faults.compare import same
 
 ON = {"rehearsal_weight": 0.5, "distil": 1.0, "c_lora": 100.0}
 
@@ -34,16 +34,6 @@ def step(model: LivingModel, name: str, at: int) -> float:
     lesson = lesson_of(model, name)
     (info, *_) = model.learner.lesson(lesson, steps=at + 1, batch_size=2, start_step=at)
     return float(info.loss)
-
-
-def same(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b)
 
 
 def test_off_they_leave_no_trace_and_the_plain_arm_has_none() -> None:

@@ -20,6 +20,7 @@ from clnf.living.recipe import LessonPart, Recipe, load_recipe
 from clnf.living.report import render
 from clnf.living.summary import summarise
 from clnf.streams.stream import emoji_source
+from faults.compare import final_state, finish, same
 
 ALWAYS = {
     "action", "after", "before", "concept", "energy_aj", "lesson", "memory_bytes", "pulses",
@@ -65,29 +66,6 @@ def everything() -> Recipe:
     first, second = recipe.lesson
     second = second.model_copy(update={"mask": 0.5})
     return recipe.model_copy(update={"lesson": (first, second)})
-
-
-def finish(folder: Path, recipe: Recipe) -> None:
-    arm = Arm(folder, recipe)
-    for _ in arm.run():
-        pass
-    arm.close()
-
-
-def final_state(folder: Path) -> dict[str, Any]:
-    parts = snapshots.load_latest(folder / "snapshots").parts
-    with Journal(folder / "journal.db", read_only=True) as journal:
-        return {"parts": parts, "hashes": [event.hash for event in journal.events()]}
-
-
-def same(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b)
 
 
 def payloads(folder: Path, kind: str) -> list[dict[str, Any]]:

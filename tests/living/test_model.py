@@ -13,6 +13,7 @@ from clnf.living import snapshots
 from clnf.living.generate import Wish, draw
 from clnf.living.model import LivingModel
 from clnf.living.recipe import Recipe
+from faults.compare import same
 
 
 class Pictures:
@@ -116,13 +117,3 @@ def roll_back(model: LivingModel) -> None:
     model.roll_back(before)
     assert model.chip.ledger.total(op="pulse").count > taught
     assert draw(model, Wish(concept="faces", n=1, steps=1)).device == torch.device("cpu")
-
-
-def same(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b)
