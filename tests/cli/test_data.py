@@ -44,6 +44,16 @@ def test_list_prints_json_and_lines_that_fit() -> None:
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 
+def test_an_empty_name_is_not_the_folder_one_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["data", "get", "emoji32", "--out", ""])
+    assert isinstance(done.exception, ConfigError)
+    assert "--out is empty" in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_exported_pictures_are_the_bundled_ones(tmp_path: Path) -> None:
     out = tmp_path / "new" / "hands"
     order = ["data", "get", "emoji32", "--family", "hands", "--out", str(out), "--json"]

@@ -66,6 +66,8 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
         (["--out", str(tmp_path / "x.txt")], "end the name in .toml"),
         (["--pulse-v", "nan"], "write_voltage_v must be positive and finite, got nan"),
         (["--pulse-s", "-1"], "write_time_s must be positive, got -1.0"),
+        (["--pulse-s", "100"], "--pulse-s must be 1e-12 to 10 s, got 100"),
+        (["--pulse-v", "1e4"], "--pulse-v must be 0.001 to 100 V, got 10000"),
         (["--rate", "nan"], "rate must be a number, got nan"),
         (["--rate", "2"], "the rate of intervals lies between 0.5 and 1, got 2.0"),
         (["--read-noise", "5"], "read_noise is a share of a reading, 0 to below 1, got 5.0"),
@@ -76,6 +78,20 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
         assert isinstance(done.exception, ClnfError)
         assert says in str(done.exception)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_older_material_is_replaced_only_when_named(
+    traces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    older = tmp_path / "my_cell.toml"
+    older.write_text("kept = true\n")
+    done = CliRunner().invoke(app, [str(traces)])
+    assert isinstance(done.exception, ExportError)
+    assert "my_cell.toml is there already; name it with --out" in str(done.exception)
+    assert older.read_text() == "kept = true\n"
+    assert CliRunner().invoke(app, [str(traces), "--out", "my_cell.toml"]).exit_code == 0
+    assert "my_cell" in tomllib.loads(older.read_text())
 
 
 def test_a_folder_is_no_missing_file(tmp_path: Path) -> None:

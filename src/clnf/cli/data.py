@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from clnf.cli.held import Row, held, release_rows
-from clnf.cli.options import Json, RunFolder
+from clnf.cli.options import Json, OutFolder, RunFolder
 from clnf.cli.show import emit, show_table
 from clnf.core.errors import ConfigError
 
@@ -36,7 +36,7 @@ def list_(as_json: Json = False) -> None:
 @app.command(epilog="Example: clnf data get emoji32 --family hands --out hands")
 def get(
     name: Annotated[str, typer.Argument(metavar="SET", help="See `clnf data list`.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the files.")],
+    out: OutFolder,
     family: Annotated[str, typer.Option("--family", help="One family or digit; else all.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Accept the licence unasked.")] = False,
     mirror: Annotated[str, typer.Option("--mirror", help="Fetch from this URL instead.")] = "",
@@ -77,7 +77,7 @@ def held_(folder: RunFolder, as_json: Json = False) -> None:
 def release(
     folder: RunFolder,
     row: Annotated[Row, typer.Option("--row", help="As `clnf data held` shows it; repeatable.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the pictures.")],
+    out: OutFolder,
     as_json: Json = False,
 ) -> None:
     """Say that samples held back are good: the gate of the run will let them pass.

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clnf.cli.options import Json
+from clnf.cli.options import Json, within
 from clnf.cli.show import Bars, emit, show_table
+from clnf.core.errors import ExportError
 from clnf.core.files import check_file, write_files
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def fit(
     ],
     name: Annotated[str, typer.Option("--name", help="Name of the material.")] = "my_cell",
     out: Annotated[
-        Path | None, typer.Option("--out", help="Save the material there; NAME.toml if not given.")
+        Path | None,
+        typer.Option("--out", help="Save the material there; a new NAME.toml if not given."),
     ] = None,
     picture: Annotated[
         Path | None, typer.Option("--picture", help="Draw traces and residuals there, a PNG file.")
@@ -71,7 +73,14 @@ def _ready(
 
     check_name(name)
     check_pulse(*pulse)
+    # Wide beyond any memory cell, and still a mistaken unit is noticed.
+    within("--pulse-v", pulse[0], (1e-3, 100.0), "V")
+    within("--pulse-s", pulse[1], (1e-12, 10.0), "s")
     target = check_file(out or Path(f"{name}.toml"), ".toml")
+    if out is None and target.exists():
+        raise ExportError(
+            f"{target} is there already; name it with --out to replace it, or give another --name"
+        )
     if picture is not None:
         check_file(picture, ".png")
     return target

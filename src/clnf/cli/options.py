@@ -17,6 +17,7 @@ __all__ = [
     "ArmThreads",
     "DeviceName",
     "Json",
+    "OutFolder",
     "RunFolder",
     "Threads",
     "place",
@@ -25,7 +26,20 @@ __all__ = [
     "within",
 ]
 
+
+def _named_folder(text: str) -> Path:
+    # An unset variable of a shell comes as '', which a path takes for the folder one stands in.
+    if not text:
+        raise ConfigError("--out is empty; name a folder, or . for this one")
+    return Path(text)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+OutFolder = Annotated[
+    Path,
+    typer.Option("--out", parser=_named_folder, metavar="FOLDER", help="Folder for the files."),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder: runs/NAME.")]
 DeviceName = Annotated[
     str,
