@@ -1,31 +1,35 @@
 """What each key for the chip does to what the bundled recipe keeps and costs, guards as they are.
 
-    python benchmarks/recipe_keys.py [SEED [ARM ...]]
+    python benchmarks/recipe_keys.py               JSON lines
+    python benchmarks/recipe_keys.py into FILE     those runs that the file lacks, added to it
+    python benchmarks/recipe_keys.py lines FILE    JSON lines of the runs in a file
+    python benchmarks/recipe_keys.py table FILE    the same as a table of a page
+    python benchmarks/recipe_keys.py section FILE  the same as a section of RESULTS.md
 
 The four families of ``generators.py``, taught one after the other as it teaches its ``default``
 arm, in lessons of STEPS steps, without gate and verdicts, with one thing changed. ``core`` is the
 mean match of the five core families at the end, ``newest`` of each new family right after its
 lesson, ``learned`` of the new families at the end, ``all`` of all nine, in points; pulses and
-joules are those of the lessons. Prints a JSON line a run and, where all were run, means over seeds
-with mean, least and largest difference from ``default`` of the same seeds. A change is worth being
-the default if it is better beyond what seeds do. A run takes two minutes of one core.
+joules are those of the lessons. ``_over_default`` is mean, least and largest difference from the
+default of the same seeds. A change is worth being the default if it is better beyond what seeds do.
+An arm whose ``all`` is more than FAR points under the default on the first seed is not taken
+further. A run takes three to four minutes of one core.
 """
 
-import json
 import statistics
-import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
-import torch
 from emoji_stream import RECIPE
 from generators import SEEDS, Probe, Run, Start
+from peers.rows import command
 
 from clnf.living.model import LivingModel
 from clnf.living.recipe import Recipe, load_recipe
 from clnf.streams.bundled import CORE_FAMILIES
 
-STEPS, PICTURES = 40, 16
+STEPS, PICTURES, FAR = 40, 16, 10.0
 # Part of a recipe, then what is changed in it.
 ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "default": {},
@@ -58,40 +62,58 @@ def start(chosen: Recipe) -> Start:
     return Start(chip=state, row=Probe(chosen, model, 2 * PICTURES).row(model, CORE_FAMILIES))
 
 
-def run(seed: int, arm: str) -> dict[str, Any]:
-    """One line of the table."""
+def measured(seed: int, arm: str) -> dict[str, Any]:
+    """One run."""
     began, chosen = time.process_time(), changed(seed, arm)
     one = Run(arm, chosen, start(chosen), PICTURES)
     one.teach()
-    seconds = round(time.process_time() - began)
-    return {"arm": arm, "seed": seed, **one.figures(), "cpu_seconds": seconds}
+    row = {"benchmark": "recipe_keys", **one.figures(), "arm": arm, "seed": seed}
+    return row | {"seconds": round(time.process_time() - began)}
 
 
-def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over seeds, and differences from the default."""
+def runs(done: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Those not done yet: every arm on the first seed, on others what came near the default."""
+    rows = {(one["arm"], one["seed"]): one for one in done}
+    for seed in SEEDS:
+        for arm in ARMS:
+            first = rows.get((arm, SEEDS[0]))
+            far = first and rows["default", SEEDS[0]]["all"] - first["all"] > FAR
+            if (arm, seed) not in rows and not far:
+                rows[arm, seed] = measured(seed, arm)
+                yield rows[arm, seed]
+
+
+def summed(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """One line an arm: means, and differences from the default of the same seeds."""
     by = {(row["arm"], row["seed"]): row for row in rows}
-    found: dict[str, Any] = {"benchmark": "recipe_keys"}
     for arm in ARMS:
-        found[arm] = {}
-        for figure in FIGURES:
-            values = [by[arm, seed][figure] for seed in SEEDS]
-            away = [by[arm, seed][figure] - by["default", seed][figure] for seed in SEEDS]
+        seeds = [seed for seed in SEEDS if (arm, seed) in by and ("default", seed) in by]
+        line: dict[str, Any] = {"benchmark": "recipe_keys", "arm": arm, "seeds": len(seeds)}
+        for figure in FIGURES if seeds else ():
+            mean = statistics.mean(by[arm, seed][figure] for seed in seeds)
+            away = [by[arm, seed][figure] - by["default", seed][figure] for seed in seeds]
             spread = [statistics.mean(away), min(away), max(away)]
-            found[arm][figure] = {"mean": statistics.mean(values), "over default": spread}
-    return found
+            line[figure] = float(f"{mean:.4g}")
+            if arm != "default":
+                line[f"{figure}_over_default"] = [float(f"{one:.3g}") for one in spread]
+        yield line
+
+
+def table(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """For a page."""
+    yield "| changed | seeds | core | new, at once | new, at the end | all nine | pulses | energy |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    for one in summed(rows):
+        if not one["seeds"]:
+            continue
+        points = " | ".join(f"{one[key]:.0f}" for key in ("core", "newest", "learned", "all"))
+        cost = f"{one['pulses'] / 1e6:.1f} M | {1e3 * one['energy_j']:.0f} mJ"
+        yield f"| {one['arm']} | {one['seeds']} | {points} | {cost} |"
 
 
 def main() -> None:
-    """Print a line a run, and the summary where all were run."""
-    torch.set_num_threads(1)
-    seeds = [int(sys.argv[1])] if len(sys.argv) > 1 else list(SEEDS)
-    rows = []
-    for seed in seeds:
-        for arm in sys.argv[2:] or ARMS:
-            rows.append(run(seed, arm))
-            print(json.dumps(rows[-1]), flush=True)
-    if len(rows) == len(SEEDS) * len(ARMS):
-        print(json.dumps(summary(rows)), flush=True)
+    """Run, or print what was run."""
+    command("recipe_keys", runs=runs, summed=summed, table=table)
 
 
 if __name__ == "__main__":
