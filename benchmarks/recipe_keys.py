@@ -33,7 +33,8 @@ STEPS, PICTURES, FAR = 40, 16, 10.0
 # Part of a recipe, then what is changed in it.
 ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "default": {},
-    "budget": {"learn": {"write_budget": 4_000_000}},
+    "half the pulses": {"learn": {"write_budget": 3_600_000}},
+    "a quarter of the pulses": {"learn": {"write_budget": 1_800_000}},
     "noise on weights": {"learn": {"noise_weight": 0.02}},
     "noise on outputs": {"learn": {"noise_read": 0.02}},
     "masks by activity": {"mask": {"kind": "activity", "share": 0.1}},

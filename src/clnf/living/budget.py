@@ -15,9 +15,9 @@ __all__ = ["Budgeted"]
 class Budgeted(torch.optim.Optimizer):
     """Looks like the optimizer it holds; its steps let pulse only what the budget is worth.
 
-    A cell is pulsed once what it is owed reaches a threshold, and the threshold follows the budget,
-    see :mod:`clnf.chip.local.events`. It stays from lesson to lesson; what a cell is still owed at
-    the end of one is dropped with the optimizer's state.
+    At each step the pulses that are worth most are given, as many as this step's part of the budget
+    pays for, see :mod:`clnf.chip.local.events`. The parts fall in a straight line, as the rate of a
+    lesson does; what a cell is still owed at the end is dropped with the optimizer's state.
 
     Args:
         inner: whose parameters, groups and state these are.
@@ -29,7 +29,7 @@ class Budgeted(torch.optim.Optimizer):
         # Nothing of the base is set up: groups and state are the inner one's.
         self.inner = inner
         self.budget = budget
-        rule = EventRule(threshold=1.0, on="cells", budget=budget, steps=steps)
+        rule = EventRule(threshold=0.0, on="worth", budget=budget, steps=steps, falling=True)
         self.events = Events(inner, rule)
         self.param_groups, self.state, self.defaults = (
             inner.param_groups,

@@ -13,6 +13,7 @@ from clnf.chip.local import (
     LocalLosses,
     Relaxation,
 )
+from clnf.chip.updates.mixed import Offer
 from clnf.core.errors import ConfigError
 
 
@@ -113,6 +114,50 @@ def test_a_budget_is_kept_lesson_after_lesson(hosted, mode, on) -> None:
     assert all(0 < pulses <= budget + one_step for pulses in spent)
     # Spent over the lesson, not at once: the second one had its share too.
     assert spent[1] > budget / 4
+
+
+def test_a_budget_on_worth_is_never_exceeded(hosted) -> None:
+    free, (whole,), _ = taught(hosted, EventRule(threshold=0.0, on="worth"), mode="mixed")
+    assert free.threshold == 0.0
+    for budget in (whole // 3, 25, 0):
+        for falling in (False, True):
+            rule = EventRule(threshold=0.0, on="worth", budget=budget, steps=24, falling=falling)
+            _, spent, _ = taught(hosted, rule, mode="mixed", lessons=2)
+            assert all(pulses <= budget for pulses in spent)
+            assert budget < 100 or min(spent) > 0.5 * budget, (budget, spent)
+
+
+@pytest.mark.parametrize(
+    ("budget", "given"), [(None, [3, -2, 1, 5]), (11, [3, -2, 1, 5]), (5, [3, -2, 0, 0]),
+                          (9, [3, -2, 0, 0]), (4, [0, -2, 0, 0]), (1, [0, 0, 0, 0])]
+)  # fmt: skip
+def test_the_best_pulses_come_first(hosted, budget, given) -> None:
+    net, chip = hosted()
+    optimizer = chip.optimizer(net.parameters(), lr=0.1, rule=PulseRule(mode="mixed"))
+    Events(optimizer, EventRule(threshold=0.0, on="worth", budget=budget, steps=1))
+    due, worth = torch.tensor([3.0, -2.0, 1.0, 5.0]), torch.tensor([0.5, 0.9, 0.1, 0.2])
+    least = optimizer.least_worth([Offer(due[:3], worth[:3]), Offer(due[3:], worth[3:])])
+    assert (due * (worth >= least)).tolist() == given
+
+
+def test_what_is_not_given_stays_owed(hosted) -> None:
+    owed = {}
+    for least in (float("-inf"), 1e-5, float("inf")):
+        net, chip = hosted()
+        x, y = blobs()
+        method = Backpropagation(net, chip)
+        optimizer = method.optimizer(lr=3.0, rule=PulseRule(mode="mixed", precondition="none"))
+        optimizer.least_worth = lambda _, least=least: least
+        method.teach(x, y)
+        wear = [tile.wear.clone() for layer in chip.layers.values() for tile in layer.tiles]
+        optimizer.step()
+        tiles = [tile for layer in chip.layers.values() for tile in layer.tiles]
+        given = sum(int((t.wear - old).sum()) for t, old in zip(tiles, wear, strict=True))
+        held = [optimizer.state[layer.weight]["chi"] for layer in chip.layers.values()]
+        owed[least] = (given, sum(float(one.abs().sum()) for one in held))
+    all_, some, none = owed.values()
+    assert all_[0] > some[0] > none[0] == 0
+    assert all_[1] < some[1] < none[1]
 
 
 def test_relaxing_states_are_left_alone(hosted, batch) -> None:

@@ -1,7 +1,9 @@
 """Event-driven updates: nothing is pulsed where the error is small.
 
-Three places for the threshold:
+Four places for the threshold:
 
+    worth    a pulse is given only if it lowers the loss by so much: the running gradient of its
+             weight times its step (mixed mode)
     cells    a cell is pulsed only once what it is owed reaches so many pulses (mixed mode)
     samples  a sample whose largest error |d| in a layer is below threshold x scale moves nothing
              of that layer: all its columns are silent (every mode)
@@ -11,20 +13,25 @@ The last is the plainest and the worst: under a softmax the errors of the wrong 
 and small, and without them nothing holds the right class back.
 
 ``scale`` is the root-mean-square error of a layer's first batch, one number beside the group, so
-that one threshold serves all layers; it stays fixed, and events grow rare as errors shrink. With
-a budget of pulses for a lesson the threshold follows what is left of it,
+that one threshold serves all layers; it stays fixed, and events grow rare as errors shrink.
+
+With a budget of pulses for a lesson the threshold follows. What pulses are worth is known before
+one is given, so the threshold on it is found anew at each step, the lowest at which they are within
+the step's part of what is left: the best come first, and no more are given than the budget allows.
+Any other threshold follows what is left of it,
 
     threshold <- threshold x clip((pulses of this step / pulses left for the next)^gain, 1/2, 2)
 
 and once the budget is spent nothing is an event until the next lesson. What is withheld is lost,
 not owed, and is a row "withheld" in the ledger: the pulses it would have made at the same pulses
-per error as what did pass, an estimate. Of "cells" it stays in the accumulator. Under
+per error as what did pass, an estimate. Of "worth" and "cells" it stays in the accumulator. Under
 backpropagation a silenced error is silent for the layers below as well.
 
 After SOEL (Stewart et al., arXiv 2008.01151), where a neuron's update waits for an error large
 enough; the controller is this package's own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
@@ -34,6 +41,7 @@ from torch.utils.hooks import RemovableHandle
 
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.updates import PulseOptimizer
+from clnf.chip.updates.mixed import Offer, charge_digital
 from clnf.core.errors import ConfigError
 from clnf.core.inputs import check_fields
 from clnf.core.units import quantity
@@ -41,6 +49,7 @@ from clnf.core.units import quantity
 __all__ = ["EventRule", "Events"]
 
 _LEAST = 1e-3
+_BY_CELL = ("worth", "cells")
 
 
 @final
@@ -49,16 +58,17 @@ class EventRule:
     """What counts as an event.
 
     Attributes:
-        threshold: in root-mean-squares of the first errors, or in pulses owed (cells, >= 1).
+        threshold: in root-mean-squares of the first errors, in pulses owed (cells, >= 1), or in
+            the loss that one pulse saves (worth).
         on: where it is: see the head of this module.
         budget: pulses allowed in a lesson; None leaves the threshold as it is.
         steps: optimizer steps of a lesson, over which the budget is spread.
         falling: spread it as a rate that falls to 0 in a straight line spends it, not evenly.
-        gain: how fast the threshold follows, in (0, 1].
+        gain: how fast a threshold that is not on worth follows, in (0, 1].
     """
 
     threshold: float = quantity("1")
-    on: Literal["cells", "samples", "errors"] = "samples"
+    on: Literal["worth", "cells", "samples", "errors"] = "samples"
     budget: int | None = quantity("1", None)
     steps: int = quantity("1", 1)
     falling: bool = False
@@ -95,7 +105,7 @@ class Events:
     """
 
     def __init__(self, optimizer: PulseOptimizer, rule: EventRule) -> None:
-        if rule.on == "cells" and optimizer.rule.mode != "mixed":
+        if rule.on in _BY_CELL and optimizer.rule.mode != "mixed":
             raise ConfigError(
                 f"cells are owed pulses in the mixed mode only, not in {optimizer.rule.mode!r}; "
                 "put the threshold on samples"
@@ -108,6 +118,8 @@ class Events:
         self._scale: dict[str, float] = {}
         self._mass: dict[str, list[float]] = {}
         self._given: dict[str, list[float]] = {}
+        if rule.on == "worth":
+            optimizer.least_worth = self._affordable
         self._hooks = [self._watch(layer) for layer in optimizer.layers.values()]
 
     @property
@@ -137,22 +149,43 @@ class Events:
         self._mass.clear()
         used = sum(after.values()) - sum(before.values())
         self.spent, self.steps = self.spent + used, self.steps + 1
-        if rule.budget is not None and self.open:
-            self._follow(used)
+        if rule.budget is not None and rule.on != "worth" and self.open:
+            self._follow(used, rule.budget)
 
     def remove(self) -> None:
         """Let all errors pass again."""
+        self.optimizer.least_worth = None
         for hook in self._hooks:
             hook.remove()
 
-    def _follow(self, used: int) -> None:
-        assert self.rule.budget is not None
+    def _share(self) -> float:
+        """Part of what is left of the budget that the next step may take."""
         steps = max(self.rule.steps - self.steps, 1)
         # Of rates k, k - 1 ... 1 the first has 2 / (k + 1) of the sum.
-        share = 2 / (steps + 1) if self.rule.falling else 1 / steps
-        left = (self.rule.budget - self.spent) * share
+        return 2 / (steps + 1) if self.rule.falling else 1 / steps
+
+    def _follow(self, used: int, budget: int) -> None:
+        left = (budget - self.spent) * self._share()
         turn = min(max((used / left) ** self.rule.gain, 0.5), 2.0)
         self.threshold = max(self.threshold * turn, 1.0 if self.rule.on == "cells" else _LEAST)
+
+    def _affordable(self, offered: Sequence[Offer]) -> float:
+        """The threshold on worth at this step: the rule's, or what the budget can pay."""
+        rule, bill = self.rule, self.optimizer.bill
+        worth = torch.cat([one.worth.flatten() for one in offered])
+        # Each is worked out and compared once.
+        charge_digital(bill, "digital", len(worth), 1, 1)
+        if rule.budget is None:
+            return self.threshold
+        due = torch.cat([one.due.flatten() for one in offered]).abs_()
+        worth, order = worth.sort(descending=True)
+        allowed = int((rule.budget - self.spent) * self._share())
+        paid = int((due[order].double().cumsum(0) <= allowed).sum())
+        self.threshold = rule.threshold
+        if paid < len(worth) and float(worth[paid]) >= rule.threshold:
+            # Just above the first that is too much, and so above all that are worth the same.
+            self.threshold = float(torch.nextafter(worth[paid], worth.new_tensor(float("inf"))))
+        return self.threshold
 
     def _pulses(self) -> dict[str, int]:
         """Pulses so far by layer, those of cells beside its tiles included."""
@@ -172,7 +205,7 @@ class Events:
 
     def _gate(self, name: str, error: Tensor) -> Tensor:
         """The error with what is no event set to 0."""
-        if self.rule.on == "cells":
+        if self.rule.on in _BY_CELL:
             return error
         size = error.detach().abs()
         if name not in self._scale and bool(size.any()):

@@ -10,7 +10,7 @@ Source: Nandakumar et al., Front. Neurosci. 2020.
 """
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,17 @@ from clnf.chip.bill import Bill
 from clnf.chip.updates.rule import PulseRule
 from clnf.core.ledger import ATTOJOULES_PER_JOULE
 
-__all__ = ["charge_digital", "direction", "pay_out", "pulse_mixed", "step_digital", "work"]
+__all__ = [
+    "Offer",
+    "charge_digital",
+    "collect",
+    "direction",
+    "offers",
+    "pay_out",
+    "pulse_mixed",
+    "step_digital",
+    "work",
+]
 
 # Additions and multiplications per weight and step, for the digital bill.
 _WORK = {"none": (2, 2), "momentum": (3, 3), "adam": (6, 10)}
@@ -72,23 +82,75 @@ def step_digital(
 
 def pay_out(owed: Tensor, eps: float, rule: PulseRule) -> Tensor:
     """Whole pulses due of what is owed, which loses them; both of one shape."""
-    due = (owed / eps).trunc_().clamp_(-rule.longest, rule.longest)
-    if rule.threshold > 1.0:
-        due.mul_(owed.abs() >= rule.threshold * eps)
+    due = _whole_pulses(owed, eps, rule)
     owed.sub_(due, alpha=eps)
     return due
 
 
-def pulse_mixed(
-    layer: AbstractAnalog, moved: Tensor, state: dict[str, Any], rule: PulseRule, bill: Bill
-) -> None:
-    """Add a step to the accumulator of a layer and pay out pulses."""
+def _whole_pulses(owed: Tensor, eps: float, rule: PulseRule) -> Tensor:
+    """Whole pulses due of what is owed, which keeps them."""
+    due = (owed / eps).trunc_().clamp_(-rule.longest, rule.longest)
+    if rule.threshold > 1.0:
+        due.mul_(owed.abs() >= rule.threshold * eps)
+    return due
+
+
+class Offer(NamedTuple):
+    """What a tile could be given now.
+
+    Attributes:
+        due: signed whole pulses of each cell, [columns, rows].
+        worth: by how much a pulse lowers the loss, to first order: -gradient x its step. The
+            gradient is the running one where there is one.
+    """
+
+    due: Tensor
+    worth: Tensor
+
+
+def collect(moved: Tensor, state: dict[str, Any]) -> None:
+    """Add a step to the accumulator of a layer."""
     if "chi" not in state:
         state["chi"] = torch.zeros_like(moved)
-    chi = state["chi"].add_(moved)
-    flat = layer.matrix(chi)
+    state["chi"].add_(moved)
+
+
+def offers(layer: AbstractAnalog, state: dict[str, Any], rule: PulseRule) -> list[Offer]:
+    """What the accumulator of a layer owes each tile, and what that is worth."""
+    owed = layer.matrix(state["chi"])
+    falls = layer.matrix(state["mean"] if "mean" in state else cast(Tensor, layer.weight.grad))
+    found = []
     for tile in layer.tiles:
-        due = pay_out(flat[tile.columns, tile.rows], tile.weight_step, rule)
+        due = _whole_pulses(owed[tile.columns, tile.rows], tile.weight_step, rule)
+        worth = falls[tile.columns, tile.rows] * due.sign() * -tile.weight_step
+        found.append(Offer(due, worth))
+    return found
+
+
+def pulse_mixed(
+    layer: AbstractAnalog,
+    state: dict[str, Any],
+    rule: PulseRule,
+    bill: Bill,
+    taken: Sequence[Tensor] | None = None,
+) -> None:
+    """Pay out pulses of what the accumulator of a layer owes: all that are due, or some of them.
+
+    Args:
+        layer: whose cells are pulsed.
+        state: its accumulator.
+        rule: which pulses are due.
+        bill: where to charge.
+        taken: signed whole pulses of each tile; None for all that are due.
+    """
+    flat = layer.matrix(state["chi"])
+    for number, tile in enumerate(layer.tiles):
+        owed = flat[tile.columns, tile.rows]
+        if taken is None:
+            due = pay_out(owed, tile.weight_step, rule)
+        else:
+            due = taken[number]
+            owed.sub_(due, alpha=tile.weight_step)
         count, energy_aj, longest = tile.pulse(due.contiguous(), now_s=layer.circuit.now_s)
         if count:
             bill.pulses(tile, count, energy_aj, longest)

@@ -4,13 +4,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.bill import Bill
 from clnf.chip.updates.mixed import (
+    Offer,
     charge_digital,
+    collect,
     direction,
+    offers,
     pulse_mixed,
     step_digital,
     work,
@@ -35,6 +38,10 @@ class PulseOptimizer(torch.optim.Optimizer):
         lr: learning rate in weight units.
         rule: how gradients become pulses.
         bill: where to charge.
+
+    Attributes:
+        least_worth: asked at each step of the mixed mode, before any cell is pulsed, with what all
+            tiles could be given; pulses worth less than it answers wait. None: all are given.
     """
 
     def __init__(
@@ -51,6 +58,7 @@ class PulseOptimizer(torch.optim.Optimizer):
         self.layers = {id(layer.weight): layer for layer in plastic}
         self.rule = rule
         self.bill = bill
+        self.least_worth: Callable[[Sequence[Offer]], float] | None = None
         groups: list[dict[str, Any]] = []
         if plastic:
             groups.append({"params": [layer.weight for layer in plastic], "kind": "plastic"})
@@ -73,6 +81,7 @@ class PulseOptimizer(torch.optim.Optimizer):
                 loss = closure()
         # Kernels over cells push everything else out of the processor's caches: they come last.
         dues = self._prepare() if self.rule.mode == "stochastic" else {}
+        taken = self._collect() if self.rule.mode == "mixed" else {}
         for group in self.param_groups:
             if group["kind"] == "digital":
                 self._step_digital(group["params"], float(group["lr"]))
@@ -85,8 +94,11 @@ class PulseOptimizer(torch.optim.Optimizer):
                 layer = self.layers[id(parameter)]
                 if id(parameter) in dues:
                     pulse_prepared(layer, dues[id(parameter)], self.bill)
-                else:
+                elif self.rule.mode != "mixed":
                     self._step_plastic(layer, lr)
+                elif parameter.grad is not None:
+                    chosen = taken.get(id(parameter))
+                    pulse_mixed(layer, self.state[parameter], self.rule, self.bill, chosen)
         return loss
 
     def _prepare(self) -> dict[int, list[Due]]:
@@ -120,18 +132,30 @@ class PulseOptimizer(torch.optim.Optimizer):
         if numbers:
             charge_digital(self.bill, "digital", numbers, *work("adam"))
 
+    def _collect(self) -> dict[int, list[Tensor]]:
+        """Add a step to all accumulators; by weight the pulses to give where somebody chooses."""
+        rule, mode = self.rule, self.rule.precondition
+        offered: dict[int, list[Offer]] = {}
+        for group in self.param_groups:
+            for parameter in group["params"] if group["kind"] == "plastic" else ():
+                if parameter.grad is None:
+                    continue
+                layer, state = self.layers[id(parameter)], self.state[parameter]
+                charge_digital(self.bill, layer.tiles[0].name, parameter.numel(), *work(mode))
+                collect(direction(parameter, rule, state, mode) * -float(group["lr"]), state)
+                if self.least_worth is not None:
+                    offered[id(parameter)] = offers(layer, state, rule)
+        if self.least_worth is None or not offered:
+            return {}
+        least = self.least_worth([one for tiles in offered.values() for one in tiles])
+        return {
+            key: [one.due * (one.worth >= least) for one in tiles] for key, tiles in offered.items()
+        }
+
     def _step_plastic(self, layer: AbstractAnalog, lr: float) -> None:
-        rule, parameter = self.rule, layer.weight
-        if rule.mode != "mixed":
-            captured, layer.capture = layer.capture or [], []
-            if captured and self._fast is not None:
-                self._fast.apply(layer, captured, lr, self.state[parameter])
-            elif captured:
-                pulse_products(layer, captured, lr, rule, self.bill)
-            return
-        if parameter.grad is None:
-            return
-        mode, state = rule.precondition, self.state[parameter]
-        charge_digital(self.bill, layer.tiles[0].name, parameter.numel(), *work(mode))
-        moved = direction(parameter, rule, state, mode) * -lr
-        pulse_mixed(layer, moved, state, rule, self.bill)
+        """Outer products become pulses."""
+        captured, layer.capture = layer.capture or [], []
+        if captured and self._fast is not None:
+            self._fast.apply(layer, captured, lr, self.state[layer.weight])
+        elif captured:
+            pulse_products(layer, captured, lr, self.rule, self.bill)
