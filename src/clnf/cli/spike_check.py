@@ -93,14 +93,23 @@ def _show(found: "Fit", title: str) -> None:
     heads = ("layer", "what", "net", "chip", "what to do")
     for rows, said in ((faults, "Does not fit:"), (notes, "Fits, but:")):
         if rows:
-            cells = [(one.layer or "all", one.limit, one.value, one.allowed, one.advice) for one in rows]
+            cells = [
+                (one.layer or "all", one.limit, one.value, one.allowed, one.advice) for one in rows
+            ]
             show_table(heads, cells, title=said)
-    uses = [(one.resource, one.used, "not known" if one.most is None else one.most,
-             "" if not one.most else f"{one.used / one.most:.1%}") for one in found.uses]  # fmt: skip
+    uses = [
+        (
+            one.resource,
+            one.used,
+            "not known" if one.most is None else one.most,
+            f"{one.used / one.most:.1%}" if one.most else "",
+        )
+        for one in found.uses
+    ]
     show_table(("resource", "used", "of", "share"), uses, title="Resources:")
     if found.cores:
-        rows = [(name, "none" if core is None else str(core)) for name, core in found.cores.items()]
-        show_table(("layer", "core"), rows, title="Cores:")
+        placed = [(n, "none" if core is None else str(core)) for n, core in found.cores.items()]
+        show_table(("layer", "core"), placed, title="Cores:")
     if found.gaps:
         say("Not checked, since no source says it: " + ", ".join(found.gaps) + ".")
     say("It fits." if found.fits else f"It does not fit: {len(faults)} of the limits are broken.")

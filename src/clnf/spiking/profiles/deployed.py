@@ -249,9 +249,7 @@ def _ended(
     return course, Counters(v, i if rules.synapse else None, z, now[3] + len(a))
 
 
-def _compiled(
-    a: Tensor, part: _Part, state: Counters | None, seed: int
-) -> tuple[Course, Counters]:
+def _compiled(a: Tensor, part: _Part, state: Counters | None, seed: int) -> tuple[Course, Counters]:
     now = _begun(a, part, state)
     steps = [torch.zeros_like(a, memory_format=torch.contiguous_format) for _ in range(3)]
     ring = np.zeros((0, 0), np.int64)

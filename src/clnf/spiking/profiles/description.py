@@ -59,7 +59,9 @@ def read_description(path: Path) -> tuple[Chain, tuple[int, ...]]:
         )
     shape, layers = table.get("inputs"), table.get("layers")
     if not isinstance(shape, list) or not shape:
-        raise ConfigError(f"inputs of {path} are sizes such as [40] or [2, 34, 34], got {shown(shape)}")
+        raise ConfigError(
+            f"inputs of {path} are sizes such as [40] or [2, 34, 34], got {shown(shape)}"
+        )
     if not isinstance(layers, list) or not layers:
         raise ConfigError(f"{path} has no [[layers]]; add at least one")
     sizes = tuple(whole("inputs", one, least=1) for one in shape)
@@ -107,7 +109,8 @@ def _linear(
 ) -> tuple[nn.Module, tuple[int, ...]]:
     if len(shape) != 1:
         raise ConfigError(
-            f"layer {place} (linear) gets pictures {[*shape]}; put a layer of kind flatten before it"
+            f"layer {place} (linear) gets pictures {[*shape]}; put a layer of kind flatten before "
+            "it"
         )
     size, ring = whole("neurons", layer.get("neurons"), least=1), layer.get("recurrent", False)
     if not isinstance(ring, bool):
@@ -140,8 +143,8 @@ def _cell(place: int, given: Any) -> AbstractCell:
     kind = given.get("kind") if isinstance(given, dict) else None
     if kind not in _CELLS:
         raise ConfigError(
-            f"the cell of layer {place} is {shown(given)}; give cell = {{ kind = 'LIF' }} with one of "
-            f"{', '.join(_CELLS)}"
+            f"the cell of layer {place} is {shown(given)}; give cell = {{ kind = 'LIF' }} with "
+            f"one of {', '.join(_CELLS)}"
         )
     make = _CELLS[kind]
     values = {key: value for key, value in given.items() if key != "kind"}

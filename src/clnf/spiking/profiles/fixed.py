@@ -1,15 +1,15 @@
 """Whole numbers for the parameters of a stage: weights, thresholds, biases and decays on a chip.
 
-A potential is counted in steps of ``lsb_v`` volts. A weight of 1 is worth ``2**input_shift`` of them:
+A potential is counted in steps of ``lsb_v`` volts. A weight of 1 is worth ``2**input_shift`` steps:
 
     weight     q = round(factor W / (2**input_shift lsb_v)),  -top <= q <= top
     threshold  round(threshold / lsb_v / 2**threshold_shift) 2**threshold_shift
     decay      K / 2**bits with K = round(2**bits decay), or 1 - 2**-dash with a whole dash
 
 ``lsb_v`` is the smallest at which the largest weight, the threshold and the biases all fit. What an
-input of 1 moves, ``factor``, is the cell's kick, or what a current that it starts gives the membrane.
-On the chips the current of a step moves the membrane in the same step; in ``clnf.spiking`` a kick
-moves it from the next step on. Each Cuba stage is earlier by one step on a chip, for that reason.
+input of 1 moves, ``factor``, is the cell's kick, or what a current that it starts gives the
+membrane. On the chips the current of a step moves the membrane in the same step; elsewhere in
+``clnf.spiking`` a kick moves it from the next step on. Each Cuba stage is a step earlier on a chip.
 
 All results are float64 and hold whole numbers, with gradients straight through the rounding.
 """
@@ -116,8 +116,8 @@ def numbers_of(stage: Stage, profile: ChipProfile, die: Die | None = None) -> Nu
     fault = refused(stage, profile)
     if fault or stage.cell is None:
         raise ConfigError(
-            f"layer {stage.name} cannot be run on {profile.name}: {fault}; clnf spike check says what "
-            "to change"
+            f"layer {stage.name} cannot be run on {profile.name}: {fault}; clnf spike check says "
+            "what to change"
         )
     k = stage.cell.coefficients(stage.dt_s)
     factor = _wide(k.kick if k.synapse is None else k.synapse.current * k.synapse.uptake)
@@ -150,7 +150,9 @@ def numbers_of(stage: Stage, profile: ChipProfile, die: Die | None = None) -> Nu
 
 
 def _wide(value: Value) -> Tensor:
-    return torch.as_tensor(value, dtype=_FLOAT) if not isinstance(value, Tensor) else value.to(_FLOAT)
+    return (
+        torch.as_tensor(value, dtype=_FLOAT) if not isinstance(value, Tensor) else value.to(_FLOAT)
+    )
 
 
 def _is_zero(value: Value | None) -> bool:
@@ -172,7 +174,10 @@ def _most(bits: int) -> int:
 
 
 def _lsb(
-    profile: ChipProfile, weights: tuple[Tensor, Tensor | None], bias: Tensor, threshold: Tensor | None
+    profile: ChipProfile,
+    weights: tuple[Tensor, Tensor | None],
+    bias: Tensor,
+    threshold: Tensor | None,
 ) -> float:
     """The smallest step at which all fit, V."""
     one = 2.0**profile.input_shift
@@ -214,7 +219,9 @@ def _spread(q: Tensor, profile: ChipProfile, die: Die | None, role: str) -> Tens
     place, size = ("die", die.place, role), tuple(q.shape)
     found = q
     if profile.mismatch:
-        found = found * (1.0 + profile.mismatch * hash_normals(die.seed, (*place, "mismatch"), size))
+        found = found * (
+            1.0 + profile.mismatch * hash_normals(die.seed, (*place, "mismatch"), size)
+        )
     if profile.write_error:
         draws = hash_normals(die.seed, (*place, "write"), size).to(_FLOAT)
         found = found + profile.write_error * profile.top_weight * draws

@@ -1,7 +1,7 @@
 """What a chip profile may say: every key, its kind and its range.
 
-A key is a whole number, a share, yes or no, a word of a few, or a list of such. Nothing else is taken,
-so a misspelt key in a file of one's own is a sentence and not silence.
+A key is a whole number, a share, yes or no, a word of a few, or a list of such. Nothing else is
+taken, so a misspelt key in a file of one's own is a sentence and not silence.
 """
 
 from collections.abc import Callable
@@ -48,7 +48,9 @@ def _flag(name: str, value: object) -> bool:
 def _word(*words: str) -> Callable[[str, object], str]:
     def read(name: str, value: object) -> str:
         if value not in words:
-            raise ConfigError(f"{name} is one of {', '.join(words)}, got {shown(value)}; correct it")
+            raise ConfigError(
+                f"{name} is one of {', '.join(words)}, got {shown(value)}; correct it"
+            )
         return str(value)
 
     return read
@@ -75,7 +77,8 @@ KEYS: dict[str, Key] = {
     "potential_overflow": Key(_word(*get_args(Overflow)), "what a potential does at its end"),
     "decay": Key(_word(*get_args(Decay)), "how states decay"),
     "decay_bits": Key(_count(1, 24), "bits of a decay; of a shift, the largest shift"),
-    "decay_rounding": Key(_word("zero", "down", "stochastic"), "where a decayed state is rounded to"),
+    "decay_rounding": Key(
+        _word("zero", "down", "stochastic"), "where decayed states are rounded to"),
     "threshold_bits": Key(_count(2, 32), "bits of a threshold, which is above 0"),
     "threshold_shift": Key(_count(0, 16), "bits by which thresholds are shifted left onto states"),
     "bias_bits": Key(_count(2, 32), "bits of a bias, its sign included"),

@@ -4,8 +4,8 @@
     neuron memory   c_out 2^(ceil log2 rows + ceil log2 columns)     rows, columns of the output
     bias memory     c_out where there are biases
 
-in words. Source: Sinabs 3.1.3, DynapcnnLayer.memory_summary. A matrix behind a flattened picture is a
-kernel as large as the picture; behind a row of cells it is a kernel of one tap.
+in words. Source: Sinabs 3.1.3, DynapcnnLayer.memory_summary. A matrix behind a flattened picture is
+a kernel as large as the picture; behind a row of cells it is a kernel of one tap.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def memory_of(stage: Stage) -> Memory:
     Memory(kernel=256, neuron=8192, bias=0)
     """
     if stage.weight is None:
-        raise ConfigError(f"layer {stage.name} has no weights, and needs a core with some; add a layer")
+        raise ConfigError(f"layer {stage.name} has no weights; put a layer before its cells")
     if stage.kind == "convolution":
         features, channels, down, across = stage.weight.shape
         rows, columns = stage.outputs[1:]

@@ -1,7 +1,7 @@
 """A chip as what it can hold and how it counts: values with sources, and gaps with reasons.
 
-Built in are ``loihi``, ``xylo``, ``speck`` and ``memristive:MATERIAL``; a file of one's own is read by
-:func:`read_profile`. What no source gives is None here and has a sentence in ``gaps``.
+Built in are ``loihi``, ``xylo``, ``speck`` and ``memristive:MATERIAL``; a file of one's own is read
+by :func:`read_profile`. What no source gives is None here and has a sentence in ``gaps``.
 """
 
 import math
@@ -153,7 +153,7 @@ def profile(name: str) -> ChipProfile:
 
 
 def read_profile(path: Path) -> ChipProfile:
-    """A profile of one's own: a TOML file with ``title``, ``KEY = { value, source }`` and ``[gaps]``.
+    """A profile of one's own: a TOML file with title, ``KEY = { value, source }`` and ``[gaps]``.
 
     Raises:
         ConfigError: no such file, an unknown key, a value of another kind or out of its range, one

@@ -48,7 +48,9 @@ def rounded(x: Tensor) -> Tensor:
     return through(x.detach().round(), x)
 
 
-def stochastic(seed: int, place: tuple[str | int, ...], shape: tuple[int, ...], bits: int) -> Tensor:
+def stochastic(
+    seed: int, place: tuple[str | int, ...], shape: tuple[int, ...], bits: int
+) -> Tensor:
     """Whole numbers from 0 to 2**bits - 1 of a place, int64: added before a shift, they round.
 
     >>> a = stochastic(1, ("layer", 0), (3,), 12)

@@ -26,7 +26,7 @@ from clnf.spiking.profiles.rounding import Firing, spikes_of, stochastic, throug
 from clnf.spiking.profiles.stages import Shape, Stage, stages_of
 from clnf.spiking.surrogates import Triangle
 
-__all__ = ["Constrained", "Course", "Counters", "check_events", "pooled", "spikes_a_step"]
+__all__ = ["Constrained", "Counters", "Course", "check_events", "pooled", "spikes_a_step"]
 
 
 class Course(NamedTuple):
@@ -78,17 +78,19 @@ def check_events(x: Tensor, shape: Shape, profile: ChipProfile) -> None:
         ConfigError: values that are not whole numbers, or more events than a chip takes in a step.
     """
     if x.dim() < 3 or tuple(x.shape[2:]) != shape or not len(x):
-        raise ShapeError(f"events are [steps, samples, {', '.join(map(str, shape))}], got {[*x.shape]}")
+        raise ShapeError(
+            f"events are [steps, samples, {', '.join(map(str, shape))}], got {[*x.shape]}"
+        )
     if not bool((x.detach() == x.detach().round()).all()):
         raise ConfigError(
-            f"{profile.name} takes events, whole numbers of them a step, got values between; encode "
-            "signals with clnf.spiking.coding"
+            f"{profile.name} takes events, whole numbers of them a step, got values between; "
+            "encode signals with clnf.spiking.coding"
         )
     most, seen = profile.input_events_per_step, float(x.detach().abs().max())
     if most is not None and seen > most:
         raise ConfigError(
-            f"{profile.name} takes {most} events of an input a step, got {seen:g}; spread them over "
-            "steps"
+            f"{profile.name} takes {most} events of an input a step, got {seen:g}; spread them "
+            "over steps"
         )
 
 
@@ -225,7 +227,9 @@ def _population(a: Tensor, rules: _Rules, state: Counters | None) -> tuple[Cours
     v, i, z, first = state
     bits, one = profile.input_bits, 2.0**profile.input_shift
     spread = by.bias if by.bias.dim() == 0 or a.dim() == 3 else by.bias.view(-1, 1, 1)
-    firing = Firing(by.lsb_v, rules.most, profile.spikes_at == "reached", stage.surrogate or Triangle())
+    firing = Firing(
+        by.lsb_v, rules.most, profile.spikes_at == "reached", stage.surrogate or Triangle()
+    )
     sent, potential, current = list[Tensor](), list[Tensor](), list[Tensor]()
     for t, push in enumerate(a):
         if by.ring is not None:

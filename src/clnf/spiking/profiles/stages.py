@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from clnf.core.errors import ConfigError, ShapeError
-from clnf.core.inputs import instance
+from clnf.core.inputs import instance, shown
 from clnf.core.units import quantity
 from clnf.spiking.cells import AbstractCell
 from clnf.spiking.convolution.maps import Convolution
@@ -84,8 +84,9 @@ def stages_of(module: nn.Module, inputs: Shape | None = None) -> list[Stage]:
     """The stages of a row of modules.
 
     Args:
-        module: a ``Chain`` or ``nn.Sequential`` of layers of ``clnf.spiking``, nested or not, or one
-            layer. ``nn.Linear``, ``nn.Flatten(2)`` and ``nn.AvgPool3d((1, k, k))`` are known, too.
+        module: a ``Chain`` or ``nn.Sequential`` of layers of ``clnf.spiking``, nested or not, or
+            one layer. ``nn.Linear``, ``nn.Flatten(2)``, ``nn.AvgPool3d((1, k, k))``
+            are known, too.
         inputs: shape of one sample at one step, such as (40,) or (2, 34, 34); None where the first
             layer is a matrix and tells it.
 
@@ -131,7 +132,8 @@ def _first(parts: list[tuple[str, nn.Module]], inputs: Shape | None) -> Shape:
         good = isinstance(inputs, tuple | list) and len(inputs) > 0
         if not good or not all(isinstance(n, int) and n > 0 for n in inputs):
             raise ConfigError(
-                f"the shape of one sample at one step is such as (40,) or (2, 34, 34), got {inputs!r}"
+                f"the shape of one sample at one step is such as (40,) or (2, 34, 34), got "
+                f"{shown(inputs)}; correct it"
             )
         return tuple(inputs)
     for _, part in parts:
@@ -141,8 +143,8 @@ def _first(parts: list[tuple[str, nn.Module]], inputs: Shape | None) -> Shape:
         if isinstance(part, AbstractPopulation) or isinstance(weight, Tensor):
             break
     raise ConfigError(
-        "the first layer does not tell what goes in; give the shape of one sample at one step, such "
-        "as inputs=(2, 34, 34)"
+        "the first layer does not tell what goes in; give the shape of one sample at one step, "
+        "such as inputs=(2, 34, 34)"
     )
 
 
@@ -166,19 +168,31 @@ def _take(made: dict[str, Any], name: str, part: nn.Module) -> bool:
         ring = part.weight if isinstance(part, RecurrentNeurons) else None
         if isinstance(part, SpikingLinear):
             ring = part.recurrent
-        slope = part.surrogate if isinstance(getattr(part, "surrogate", None), AbstractSurrogate) else None
-        made |= {"cell": part.cell, "dt_s": part.dt_s, "ring": ring, "surrogate": slope or Triangle()}
+        slope = (
+            part.surrogate
+            if isinstance(getattr(part, "surrogate", None), AbstractSurrogate)
+            else None
+        )
+        made |= {
+            "cell": part.cell,
+            "dt_s": part.dt_s,
+            "ring": ring,
+            "surrogate": slope or Triangle(),
+        }
         return True
     made["odd"] = f"a module of class {type(part).__name__}, which no chip profile knows"
     return True
 
 
-def _pool(made: dict[str, Any], part: nn.Module, shape: Shape) -> bool:
-    size = tuple(part.kernel_size) if isinstance(part.kernel_size, tuple) else (part.kernel_size,) * 2
-    stride = part.stride if isinstance(part.stride, tuple) else (part.stride,) * len(size)
-    size, stride = size[-2:], tuple(stride)[-2:]
-    padding = part.padding if isinstance(part.padding, tuple) else (part.padding,)
-    if "weight" in made or len(shape) != 3 or stride != size or any(padding) or part.ceil_mode:
+def _pool(made: dict[str, Any], part: nn.AvgPool2d | nn.AvgPool3d, shape: Shape) -> bool:
+    size, stride, padding = (
+        tuple(one) if isinstance(one, tuple) else (one,) * 3
+        for one in (part.kernel_size, part.stride, part.padding)
+    )
+    over_steps = isinstance(part, nn.AvgPool3d) and (size[0], stride[0]) != (1, 1)
+    size, stride = size[-2:], stride[-2:]
+    whole = stride == size and not any(padding) and not part.ceil_mode and not over_steps
+    if "weight" in made or len(shape) != 3 or not whole:
         made["odd"] = "pooling that is not of whole windows of pictures before weights"
         return True
     made["pool"] = (made.get("pool", (1, 1))[0] * size[0], made.get("pool", (1, 1))[1] * size[1])
@@ -188,7 +202,7 @@ def _pool(made: dict[str, Any], part: nn.Module, shape: Shape) -> bool:
 
 def _weigh(made: dict[str, Any], part: nn.Module, shape: Shape) -> None:
     by = part.by if isinstance(part, AbstractArrival | SpikingConv2d) else Linear()
-    weight = part.weight
+    weight: Tensor = part.weight  # type: ignore[assignment]
     bias = part.bias if isinstance(part, AbstractArrival | nn.Linear) else None
     out = by.shape(torch.Size((1, 1, *shape)), weight.shape)
     made |= {"by": by, "weight": weight, "bias": bias, "outputs": tuple(out[2:])}
