@@ -31,8 +31,8 @@ ITEMS = {
 class Joules:
     """An energy as a range; ``typical`` is None where only its ends are known.
 
-    >>> Joules(low=1e-12, high=3e-12) + Joules(low=1e-12, typical=2e-12, high=2e-12)
-    Joules(low=2e-12, typical=None, high=5e-12)
+    >>> Joules(low=1e-12, high=3e-12) + Joules(low=1e-12, typical=2e-12, high=3e-12)
+    Joules(low=2e-12, typical=None, high=6e-12)
     """
 
     low: float = quantity("J", 0.0)

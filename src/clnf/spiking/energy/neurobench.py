@@ -102,7 +102,7 @@ def _operations(seen: Seen, *, spiking: bool | None) -> int:
     if stage.kind == "linear":
         x = x.flatten(2)
     scale = stage.pool[0] * stage.pool[1]
-    total = _matching(x / scale, seen.weight, stage.by, spiking)
+    total = _matching(x / scale, seen.weight, seen.stage.by, spiking)
     if seen.ring is not None and seen.course.spikes is not None:
         sent = seen.course.spikes.to(torch.float64)
         back = torch.cat([torch.zeros_like(sent[:1]), sent[:-1]])

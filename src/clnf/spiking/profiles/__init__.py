@@ -1,6 +1,8 @@
 """Chips with their limits: what fits, training under the limits, and the same in whole numbers."""
 
+from clnf.spiking.profiles.check import Fit, check
 from clnf.spiking.profiles.deployed import Deployed, deploy
+from clnf.spiking.profiles.learning import TraceFormat, trace_format, traced, traced_whole, written
 from clnf.spiking.profiles.profile import (
     ChipProfile,
     memristive,
@@ -16,9 +18,16 @@ __all__ = [
     "Counters",
     "Course",
     "Deployed",
+    "Fit",
+    "TraceFormat",
+    "check",
     "deploy",
     "memristive",
     "profile",
     "profiles",
     "read_profile",
+    "trace_format",
+    "traced",
+    "traced_whole",
+    "written",
 ]
