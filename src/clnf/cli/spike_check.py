@@ -72,9 +72,14 @@ def _read(path: Path, dt_s: float) -> "tuple[nn.Module, tuple[int, ...] | None]"
 def _read_nir(path: Path, dt_s: float) -> Any:
     from importlib import import_module, util
 
-    if util.find_spec("clnf.spiking.exchange") is None:
-        raise ConfigError(f"{path} is a NIR file, and this clnf reads none; describe it in .toml")
-    return import_module("clnf.spiking.exchange").read_module(path, dt_s)
+    read = None
+    if util.find_spec("clnf.spiking.exchange") is not None:
+        read = vars(import_module("clnf.spiking.exchange")).get("read_module")
+    if read is None:
+        raise ConfigError(
+            f"{path} is a NIR file, and this clnf makes no layers of one; describe it in .toml"
+        )
+    return read(path, dt_s)
 
 
 def _sizes(text: str) -> tuple[int, ...] | None:

@@ -58,7 +58,7 @@ def test_a_net_learns_under_limits_and_is_deployed_as_it_learned(name: str) -> N
         return float((deploy(chip)(x).sum(0).argmax(1) == label).double().mean())
 
     before = right()
-    for lesson in range(25):
+    for lesson in range(18):
         chip.die = lesson
         loss = nn.functional.cross_entropy(chip(x).mean(0) * 10, label)
         optimizer.zero_grad()
@@ -112,14 +112,18 @@ def test_spikes_and_their_slopes() -> None:
 WRONG = [
     (SpikingLinear((4, 3), LIF(), dt_s=DT_S), "loihi", "a reset by subtraction"),
     (SpikingLinear((4, 3), LIF(reset_v=0.1), dt_s=DT_S), "loihi", "a reset to a value"),
-    (SpikingLinear((4, 3), AdaptiveLIF(reset_v=0.0), dt_s=DT_S), "loihi", "a AdaptiveLIF cell"),
+    (
+        SpikingLinear((4, 3), AdaptiveLIF(reset_v=0.0), dt_s=DT_S),
+        "loihi",
+        "kind AdaptiveLIF",
+    ),
     (SpikingLinear((4, 3), LIF(reset_v=0.0, refractory_s=3e-3), dt_s=DT_S), "loihi", "refractory"),
-    (SpikingLinear((4, 3), LIF(), dt_s=DT_S), "speck", "a LIF cell"),
+    (SpikingLinear((4, 3), LIF(), dt_s=DT_S), "speck", "cells of kind LIF"),
     (SpikingLinear((4, 3), CubaLIF(drive="hold"), dt_s=DT_S), "xylo", "drive='hold'"),
     (EventLinear(4, 3), "loihi", "weights without cells"),
     (nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)), "loihi", "two layers of weights"),
     (nn.Sequential(nn.Linear(4, 3), nn.ReLU()), "loihi", "class ReLU"),
-    (nn.Sequential(EventLinear(4, 3), Readout(LI(), dt_s=DT_S)), "xylo", "a LI cell"),
+    (nn.Sequential(EventLinear(4, 3), Readout(LI(), dt_s=DT_S)), "xylo", "cells of kind LI"),
 ]
 
 

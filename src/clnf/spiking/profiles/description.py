@@ -152,6 +152,6 @@ def _cell(place: int, given: Any) -> AbstractCell:
     for key in values:
         if key not in known:
             raise ConfigError(
-                f"a {kind} has no parameter {key!r}; known: {', '.join(sorted(known))}"
+                f"cells of kind {kind} have no parameter {key!r}; known: {', '.join(sorted(known))}"
             )
     return make(**values)

@@ -86,7 +86,7 @@ def refused(stage: Stage, profile: ChipProfile) -> str:
         return stage.odd or "weights without cells"
     name, k = type(stage.cell).__name__, stage.cell.coefficients(stage.dt_s)
     if name == "AdaptiveLIF" or (profile.cells is not None and name not in profile.cells):
-        return f"a {name} cell"
+        return f"cells of kind {name}"
     if k.hold:
         return "a refractory time"
     if k.threshold is not None:

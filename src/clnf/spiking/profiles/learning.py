@@ -3,8 +3,8 @@
     trace    y' = decay y, rounded to 2**-f;  y = y' + impulse n, at most 2**b - 2**-f
     weight   q' = floor((w + change) / step + r),  r drawn uniformly from [0, 1)
 
-with b whole and f fractional bits. A trace rounded to the nearest stops falling where a step
-takes less than half of 2**-f; rounded at random it falls as it should on average. The same holds for
+with b whole and f fractional bits. A trace rounded to the nearest stops falling where a step takes
+less than half of 2**-f; rounded at random it falls as it should on average. The same holds for
 weights whose changes are smaller than a step.
 
 Every function here has a twin in whole numbers with the same bits. Legend: T steps.

@@ -85,8 +85,8 @@ def _of_cell(stage: Stage, profile: ChipProfile) -> Iterator[Finding]:
         if "zero" not in allowed:
             advice = "leave reset_v out: the threshold is subtracted"
         yield Finding(stage.name, "reset", how, _words(allowed), advice)
-    elif fault.endswith(" cell"):
-        cell = fault.removeprefix("a ").removesuffix(" cell")
+    elif fault.startswith("cells of kind "):
+        cell = fault.removeprefix("cells of kind ")
         allowed_cells = _words(profile.cells or _CELLS)
         yield Finding(stage.name, "cell", cell, allowed_cells, "train with another cell")
     elif fault:
