@@ -38,6 +38,19 @@ def test_a_net_that_fits(clnf: Any, model: Path) -> None:
     assert max(map(len, out.splitlines())) <= 100
 
 
+def test_the_example_fits_one_chip_and_not_another(clnf: Any) -> None:
+    path = Path(__file__).parents[2] / "examples" / "spiking_net.toml"
+    assert clnf("spike", "check", path, "--chip", "speck")[0] == 0
+    code, out, _ = clnf("spike", "check", path, "--chip", "xylo")
+    assert code == 1
+    # What the page of the chips shows of it.
+    page = (Path(__file__).parents[2] / "docs" / "spiking_chips.md").read_text()
+    shown = page.partition("Does not fit:\n")[2].partition(" ...")[0]
+    assert [" ".join(line.split()) for line in shown.splitlines()[1:]] == [
+        " ".join(line.split()) for line in out.splitlines()[5:8]
+    ]
+
+
 def test_a_net_that_does_not(clnf: Any, model: Path) -> None:
     model.write_text(NET.replace("stride = 2", "stride = 3"))
     code, out, _ = clnf("spike", "check", model, "--chip", "speck")

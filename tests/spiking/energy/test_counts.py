@@ -133,9 +133,9 @@ def test_sums_of_layers_and_learning() -> None:
 
 
 def test_joules_by_hand() -> None:
-    counts = Counts(samples=4, events=100, synaptic_operations=1000, updates=500, spikes=50)
+    counts = Counts(events=100, synaptic_operations=1000, updates=500, spikes=50)
     counts = replace(counts, active_updates=200, memory_bits=10**6)
-    found = bill(counts, figures("loihi"), front=ASYNC_DELTA_65NM)
+    found = bill(counts, figures("loihi"), samples=4, front=(ASYNC_DELTA_65NM, 100))
     pico = 1000 * 23.6 + 200 * 72.8 + 300 * 51.2 + 50 * 147.8 + 100 * 60730
     assert found.total.typical == pytest.approx(pico * 1e-12)
     low = 1000 * 23.6 + 500 * 51.2 + 50 * 69.3 + 100 * 60730

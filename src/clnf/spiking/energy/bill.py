@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import final
 
 from clnf.core.errors import DeviceLimitError
+from clnf.core.inputs import whole
 from clnf.core.ledger import Ledger
 from clnf.core.units import quantity
 from clnf.spiking.coding.frontend import FrontEnd
@@ -40,7 +41,7 @@ class Bill:
         items: joules by item.
         counts: operations by item.
         unknown: items that were counted and have no figure, with the reason.
-        samples: B.
+        samples: inferences or lessons in it.
     """
 
     chip: str
@@ -60,7 +61,7 @@ class Bill:
     @property
     def each(self) -> Joules:
         """The sum for one sample."""
-        return self.total.times(1 / max(1, self.samples))
+        return self.total.times(1 / self.samples)
 
 
 def _numbers(counts: Counts) -> dict[str, int]:
@@ -70,19 +71,21 @@ def _numbers(counts: Counts) -> dict[str, int]:
 
 
 def bill(
-    counts: Counts, by: Figures, *, front: FrontEnd | None = None, front_events: int | None = None
+    counts: Counts, by: Figures, *, samples: int = 1, front: tuple[FrontEnd, int] | None = None
 ) -> Bill:
     """What operations cost on a chip.
 
     Args:
         counts: of a layer or a net.
         by: figures of the chip.
-        front: what made the events; None for events from elsewhere.
-        front_events: how many it made; None for all that came in. Of a whole net give those of the
-            first layer.
+        samples: inferences or lessons that were counted together.
+        front: what made the events and how many it made; None for events from elsewhere.
+
+    Raises:
+        ConfigError: samples or events are no counts.
 
     >>> from clnf.spiking.energy.figures import figures
-    >>> found = bill(Counts(samples=2, synaptic_operations=1000), figures("loihi"))
+    >>> found = bill(Counts(synaptic_operations=1000), figures("loihi"))
     >>> f"{found.total.low * 1e9:.1f} to {found.total.high * 1e9:.1f} nJ"
     '23.6 to 35.5 nJ'
     """
@@ -96,13 +99,13 @@ def bill(
         elif item != "memory_bit_j" or item not in by.gaps:
             unknown[item] = by.gaps.get(item, "not published")
     if front is not None:
-        number = counts.events if front_events is None else front_events
-        told["front_event_j"] = number
-        cost = number * front.event_j
+        number = told["front_event_j"] = whole("events of the front end", front[1], least=0)
+        cost = number * front[0].event_j
         items["front_event_j"] = Joules(low=cost, typical=cost, high=cost)
     return Bill(
-        chip=by.name, items=items, counts=told, unknown=unknown, samples=max(1, counts.samples)
-    )
+        chip=by.name, items=items, counts=told, unknown=unknown,
+        samples=whole("samples", samples, least=1),
+    )  # fmt: skip
 
 
 def charge(ledger: Ledger, found: Bill, *, tile: str) -> None:

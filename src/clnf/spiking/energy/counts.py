@@ -33,10 +33,9 @@ _BITS = 32  # of weights and states of a net that is on no chip
 @final
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Operations of a layer or a net, for all samples together.
+    """Operations of a layer or a net, for all samples together; sums over layers and batches add.
 
     Attributes:
-        samples: B.
         events: that came in.
         synaptic_operations: events times synapses.
         dense_operations: what every input being an event would take.
@@ -49,7 +48,6 @@ class Counts:
         weight_writes: done, as told.
     """
 
-    samples: int = quantity("1", 0)
     events: int = quantity("1", 0)
     synaptic_operations: int = quantity("1", 0)
     dense_operations: int = quantity("1", 0)
@@ -201,7 +199,6 @@ def _count(seen: Seen) -> Counts:
     found, course = operations(seen), seen.course
     total, updates = int(found.sum()), course.potential.numel()
     return Counts(
-        samples=seen.inputs.shape[1],
         events=int(seen.inputs.abs().sum()),
         synaptic_operations=total,
         dense_operations=int(operations(seen, dense=True).sum()),

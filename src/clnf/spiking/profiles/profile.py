@@ -85,12 +85,12 @@ class ChipProfile:
     fan_out: int | None = quantity("1", None)
     hidden_synapses: int | None = quantity("1", None)
     weight_memory_bits: int | None = quantity("bit", None)
-    cores: tuple[tuple[int, int, int], ...] | None = None
+    cores: tuple[tuple[int, int, int], ...] | None = quantity("1", None)
     kernel_max: int | None = quantity("1", None)
     kernel_square: bool = False
     features: int | None = quantity("1", None)
-    strides: tuple[int, ...] | None = None
-    pools: tuple[int, ...] | None = None
+    strides: tuple[int, ...] | None = quantity("1", None)
+    pools: tuple[int, ...] | None = quantity("1", None)
     trace_bits: int | None = quantity("1", None)
     trace_fraction_bits: int = quantity("1", 0)
     trace_rounding: Rounding = "nearest"

@@ -50,8 +50,8 @@ class Stage:
     """
 
     names: tuple[str, ...]
-    inputs: Shape
-    outputs: Shape
+    inputs: Shape = quantity("1")
+    outputs: Shape = quantity("1")
     pool: tuple[int, int] = quantity("1", (1, 1))
     by: AbstractMap | None = None
     weight: Tensor | None = None
