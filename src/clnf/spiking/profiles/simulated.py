@@ -86,7 +86,12 @@ def check_events(x: Tensor, shape: Shape, profile: ChipProfile) -> None:
             f"{profile.name} takes events, whole numbers of them a step, got values between; "
             "encode signals with clnf.spiking.coding"
         )
-    most, seen = profile.input_events_per_step, float(x.detach().abs().max())
+    if bool((x < 0).any()):
+        raise ConfigError(
+            f"{profile.name} takes counts of events, got some below 0; give events down inputs of "
+            "their own, as SendOnDelta.split does"
+        )
+    most, seen = profile.input_events_per_step, float(x.detach().max())
     if most is not None and seen > most:
         raise ConfigError(
             f"{profile.name} takes {most} events of an input a step, got {seen:g}; spread them "
@@ -227,6 +232,8 @@ def _population(a: Tensor, rules: _Rules, state: Counters | None) -> tuple[Cours
     v, i, z, first = state
     bits, one = profile.input_bits, 2.0**profile.input_shift
     spread = by.bias if by.bias.dim() == 0 or a.dim() == 3 else by.bias.view(-1, 1, 1)
+    cell = stage.cell
+    subtracts = cell is not None and cell.coefficients(stage.dt_s).reset is None
     firing = Firing(
         by.lsb_v, rules.most, profile.spikes_at == "reached", stage.surrogate or Triangle()
     )
@@ -244,7 +251,7 @@ def _population(a: Tensor, rules: _Rules, state: Counters | None) -> tuple[Cours
         v = _held(v, profile.potential_bits, profile.potential_overflow)
         if by.threshold is not None:
             z = spikes_of(v, by.threshold, firing)
-            n, subtracts = z.detach(), _subtracts(stage)
+            n = z.detach()
             v = v - n * by.threshold if subtracts else torch.where(n > 0, v * 0.0, v)
             sent.append(z)
         potential.append(v)
@@ -254,8 +261,3 @@ def _population(a: Tensor, rules: _Rules, state: Counters | None) -> tuple[Cours
         torch.stack(current) if current else None, by.lsb_v,
     )  # fmt: skip
     return course, Counters(v, i, z, first + len(a))
-
-
-def _subtracts(stage: Stage) -> bool:
-    assert stage.cell is not None
-    return stage.cell.coefficients(stage.dt_s).reset is None

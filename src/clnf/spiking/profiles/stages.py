@@ -7,7 +7,7 @@ population. What a chip could not hold in any case stays a stage of its own and 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -114,6 +114,9 @@ def stages_of(module: nn.Module, inputs: Shape | None = None) -> list[Stage]:
         if closes:
             found.append(Stage(**open_))
             open_ = None
+    for at, one in enumerate(found):
+        if one.cell is not None and not one.cell.spikes and (at + 1 < len(found) or open_):
+            found[at] = replace(one, odd="a read-out before other layers, which sends no events")
     if open_ is not None:
         found.append(Stage(**open_, odd=str(open_.pop("odd", "")) or "weights without cells"))
     return found
