@@ -3,6 +3,7 @@
 from clnf.spiking.profiles.check import Fit, check
 from clnf.spiking.profiles.deployed import Deployed, deploy
 from clnf.spiking.profiles.learning import TraceFormat, trace_format, traced, traced_whole, written
+from clnf.spiking.profiles.parts import Counters
 from clnf.spiking.profiles.profile import (
     ChipProfile,
     memristive,
@@ -10,7 +11,7 @@ from clnf.spiking.profiles.profile import (
     profiles,
     read_profile,
 )
-from clnf.spiking.profiles.simulated import Constrained, Counters, Course
+from clnf.spiking.profiles.simulated import Constrained, Course
 
 __all__ = [
     "ChipProfile",

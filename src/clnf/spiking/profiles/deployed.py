@@ -14,7 +14,7 @@ A profile without bits for a state has no such end; int64 is wide enough for wha
 Legend: T steps, B samples, N cells.
 """
 
-from typing import NamedTuple, cast, final
+from typing import final
 
 import numpy as np
 import torch
@@ -22,41 +22,20 @@ from torch import Tensor
 
 from clnf.core.errors import ConfigError
 from clnf.core.inputs import shown
-from clnf.spiking.convolution.maps import Convolution
 from clnf.spiking.profiles import kernels as compiled
-from clnf.spiking.profiles.fixed import NEVER, Numbers
-from clnf.spiking.profiles.kernels import Ints, Rules, States
+from clnf.spiking.profiles.fixed import NEVER
+from clnf.spiking.profiles.kernels import Rules, States
+from clnf.spiking.profiles.parts import Counters, Part, begun, draws_of, part_of
 from clnf.spiking.profiles.profile import ChipProfile
-from clnf.spiking.profiles.rounding import stochastic
 from clnf.spiking.profiles.simulated import (
     Constrained,
-    Counters,
     Course,
     check_events,
     pooled,
     spikes_a_step,
 )
-from clnf.spiking.profiles.stages import Stage
 
 __all__ = ["Deployed", "deploy"]
-
-_DECAYS = {"none": compiled.NO_DECAY, "fraction": compiled.FRACTION, "shift": compiled.SHIFT}
-_ROUNDS = {"zero": compiled.ZERO, "down": compiled.DOWN, "stochastic": compiled.STOCHASTIC}
-
-
-class _Part(NamedTuple):
-    """A stage in whole numbers."""
-
-    name: str
-    pool: tuple[int, int]
-    how: Convolution | None
-    one_to_one: bool
-    outputs: tuple[int, ...]
-    weight: Tensor
-    ring: Tensor | None
-    rules: Rules
-    start: Tensor
-    lsb_v: float
 
 
 @final
@@ -71,7 +50,7 @@ class Deployed:
     """
 
     def __init__(
-        self, profile: ChipProfile, inputs: tuple[int, ...], parts: list[_Part], *, seed: int
+        self, profile: ChipProfile, inputs: tuple[int, ...], parts: list[Part], *, seed: int
     ) -> None:
         self.profile, self.inputs, self._parts, self.seed = profile, inputs, parts, seed
 
@@ -125,50 +104,14 @@ def deploy(net: Constrained) -> Deployed:
     >>> torch.equal(deploy(chip)(x), chip(x).long())
     True
     """
-    stages, made = net.stages(), list[_Part]()
+    stages, made = net.stages(), list[Part]()
     for place, (stage, by) in enumerate(zip(stages, net.numbers(), strict=True)):
         most = spikes_a_step(net.profile, place == len(stages) - 1)
-        made.append(_part(stage, by, net.profile, most))
+        made.append(part_of(stage, by, net.profile, most))
     return Deployed(net.profile, stages[0].inputs, made, seed=net.seed)
 
 
-def _whole(x: Tensor) -> Tensor:
-    return x.detach().to(torch.int64)
-
-
-def _part(stage: Stage, by: Numbers, profile: ChipProfile, most: int) -> _Part:
-    assert stage.cell is not None
-    size = torch.Size(stage.outputs).numel()
-
-    def row(x: Tensor | None) -> Ints:
-        found = torch.zeros((), dtype=torch.int64) if x is None else _whole(x)
-        if found.dim() == 1 and found.numel() != size:  # one for each channel
-            found = found.view(-1, 1, 1).expand(stage.outputs)
-        if found.numel() == 1:
-            return np.full(size, int(found))
-        return cast(Ints, found.reshape(-1).contiguous().numpy())
-
-    bits = profile.input_bits
-    rules = Rules(
-        bias=row(by.bias), threshold=row(by.threshold), keep=row(by.keep), fading=row(by.fading),
-        decay=_DECAYS[profile.decay], rounding=_ROUNDS[profile.decay_rounding], bits=by.bits,
-        most=0 if by.threshold is None else most, reached=int(profile.spikes_at == "reached"),
-        subtracts=int(stage.cell.coefficients(stage.dt_s).reset is None),
-        synapse=int(by.fading is not None),
-        push_most=0 if bits is None else (2 ** (bits - 1) - 1) << profile.input_shift,
-        current_bits=profile.current_bits or 0, potential_bits=profile.potential_bits or 0,
-        current_wraps=int(profile.current_overflow == "wrap"),
-        potential_wraps=int(profile.potential_overflow == "wrap"),
-    )  # fmt: skip
-    return _Part(
-        name=stage.name, pool=stage.pool, one_to_one=stage.by is None, outputs=stage.outputs,
-        how=stage.by if isinstance(stage.by, Convolution) else None, weight=_whole(by.weight),
-        ring=None if by.ring is None else _whole(by.ring), rules=rules, start=_whole(by.start),
-        lsb_v=by.lsb_v,
-    )  # fmt: skip
-
-
-def _arrived(x: Tensor, part: _Part) -> Tensor:
+def _arrived(x: Tensor, part: Part) -> Tensor:
     """What reaches each cell, [T, B, N], by events."""
     steps, samples = x.shape[:2]
     if part.one_to_one:
@@ -187,7 +130,7 @@ def _arrived(x: Tensor, part: _Part) -> Tensor:
     return torch.from_numpy(out).permute(0, 3, 1, 2).reshape(steps, samples, -1)
 
 
-def _arrived_plainly(x: Tensor, part: _Part) -> Tensor:
+def _arrived_plainly(x: Tensor, part: Part) -> Tensor:
     """The same by torch alone."""
     steps, samples = x.shape[:2]
     if part.one_to_one:
@@ -207,38 +150,8 @@ def _arrived_plainly(x: Tensor, part: _Part) -> Tensor:
     return out.reshape(steps, samples, -1)
 
 
-def _begun(a: Tensor, part: _Part, state: Counters | None) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Potential, current, spikes and steps made, [B, N], whole numbers of their own."""
-    if state is None:
-        zeros = torch.zeros_like(a[0])
-        begun = part.start
-        if begun.dim() == 1 and begun.numel() != a.shape[2]:
-            begun = begun.view(-1, 1, 1).expand(part.outputs).reshape(-1)
-        return zeros + begun, zeros.clone(), zeros.clone(), 0
-    rows = [
-        torch.zeros_like(a[0]) if one is None else _whole(one).reshape(a.shape[1:]).clone()
-        for one in (state.potential, state.current, state.spikes)
-    ]
-    return rows[0], rows[1], rows[2], state.step
-
-
-def _draws(a: Tensor, part: _Part, seed: int, first: int) -> Tensor:
-    """Numbers for stochastic rounding, [2, T, B, N]; without elements where none are needed."""
-    rules = part.rules
-    if rules.decay != compiled.FRACTION or rules.rounding != compiled.STOCHASTIC:
-        return torch.zeros((0, 0, 0, 0), dtype=torch.int64)
-    roles = ("current", "potential") if rules.synapse else ("potential",)
-    found = torch.zeros((2, *a.shape), dtype=torch.int64)
-    for role in roles:
-        for t in range(len(a)):
-            place, shape = (part.name, role, first + t), (a.shape[1], *part.outputs)
-            drawn = stochastic(seed, place, shape, rules.bits)
-            found[int(role == "potential"), t] = drawn.reshape(a.shape[1:])
-    return found
-
-
 def _ended(
-    a: Tensor, part: _Part, now: tuple[Tensor, Tensor, Tensor, int], steps: list[Tensor]
+    a: Tensor, part: Part, now: tuple[Tensor, Tensor, Tensor, int], steps: list[Tensor]
 ) -> tuple[Course, Counters]:
     shape, rules = (*a.shape[:2], *part.outputs), part.rules
     potential, current, spikes = (one.view(shape) for one in steps)
@@ -249,21 +162,21 @@ def _ended(
     return course, Counters(v, i if rules.synapse else None, z, now[3] + len(a))
 
 
-def _compiled(a: Tensor, part: _Part, state: Counters | None, seed: int) -> tuple[Course, Counters]:
-    now = _begun(a, part, state)
+def _compiled(a: Tensor, part: Part, state: Counters | None, seed: int) -> tuple[Course, Counters]:
+    now = begun(a, part, state)
     steps = [torch.zeros_like(a, memory_format=torch.contiguous_format) for _ in range(3)]
     ring = np.zeros((0, 0), np.int64)
     if part.ring is not None:
         ring = np.ascontiguousarray(part.ring.t().numpy())
     arrays = States(*(one.numpy() for one in (*now[:3], *steps)))
-    draws = _draws(a, part, seed, now[3]).numpy()
+    draws = draws_of(a, part, seed, now[3]).numpy()
     compiled.population(a.contiguous().numpy(), ring, part.rules, arrays, draws)
     return _ended(a, part, now, steps)
 
 
-def _plain(a: Tensor, part: _Part, state: Counters | None, seed: int) -> tuple[Course, Counters]:
-    v, i, z, first = _begun(a, part, state)
-    rules, draws = part.rules, _draws(a, part, seed, first)
+def _plain(a: Tensor, part: Part, state: Counters | None, seed: int) -> tuple[Course, Counters]:
+    v, i, z, first = begun(a, part, state)
+    rules, draws = part.rules, draws_of(a, part, seed, first)
     bias, threshold, keep, fading = (torch.from_numpy(one) for one in rules[:4])
     steps: list[list[Tensor]] = [[], [], []]
     for t, push in enumerate(a):

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from clnf.core.errors import ConfigError, ShapeError
 from clnf.core.inputs import instance, shown
 from clnf.spiking.profiles.fixed import NEVER, Die, Numbers, numbers_of
+from clnf.spiking.profiles.parts import Counters
 from clnf.spiking.profiles.profile import ChipProfile
 from clnf.spiking.profiles.rounding import Firing, spikes_of, stochastic, through
 from clnf.spiking.profiles.stages import Shape, Stage, stages_of
@@ -43,15 +44,6 @@ class Course(NamedTuple):
     potential: Tensor
     current: Tensor | None
     lsb_v: float
-
-
-class Counters(NamedTuple):
-    """Where a stage is, [B, ...]; ``step`` is how many steps it has made."""
-
-    potential: Tensor
-    current: Tensor | None
-    spikes: Tensor
-    step: int = 0
 
 
 def pooled(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -119,7 +111,8 @@ class Constrained(nn.Module):
         ConfigError: a layer that cannot be counted on the chip.
 
     >>> from clnf.spiking import LIF, SpikingLinear
-    >>> from clnf.spiking.profiles.profile import profile
+    >>> from clnf.spiking.profiles.parts import Counters
+    from clnf.spiking.profiles.profile import profile
     >>> net = SpikingLinear((4, 3), LIF(reset_v=0.0), dt_s=1e-3)
     >>> chip = Constrained(net, profile("loihi"))
     >>> chip(torch.ones(5, 2, 4)).shape
