@@ -12,7 +12,7 @@ from clnf.spiking import LI, LIF, AdaptiveLIF, CubaLIF, EventLinear, Readout, Sp
 from clnf.spiking.chain import Chain
 from clnf.spiking.profiles import Constrained, deploy, profile
 from clnf.spiking.profiles.rounding import Firing, rounded, spikes_of
-from clnf.spiking.surrogates import Triangle
+from clnf.spiking.surrogates import AbstractSurrogate, Arctan, Boxcar, FastSigmoid, Triangle
 
 DT_S = 1e-3
 
@@ -148,3 +148,55 @@ def test_inputs_are_events() -> None:
     dead.weight.data.zero_()
     with pytest.raises(ConfigError, match="no scale"):
         Constrained(nn.Sequential(dead, Readout(LI(), dt_s=DT_S)), profile("loihi"))
+
+
+WAYS = [
+    (profile("loihi"), ["CubaLIF", "LIF", "IF"], 0.0, "CubaLI"),
+    (replace(profile("loihi"), decay_rounding="stochastic"), ["LIF", "CubaLIF"], 0.0, "LI"),
+    (profile("xylo"), ["CubaLIF", "LIF"], None, ""),
+    (profile("memristive:cmo_hfox"), ["IF", "CubaLIF"], None, "LI"),
+    (
+        replace(
+            profile("loihi"), potential_bits=9, current_bits=9, input_bits=5, input_shift=3,
+            threshold_shift=0, threshold_bits=8, weight_bits=4, resets=("subtract",),
+            current_overflow="saturate", spikes_per_step=3,
+        ),
+        ["CubaLIF", "LIF"], None, "",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+@pytest.mark.parametrize("way", WAYS, ids=["loihi", "random", "xylo", "memristive", "narrow"])
+@pytest.mark.parametrize(
+    "slope", [Triangle(), FastSigmoid(), Arctan(), Boxcar()], ids=lambda s: type(s).__name__
+)
+def test_the_compiled_way_back_is_that_of_the_loop(
+    nets: Any, slope: AbstractSurrogate, way: Any, seed: int
+) -> None:
+    by, kinds, reset_v, readout = way
+    net = nets.matrices(kinds, seed, reset_v, readout)
+    for layer in net:
+        if isinstance(layer, SpikingLinear):
+            layer.surrogate = slope
+    x, found = nets.events(20, 3, nets.inputs_of(net), seed=seed), []
+    for kernels in (True, False):
+        chip = Constrained(net, by, seed=seed, kernels=kernels)
+        courses, states = chip.run(x)
+        rng = torch.Generator().manual_seed(0)
+        loss = states[0].potential.sum() * 1e-3
+        for one in courses:
+            for part in (one.spikes, one.potential * one.lsb_v):
+                if part is not None:
+                    loss = loss + (part * torch.randn(part.shape, generator=rng)).sum()
+        found.append(torch.autograd.grad(loss, list(net.parameters())))
+    assert any(bool((one != 0).any()) for one in found[0])
+    for a, b in zip(*found, strict=True):
+        assert float((a - b).abs().max()) <= 1e-6 * float(b.abs().max())
+
+
+def test_what_the_kernels_cannot_take_goes_the_plain_way(nets: Any) -> None:
+    net = nets.matrices(["LIF", "LIF"], 2, 0.0)  # the first layer is recurrent
+    x = nets.events(20, 3, nets.inputs_of(net), seed=1)
+    Constrained(net, profile("loihi"))(x).sum().backward()
+    assert net[0].recurrent.grad is not None

@@ -3,8 +3,10 @@
     product      out[r, :] += count w[i, :]           for each event (r, i, count)
     spread       the same for a convolution
     population   decay, add, bound, spike and reset, step by step, with recurrent weights
+    back         gradients of a population's inputs, straight through all rounding
 
-All numbers are int64: a state of 32 bits times a decay of 24 bits stays below 2**63.
+All numbers of the way there are int64: a state of 32 bits times a decay of 24 bits stays below
+2**63. Gradients are float64.
 
 Legend: T steps, B samples, N cells, R = T B rows, I inputs; C, D channels in and out.
 """
@@ -15,8 +17,22 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["DOWN", "FRACTION", "NO_DECAY", "SHIFT", "STOCHASTIC", "ZERO", "Rules", "States",
-           "population", "product", "spread"]  # fmt: skip
+__all__ = [
+    "DOWN",
+    "FRACTION",
+    "NO_DECAY",
+    "SHIFT",
+    "STOCHASTIC",
+    "ZERO",
+    "Grads",
+    "Rules",
+    "Slopes",
+    "States",
+    "back",
+    "population",
+    "product",
+    "spread",
+]
 
 Ints = NDArray[np.int64]
 
@@ -178,3 +194,98 @@ def population(a: Ints, ring: Ints, rules: Rules, states: States, draws: Ints) -
                     states.spikes[t, b, n] = count
                 v[b, n] = p
                 states.potential[t, b, n] = p
+
+
+class Slopes(NamedTuple):
+    """What gradients need beside the rules.
+
+    Attributes:
+        share: what a step leaves of a potential, float64 [N].
+        fading: the same of a current.
+        lsb_v: volts of a step of the potential.
+        code: of the surrogate.
+        narrow: 1 / its width, 1/V.
+        height: of it, 1/V.
+    """
+
+    share: Any
+    fading: Any
+    lsb_v: float
+    code: int
+    narrow: float
+    height: float
+
+
+class Grads(NamedTuple):
+    """Gradients of spikes and potentials [T, B, N], and what comes back of inputs."""
+
+    spikes: Any
+    potential: Any
+    inputs: Any
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _slope(over_v: float, by: Slopes) -> float:
+    part = over_v * by.narrow
+    if by.code == 0:
+        wide = abs(part) + 1.0
+        return by.height / (wide * wide)
+    if by.code == 1:
+        return by.height / (part * part + 1.0)
+    if by.code == 2:
+        return by.height * max(1.0 - abs(part), 0.0)
+    return by.height if abs(part) < 1.0 else 0.0
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _ends(x: int, bits: int, wraps: int) -> bool:
+    """Whether a state ran beyond its end and was held there."""
+    return bits > 0 and not wraps and abs(x) > (np.int64(1) << (bits - 1)) - 1
+
+
+@njit(nogil=True, cache=True)
+def back(a: Ints, rules: Rules, states: States, draws: Ints, by: Slopes, grads: Grads) -> None:
+    """Gradients of what arrives, for cells without recurrent weights.
+
+    Args:
+        a: what arrived [T, B, N].
+        rules: of the cells.
+        states: before the first step in ``v`` and ``i``; what they were at each step.
+        draws: as on the way there.
+        by: slopes.
+        grads: filled.
+    """
+    drawn, zero, neurons = draws.size > 0, np.int64(0), a.shape[2]
+    carried, flowing = np.empty(neurons), np.empty(neurons)
+    for b in range(a.shape[1]):
+        carried[:], flowing[:] = 0.0, 0.0
+        for t in range(a.shape[0] - 1, -1, -1):
+            for n in range(neurons):
+                # What the step did is worked out anew from the states around it.
+                given, held_in, raw = a[t, b, n], False, zero
+                if rules.push_most and abs(given) > rules.push_most:
+                    given, held_in = min(max(given, -rules.push_most), rules.push_most), True
+                if rules.synapse:
+                    before = states.current[t - 1, b, n] if t else states.i[b, n]
+                    draw = draws[0, t, b, n] if drawn else zero
+                    raw = _decayed(before, rules.fading[n], rules, draw) + given
+                    given = states.current[t, b, n]
+                before = states.potential[t - 1, b, n] if t else states.v[b, n]
+                draw = draws[1, t, b, n] if drawn else zero
+                p = _decayed(before, rules.keep[n], rules, draw) + given + rules.bias[n]
+                g = carried[n] + grads.potential[t, b, n]
+                beyond = _ends(p, rules.potential_bits, rules.potential_wraps)
+                p = _held(p, rules.potential_bits, rules.potential_wraps)
+                if rules.most:
+                    if states.spikes[t, b, n] > 0 and not rules.subtracts:
+                        g = 0.0
+                    near = min(max(np.rint(p / rules.threshold[n]), 1.0), float(rules.most))
+                    over_v = (p - near * rules.threshold[n]) * by.lsb_v
+                    g += _slope(over_v, by) * by.lsb_v * grads.spikes[t, b, n]
+                g = 0.0 if beyond else g
+                carried[n] = g * by.share[n]
+                if rules.synapse:
+                    g += flowing[n]
+                    g = 0.0 if _ends(raw, rules.current_bits, rules.current_wraps) else g
+                    flowing[n] = g * by.fading[n]
+                grads.inputs[t, b, n] = 0.0 if held_in else g

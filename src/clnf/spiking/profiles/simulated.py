@@ -20,12 +20,14 @@ from torch import Tensor, nn
 
 from clnf.core.errors import ConfigError, ShapeError
 from clnf.core.inputs import instance, shown
+from clnf.spiking.profiles.fast import Pass, can, run
 from clnf.spiking.profiles.fixed import NEVER, Die, Numbers, numbers_of
-from clnf.spiking.profiles.parts import Counters
+from clnf.spiking.profiles.parts import Counters, part_of
 from clnf.spiking.profiles.profile import ChipProfile
 from clnf.spiking.profiles.rounding import Firing, spikes_of, stochastic, through
 from clnf.spiking.profiles.stages import Shape, Stage, stages_of
 from clnf.spiking.surrogates import Triangle
+from clnf.spiking.synapses import arrived
 
 __all__ = ["Constrained", "Counters", "Course", "check_events", "pooled", "spikes_a_step"]
 
@@ -102,6 +104,7 @@ class Constrained(nn.Module):
         profile: of the chip.
         inputs: shape of one sample at one step, where the first layer does not tell it.
         seed: of stochastic rounding.
+        kernels: False for the plain loop always.
 
     Attributes:
         die: seed of the one chip whose mismatch and errors of writing the weights have; None for
@@ -111,7 +114,7 @@ class Constrained(nn.Module):
         ConfigError: a layer that cannot be counted on the chip.
 
     >>> from clnf.spiking import LIF, SpikingLinear
-    >>> from clnf.spiking.profiles.parts import Counters
+    >>> from clnf.spiking.profiles.parts import Counters, part_of
     from clnf.spiking.profiles.profile import profile
     >>> net = SpikingLinear((4, 3), LIF(reset_v=0.0), dt_s=1e-3)
     >>> chip = Constrained(net, profile("loihi"))
@@ -120,11 +123,17 @@ class Constrained(nn.Module):
     """
 
     def __init__(
-        self, net: nn.Module, profile: ChipProfile, inputs: Shape | None = None, *, seed: int = 0
+        self,
+        net: nn.Module,
+        profile: ChipProfile,
+        inputs: Shape | None = None,
+        *,
+        seed: int = 0,
+        kernels: bool = True,
     ) -> None:
         super().__init__()
         self.profile = instance("profile", profile, ChipProfile, "give profile('loihi')")
-        self.net, self.inputs, self.seed = net, inputs, seed
+        self.net, self.inputs, self.seed, self.kernels = net, inputs, seed, kernels
         self.die: int | None = None
         self.numbers()
 
@@ -165,10 +174,13 @@ class Constrained(nn.Module):
             raise ConfigError(f"{len(stages)} stages need as many states, got {shown(len(states))}")
         now = x.to(torch.float64)
         for place, (stage, by) in enumerate(zip(stages, self.numbers(), strict=True)):
-            arrived = _arrived(now, stage, by)
+            pushes = _arrived(now, stage, by, 2.0**self.profile.input_shift * self.kernels)
             last = place == len(stages) - 1
             rules = _Rules(self.profile, stage, by, spikes_a_step(self.profile, last), self.seed)
-            course, state = _population(arrived, rules, states[place] if states else None)
+            before = states[place] if states else None
+            compiled = self.kernels and can(pushes, by, before)
+            steps = _at_once if compiled else _population
+            course, state = steps(pushes, rules, before)
             made.append(course)
             after.append(state)
             now = course.potential if course.spikes is None else course.spikes
@@ -198,13 +210,24 @@ class _Rules(NamedTuple):
         return through(moved.trunc() if how == "zero" else moved.floor(), x * share)
 
 
-def _arrived(x: Tensor, stage: Stage, by: Numbers) -> Tensor:
+def _arrived(x: Tensor, stage: Stage, by: Numbers, unit: float) -> Tensor:
+    """Sums of weights; ``unit`` is a step of weights, 0 for torch's own products always."""
     x = pooled(x, stage.pool)
     if stage.by is None or stage.weight is None:
         return x * by.weight
     if stage.kind == "linear" and x.dim() > 3:
         x = x.flatten(2)
+    if unit and x.is_cpu and _small(x, by.weight, unit):
+        events, weight = x.to(torch.float32), by.weight.to(torch.float32)
+        return arrived(events, weight, None, stage.by).to(torch.float64)
     return stage.by.plain(x, by.weight, None)
+
+
+def _small(x: Tensor, weight: Tensor, unit: float) -> bool:
+    """Whether float32 holds every sum exactly: whole numbers of a unit below 2**24 of them."""
+    held = weight.detach()
+    unit = unit if bool((held % unit == 0).all()) else 1.0
+    return float(held.abs().flatten(1).sum(1).max() * x.detach().max()) < unit * 2.0**24
 
 
 def _held(x: Tensor, bits: int | None, overflow: str) -> Tensor:
@@ -215,6 +238,20 @@ def _held(x: Tensor, bits: int | None, overflow: str) -> Tensor:
     if overflow == "saturate":
         return x.clamp(-(half - 1), half - 1)
     return through((x.detach() + half - 1).remainder(2 * half) - (half - 1), x)
+
+
+def _at_once(a: Tensor, rules: _Rules, state: Counters | None) -> tuple[Course, Counters]:
+    """As :func:`_population`, compiled."""
+    stage, by = rules.stage, rules.by
+    part = part_of(stage, by, rules.profile, rules.most)
+    way = Pass(part, by, stage.surrogate or Triangle(), state, rules.seed)
+    z, v, i = run(a, way)
+    spikes = z if by.threshold is not None else None
+    current = i if by.fading is not None else None
+    first = 0 if state is None else state.step
+    last = torch.zeros_like(v[-1], requires_grad=False) if spikes is None else spikes[-1]
+    end = Counters(v[-1], None if current is None else current[-1], last, first + len(a))
+    return Course(spikes, v, current, by.lsb_v), end
 
 
 def _population(a: Tensor, rules: _Rules, state: Counters | None) -> tuple[Course, Counters]:
