@@ -112,7 +112,7 @@ def lines() -> Iterator[dict[str, object]]:
 
 def main() -> None:
     for line in lines():
-        print(json.dumps(line), flush=True)
+        print(json.dumps({"benchmark": "neurobench_agreement", **line}), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
     python benchmarks/spiking_chips.py
 
-Digits 0 to 7 of ``digits10k``, since Xylo has 8 outputs, as brightness of 4 x 4 fields, since it has
-16 inputs: an input spikes in a step by chance, with half its brightness, 40 steps of 1 ms. 16-64-8
-cells, the class that spikes most is the answer. 2,000 digits teach four times over, 1,000 others are
-asked; three seeds. One JSON line a chip:
+Digits 0 to 7 of ``digits10k``, since Xylo has 8 outputs, as brightness of 4 x 4 fields, since it
+has 16 inputs: an input spikes in a step by chance, with half its brightness, 40 steps of 1 ms.
+16-64-8 cells, the class that spikes most is the answer. 2,000 digits teach four times over, 1,000
+others are asked; three seeds. One JSON line a chip:
 
     free      accuracy of the float net
     cast      the same net in the chip's whole numbers, without a lesson more
@@ -112,8 +112,15 @@ def lines() -> Iterator[dict[str, object]]:
         seeds = [of_seed(name, seed) for seed in SEEDS]
         middle = {key: statistics.median(one[key] for one in seeds) for key in seeds[0]}
         every = {key: [one[key] for one in seeds] for key in ("free", "cast", "control", "learned")}
-        kind = type(cell).__name__
-        yield {"chip": name, "cell": kind, "figures": priced, **middle, "seeds": every}
+        told = {"chip": name, "cell": type(cell).__name__, "figures": priced}
+        yield {
+            "benchmark": "spiking_chips",
+            "chip": name,
+            "cell": kind,
+            "figures": priced,
+            **middle,
+            "seeds": every,
+        }
 
 
 def main() -> None:

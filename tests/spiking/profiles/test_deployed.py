@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from clnf.spiking import LIF, CubaLIF, SpikingLinear
+from clnf.spiking import IF, LIF, CubaLIF, Neurons, RecurrentNeurons, SpikingLinear
 from clnf.spiking.profiles import ChipProfile, Constrained, Course, Deployed, deploy, profile
 
 DT_S = 1e-3
@@ -186,3 +186,16 @@ def test_only_whole_numbers_are_in_it(nets: Any) -> None:
     assert isinstance(whole, Deployed)
     course = whole.run(nets.events(5, 2, whole.inputs[0], seed=1))[0][0]
     assert all(one.dtype == torch.int64 for one in (*whole.weights(), course.potential))
+
+
+def test_cells_without_weights_of_their_own_and_rings(nets: Any) -> None:
+    """Inputs that reach cells one by one, and recurrent weights around such cells."""
+    net = nn.Sequential(
+        RecurrentNeurons(LIF(tau_s=10e-3, threshold_v=0.8, reset_v=0.0), 6, dt_s=DT_S, seed=3),
+        SpikingLinear((6, 4), LIF(reset_v=0.0), dt_s=DT_S, seed=1),
+        Neurons(IF(threshold_v=1.5, reset_v=0.0), dt_s=DT_S),
+    )
+    net[1].weight.data *= 4
+    made = Constrained(net, profile("loihi"), (6,))
+    seen = compare(made, nets.events(40, 3, 6, seed=2))
+    assert all(one.spikes is not None and bool(one.spikes.any()) for one in seen)

@@ -200,3 +200,15 @@ def test_what_the_kernels_cannot_take_goes_the_plain_way(nets: Any) -> None:
     x = nets.events(20, 3, nets.inputs_of(net), seed=1)
     Constrained(net, profile("loihi"))(x).sum().backward()
     assert net[0].recurrent.grad is not None
+
+
+def test_a_readout_sends_no_events_and_events_have_no_sign() -> None:
+    pairs = (
+        (EventLinear(4, 3), Readout(LI(), dt_s=DT_S)),
+        (EventLinear(3, 2), Readout(LI(), dt_s=DT_S)),
+    )
+    with pytest.raises(ConfigError, match="a read-out before other layers"):
+        Constrained(Chain(*pairs[0], *pairs[1]), profile("loihi"))
+    chip = Constrained(SpikingLinear((4, 3), LIF(), dt_s=DT_S), profile("xylo"))
+    with pytest.raises(ConfigError, match="SendOnDelta"):
+        chip(-torch.ones(5, 2, 4))

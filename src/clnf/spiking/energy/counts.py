@@ -3,7 +3,8 @@
     synaptic operations   events times the synapses that are there; a weight of 0 is none
     updates               one a cell and step; those with an event that reached them are active
     spikes                sent by cells
-    memory                a weight read for each operation, a state read and written for each update
+    memory                a weight read for each operation, a state read and written for each update;
+                          weights that are cells of an array are read where they are, for no bits
 
 What only the caller knows is added by :meth:`Counts.with_learning`.
 
