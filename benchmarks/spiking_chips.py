@@ -113,14 +113,7 @@ def lines() -> Iterator[dict[str, object]]:
         middle = {key: statistics.median(one[key] for one in seeds) for key in seeds[0]}
         every = {key: [one[key] for one in seeds] for key in ("free", "cast", "control", "learned")}
         told = {"chip": name, "cell": type(cell).__name__, "figures": priced}
-        yield {
-            "benchmark": "spiking_chips",
-            "chip": name,
-            "cell": kind,
-            "figures": priced,
-            **middle,
-            "seeds": every,
-        }
+        yield {"benchmark": "spiking_chips", **told, **middle, "seeds": every}
 
 
 def main() -> None:

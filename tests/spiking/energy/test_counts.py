@@ -205,3 +205,10 @@ def test_ranges_that_are_none() -> None:
     with pytest.raises(ConfigError, match="no source"):
         figures("loihi").supply(" ", spike_j=Joules())
     assert figures("loihi2").supply("mine", spike_j=Joules(high=1e-12)).get("spike_j").high == 1e-12
+
+
+def test_weights_that_are_cells_are_no_memory_traffic() -> None:
+    chip = Constrained(net(), profile("memristive:cmo_hfox"))
+    found = count(chip, events(12, 4, 6))["0"]
+    assert found.synaptic_operations > 0
+    assert found.memory_bits == 2 * found.updates * 32

@@ -3,8 +3,8 @@
     synaptic operations   events times the synapses that are there; a weight of 0 is none
     updates               one a cell and step; those with an event that reached them are active
     spikes                sent by cells
-    memory                a weight read for each operation, a state read and written for each update;
-                          weights that are cells of an array are read where they are, for no bits
+    memory                a weight read for each operation, a state read and written for each
+                          update; weights that are cells of an array are read where they are
 
 What only the caller knows is added by :meth:`Counts.with_learning`.
 
@@ -131,7 +131,7 @@ def _look_at_chip(net: Constrained, x: Tensor) -> list[Seen]:
         bits = profile.potential_bits or _BITS
         bits += (profile.current_bits or _BITS) if course.current is not None else 0
         weight = None if stage.weight is None else by.weight
-        found.append(Seen(stage, now, weight, by.ring, course, profile.weight_bits or _BITS, bits))
+        found.append(Seen(stage, now, weight, by.ring, course, profile.weight_bits or 0, bits))
         now = course.potential if course.spikes is None else course.spikes
     return found
 
