@@ -114,8 +114,7 @@ class Constrained(nn.Module):
         ConfigError: a layer that cannot be counted on the chip.
 
     >>> from clnf.spiking import LIF, SpikingLinear
-    >>> from clnf.spiking.profiles.parts import Counters, part_of
-    from clnf.spiking.profiles.profile import profile
+    >>> from clnf.spiking.profiles.profile import profile
     >>> net = SpikingLinear((4, 3), LIF(reset_v=0.0), dt_s=1e-3)
     >>> chip = Constrained(net, profile("loihi"))
     >>> chip(torch.ones(5, 2, 4)).shape
