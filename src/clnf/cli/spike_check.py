@@ -1,0 +1,120 @@
+"""``clnf spike check``: does a spiking net fit a chip, and what does not?"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clnf.cli.options import Json
+from clnf.cli.show import emit, say, show_table
+from clnf.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from clnf.spiking.profiles.check import Fit
+
+__all__ = ["check"]
+
+NOT_FITTING = 1
+
+
+def check(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A .nir file, or layers in a .toml file.")
+    ],
+    chip: Annotated[
+        str,
+        typer.Option(
+            "--chip",
+            metavar="NAME",
+            help="loihi, xylo, speck, memristive:MATERIAL, or a profile of yours: FILE.toml.",
+        ),
+    ],
+    inputs: Annotated[
+        str,
+        typer.Option(
+            "--inputs",
+            metavar="SIZES",
+            help="Shape of one sample at one step, such as 2,34,34, where the file does not say.",
+        ),
+    ] = "",
+    dt_ms: Annotated[
+        float, typer.Option("--dt-ms", min=1e-6, help="Step of a .nir file, milliseconds.")
+    ] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Say what of a net does not fit a chip and why; ends with 1 where something does not."""
+    from clnf.spiking.profiles.check import check as held_against
+    from clnf.spiking.profiles.profile import profile
+
+    wanted = profile(chip)
+    net, shape = _read(model, dt_ms * 1e-3)
+    found = held_against(net, wanted, _sizes(inputs) or shape)
+    values = asdict(found) | {"fits": found.fits, "title": wanted.title}
+    emit(values, as_json, lambda: _show(found, wanted.title))
+    if not found.fits:
+        raise typer.Exit(NOT_FITTING)
+
+
+def _read(path: Path, dt_s: float) -> "tuple[nn.Module, tuple[int, ...] | None]":
+    """A net and the shape of its inputs, where the file tells it."""
+    if path.suffix == ".toml":
+        from clnf.spiking.profiles.description import read_description
+
+        return read_description(path)
+    if path.suffix != ".nir":
+        raise ConfigError(f"a model is a .nir file or a .toml file of layers, got {path}; give one")
+    return _read_nir(path, dt_s), None
+
+
+def _read_nir(path: Path, dt_s: float) -> Any:
+    from importlib import import_module, util
+
+    read = None
+    if util.find_spec("clnf.spiking.exchange") is not None:
+        read = vars(import_module("clnf.spiking.exchange")).get("read_module")
+    if read is None:
+        raise ConfigError(
+            f"{path} is a NIR file, and this clnf makes no layers of one; describe it in .toml"
+        )
+    return read(path, dt_s)
+
+
+def _sizes(text: str) -> tuple[int, ...] | None:
+    if not text:
+        return None
+    parts = text.split(",")
+    if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise ConfigError(f"--inputs are sizes such as 40 or 2,34,34, got {text!r}; correct it")
+    return tuple(int(part) for part in parts)
+
+
+def _show(found: "Fit", title: str) -> None:
+    say(f"{found.chip}: {title}.")
+    faults = [one for one in found.findings if not one.fits]
+    notes = [one for one in found.findings if one.fits]
+    heads = ("layer", "what", "net", "chip", "what to do")
+    for rows, said in ((faults, "Does not fit:"), (notes, "Fits, but:")):
+        if rows:
+            cells = [
+                (one.layer or "all", one.limit, one.value, one.allowed, one.advice) for one in rows
+            ]
+            show_table(heads, cells, title=said)
+    uses = [
+        (
+            one.resource,
+            one.used,
+            "not known" if one.most is None else one.most,
+            f"{one.used / one.most:.1%}" if one.most else "",
+        )
+        for one in found.uses
+    ]
+    show_table(("resource", "used", "of", "share"), uses, title="Resources:")
+    if found.cores:
+        placed = [(n, "none" if core is None else str(core)) for n, core in found.cores.items()]
+        show_table(("layer", "core"), placed, title="Cores:")
+    if found.gaps:
+        say("Not checked, since no source says it: " + ", ".join(found.gaps) + ".")
+    say("It fits." if found.fits else f"It does not fit: {len(faults)} of the limits are broken.")

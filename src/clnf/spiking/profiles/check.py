@@ -1,0 +1,158 @@
+"""Whether a net fits a chip: what does not and why, and how much of each resource is used."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import nn
+
+from clnf.core.units import quantity
+from clnf.spiking.profiles.limits import Finding, of_net, of_stage
+from clnf.spiking.profiles.placing import Memory, memory_of, place
+from clnf.spiking.profiles.profile import ChipProfile
+from clnf.spiking.profiles.stages import Shape, Stage, stages_of
+
+__all__ = ["Finding", "Fit", "Use", "check"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """How much of a resource is used; ``most`` is None where nobody published a limit."""
+
+    resource: str
+    used: int = quantity("1")
+    most: int | None = quantity("1")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """What a check found.
+
+    Attributes:
+        chip: name of the profile.
+        findings: what does not fit, and notes.
+        uses: resources.
+        cores: core of each layer, where the chip has cores of different sizes; None for no core.
+        gaps: what was not checked, since nobody published it, and why.
+    """
+
+    chip: str
+    findings: tuple[Finding, ...]
+    uses: tuple[Use, ...]
+    cores: dict[str, int | None]
+    gaps: dict[str, str]
+
+    @property
+    def fits(self) -> bool:
+        """Whether nothing stands against it."""
+        return all(one.fits for one in self.findings)
+
+
+def check(net: nn.Module, profile: ChipProfile, inputs: Shape | None = None) -> Fit:
+    """Hold a net against a chip.
+
+    Args:
+        net: layers in a row, see :func:`clnf.spiking.profiles.stages.stages_of`.
+        profile: of the chip.
+        inputs: shape of one sample at one step, where the first layer does not tell it.
+
+    Raises:
+        ConfigError: no layers, or no shape and no way to know it.
+
+    >>> from clnf.spiking import LIF, SpikingLinear
+    >>> from clnf.spiking.profiles.profile import profile
+    >>> net = SpikingLinear((40, 30), LIF(), dt_s=1e-3)
+    >>> [(one.limit, one.value) for one in check(net, profile("loihi")).findings]
+    [('reset', 'by subtraction')]
+    """
+    stages = stages_of(net, inputs)
+    found = [one for stage in stages for one in of_stage(stage, profile)]
+    found += of_net(stages, profile)
+    uses, over = _uses(stages, profile)
+    placed, lacks = _cores(stages, profile)
+    found += [*over, *lacks]
+    return Fit(
+        chip=profile.name, findings=tuple(found), uses=uses, cores=placed, gaps=dict(profile.gaps)
+    )
+
+
+def _present(stage: Stage) -> torch.Tensor:
+    """Which weights of a matrix are there, [N, I]; convolutions have another measure."""
+    assert stage.weight is not None
+    return stage.weight.detach() != 0
+
+
+def _reaching(stage: Stage) -> int:
+    """Most synapses of one cell."""
+    if stage.weight is None:
+        return 1
+    found = _present(stage).flatten(1).sum(1)
+    if stage.ring is not None:
+        found = found + (stage.ring.detach() != 0).sum(1)
+    return int(found.max()) * stage.pool[0] * stage.pool[1]
+
+
+def _leaving(stages: list[Stage], place: int) -> int:
+    """Most synapses that leave a cell of a stage for cells that are not of the last layer."""
+    own, found = stages[place], torch.zeros(1, dtype=torch.int64)
+    if own.ring is not None:
+        found = found + (own.ring.detach() != 0).sum(0)
+    behind = place + 1
+    if behind < len(stages) - 1 and stages[behind].kind == "linear":
+        found = found + _present(stages[behind]).sum(0)
+    return int(found.max())
+
+
+def _uses(stages: list[Stage], profile: ChipProfile) -> tuple[tuple[Use, ...], list[Finding]]:
+    apart = profile.output_neurons is not None
+    hidden, good = stages[:-1] if apart else stages, [one for one in stages if not one.odd]
+    weights = sum(int((one.weight.detach() != 0).sum()) for one in good if one.weight is not None)
+    weights += sum(int((one.ring.detach() != 0).sum()) for one in good if one.ring is not None)
+    inner = [one for one in stages[1:-1] if one.kind == "linear" and one.weight is not None]
+    between = sum(int(_present(one).sum()) for one in inner)
+    between += sum(int((one.ring.detach() != 0).sum()) for one in hidden if one.ring is not None)
+    rows: list[tuple[str, int, int | None, str]] = [
+        ("inputs", torch.Size(stages[0].inputs).numel(), profile.inputs, "take fewer channels"),
+        ("neurons", sum(one.cells for one in hidden), profile.neurons, "make layers smaller"),
+        ("output neurons", stages[-1].cells, profile.output_neurons, "make the last layer smaller"),
+        ("fan-in", max((_reaching(one) for one in good), default=0), profile.fan_in,
+         "prune weights or cut the layer before"),
+        ("fan-out", max(_leaving(stages, n) for n in range(len(stages))), profile.fan_out,
+         "prune weights or make the next layer smaller"),
+        ("synapses between hidden cells", between, profile.hidden_synapses, "prune weights"),
+        ("weights, bits", weights * (profile.weight_bits or 0), profile.weight_memory_bits,
+         "prune weights or make layers smaller"),
+    ]  # fmt: skip
+    if not profile.weight_bits:
+        rows[-1] = ("memristive cells", 2 * weights, None, "")
+    over = [
+        Finding("", what, f"{used}", f"{most}", advice)
+        for what, used, most, advice in rows
+        if most is not None and used > most
+    ]
+    return tuple(Use(resource=w, used=used, most=most) for w, used, most, _ in rows), over
+
+
+def _cores(
+    stages: list[Stage], profile: ChipProfile
+) -> tuple[dict[str, int | None], list[Finding]]:
+    """Cores for all layers where a chip has some of different sizes."""
+    if profile.cores is None:
+        return {}, []
+    able = [one for one in stages if not one.odd and one.weight is not None]
+    cores = [Memory(*one) for one in profile.cores]
+    needs = [memory_of(one) for one in able]
+    placed = dict(zip((one.name for one in able), place(needs, cores), strict=True))
+    found = []
+    for stage, need in zip(able, needs, strict=True):
+        if placed[stage.name] is not None:
+            continue
+        small = not any(core.holds(need) for core in cores)
+        size = f"kernel {need.kernel}, neuron {need.neuron}, bias {need.bias} words"
+        allowed = "no core holds all" if small else "no core is left"
+        advice = "take fewer channels, a smaller kernel or a larger stride"
+        advice = advice if small else "leave out a layer or make one smaller"
+        found.append(Finding(stage.name, "core memory", size, allowed, advice))
+    return placed, found
