@@ -7,7 +7,9 @@ with b whole and f fractional bits. A trace rounded to the nearest stops falling
 less than half of 2**-f; rounded at random it falls as it should on average. The same holds for
 weights whose changes are smaller than a step.
 
-Every function here has a twin in whole numbers with the same bits. Legend: T steps.
+Traces have a twin in whole numbers with the same bits; weights are whole steps by themselves.
+
+Legend: T steps.
 
 Source: Lava 0.10, magma/core/learning: traces of 7 bits and 8 fractional ones, stochastic rounding.
 """
