@@ -1,0 +1,21 @@
+"""Exchange with other tools: NIR files read, run, mended and written."""
+
+from clnf.spiking.exchange.extras import ours, with_extras
+from clnf.spiking.exchange.faults import Fault
+from clnf.spiking.exchange.files import read_nir, write_nir
+from clnf.spiking.exchange.graph import Graph, Node, identical
+from clnf.spiking.exchange.network import Network
+from clnf.spiking.exchange.reading import Reading
+
+__all__ = [
+    "Fault",
+    "Graph",
+    "Network",
+    "Node",
+    "Reading",
+    "identical",
+    "ours",
+    "read_nir",
+    "with_extras",
+    "write_nir",
+]
