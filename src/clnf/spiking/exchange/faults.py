@@ -12,7 +12,7 @@ class Fault(NamedTuple):
     """One thing to know of a graph.
 
     Attributes:
-        level: ``"error"`` cannot be run, ``"warning"`` others trip over, ``"note"`` is good to know.
+        level: ``"error"`` cannot be run, ``"warning"`` others trip over, ``"note"`` is to know.
         where: the node; empty for the whole graph.
         what: is so, with the value seen.
         mend: what to do; empty for nothing.

@@ -1,7 +1,7 @@
 """A graph without subgraphs: their nodes beside the others, as ``graph/node``.
 
-What leads to a subgraph leads to its Input, and what leads on comes from its Output. NIR's edges name
-no ports, so a subgraph has one of each.
+What leads to a subgraph leads to its Input, and what leads on comes from its Output. NIR's edges
+name no ports, so a subgraph has one of each.
 """
 
 from collections.abc import Sequence

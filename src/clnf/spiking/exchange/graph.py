@@ -88,9 +88,9 @@ class Node:
         >>> Node.of("Delay", {"delay": [0.001, 0.002]}).kind
         'Delay'
         """
-        if unknown := set(values) - {name.lstrip("?") for name in FIELDS.get(kind, ())}:
-            if kind in FIELDS:
-                raise DataError(f"{kind} has no field {min(unknown)!r}; leave it out")
+        unknown = set(values) - {name.lstrip("?") for name in FIELDS.get(kind, ())}
+        if unknown and kind in FIELDS:
+            raise DataError(f"{kind} has no field {min(unknown)!r}; leave it out")
         return _node({"type": kind, **values, "metadata": metadata or {}}, kind, [])
 
     def array(self, name: str) -> Array:

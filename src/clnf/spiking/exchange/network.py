@@ -1,8 +1,8 @@
 """A graph that runs: torch modules of this room, joined as the graph says.
 
-Nodes run one after another, each over all steps; matrices and convolutions with the cells behind them
-become one layer that follows events, and a ring of cells and one matrix a recurrent layer. Other
-rings go step by step.
+Nodes run one after another, each over all steps; matrices and convolutions with the cells behind
+them become one layer that follows events, and a ring of cells and one matrix a recurrent layer.
+Other rings go step by step.
 
 Legend: T steps, B samples.
 """
