@@ -91,3 +91,7 @@ def run(tool: str, path: Path, x: Tensor, dt_s: float) -> Tensor:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         return TOOLS[tool](nir.read(path), x, dt_s).detach()
+
+
+if __name__ == "__main__":
+    print(*installed(), sep="\n")

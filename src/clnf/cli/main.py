@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import clnf
-from clnf.cli import chip, data, doctor, living, train
+from clnf.cli import chip, data, doctor, living, spike, train
 from clnf.cli.show import Stopped
 from clnf.core.errors import ClnfError
 
@@ -32,6 +32,7 @@ app.add_typer(train.app)
 app.add_typer(doctor.app)
 app.add_typer(data.app, name="data")
 app.add_typer(chip.app, name="chip")
+app.add_typer(spike.app, name="spike")
 
 
 def _version(wanted: bool) -> None:

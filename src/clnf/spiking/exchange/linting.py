@@ -34,6 +34,9 @@ def find_faults(graph: Graph, dt_s: float | None = None) -> list[Fault]:
     flat = flattened(graph)
     shapes = shapes_of(flat)
     faults = [Fault("warning", "", note, "mended() writes it anew") for note in graph.notes]
+    if isinstance(told := ours(graph.metadata).get("for"), dict):
+        what = f"it was written for {told.get('tool')} and steps of {told.get('dt_s')} s"
+        faults.append(Fault("note", "", what, "others should get the file it was made from"))
     faults += [*flat.faults, *shapes.faults, *_ports(flat), *_names(graph, ""), *_rings(flat)]
     for name, node in flat.nodes.items():
         faults += _of_node(name, node, dt_s)
@@ -62,7 +65,7 @@ def unit_gain_s(node: Node) -> float | None:
         steps = tau.astype(np.float64).reshape(-1)[:1] / r.astype(np.float64).reshape(-1)
     first = float(steps[0])
     alike = np.isfinite(steps).all() and np.allclose(steps, first, rtol=_CLOSE)
-    return float(f"{first:.6g}") if alike and 1e-7 < first < 0.1 else None
+    return float(f"{first:.6g}") if alike and 1e-6 <= first <= 2e-3 else None
 
 
 def _ports(flat: Flat) -> Iterator[Fault]:

@@ -1,8 +1,8 @@
 """A graph as others expect it, with nothing changed that it means.
 
 Parameters become arrays of float32 in the shape of their population, ``v_reset`` and ``w_in`` are
-written, shapes of convolutions and of what is flattened are said, and nodes that nothing leads to, or
-that lead nowhere, get an Input or an Output.
+written, shapes of convolutions and of what is flattened are said, and nodes that nothing leads to,
+or that lead nowhere, get an Input or an Output.
 """
 
 from collections.abc import Mapping
