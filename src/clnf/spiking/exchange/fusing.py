@@ -6,6 +6,7 @@ Such a layer follows events forward and back, and a recurrent one runs compiled 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,6 +52,7 @@ class Fused(NamedTuple):
                 yield self.ring, self.stage.weight
 
 
+@np.errstate(all="ignore")  # files hold any numbers
 def fused(
     flat: Flat, shapes: Mapping[str, Shape], how: Reading, dtype: torch.dtype
 ) -> tuple[Flat, list[Fused]]:

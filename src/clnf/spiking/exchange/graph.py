@@ -57,6 +57,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 }
 CELLS = ("I", "IF", "LI", "LIF", "CubaLI", "CubaLIF")
 SPIKING = ("IF", "LIF", "CubaLIF")
+# What the package raises over numbers that it does not foresee.
+_FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 _WORDS = {("Conv1d", "padding"), ("Conv2d", "padding")}
 
 
@@ -164,6 +166,7 @@ class Graph:
             raise DataError(f"nir cannot say what is in this graph ({error}); mend it") from None
         return Graph.of_dict(values)
 
+    @np.errstate(all="ignore")  # files hold any numbers
     def to_nir(self) -> Any:
         """As an object of the package ``nir``, without a check of its types.
 
@@ -179,7 +182,7 @@ class Graph:
                 continue
             try:
                 nodes[name] = _to_nir(nir, node)
-            except (AssertionError, AttributeError, IndexError, TypeError, ValueError) as error:
+            except _FAULTS as error:
                 raise DataError(f"NIR refuses node {name!r} ({error}); correct it") from None
         edges, metadata = [*self.edges], dict(self.metadata)
         return nir.NIRGraph(nodes=nodes, edges=edges, metadata=metadata, type_check=False)

@@ -19,6 +19,7 @@ _ORDER = {"error": 0, "warning": 1, "note": 2}
 _CLOSE = 1e-5
 
 
+@np.errstate(all="ignore")  # files hold any numbers
 def find_faults(graph: Graph, dt_s: float | None = None) -> list[Fault]:
     """All there is to say about a graph, the worst first.
 
@@ -120,12 +121,15 @@ def _of_node(name: str, node: Node, dt_s: float | None) -> Iterator[Fault]:
         yield from _scalars(name, node)
     if node.kind in CELLS:
         yield from _of_cells(name, node, dt_s)
+    if node.kind.startswith("Conv") and "input_shape" not in node.values:
+        what = "input_shape lacks, without which nir 1.0.8 does not read the file"
+        yield Fault("warning", name, what, "mended() writes it where it is known")
     if node.kind == "Conv2d" and len(set(node.array("weight").shape[2:])) > 1:
         what = "its kernel is not square, and nir 1.0 takes rows for columns when it checks shapes"
         yield Fault("warning", name, what, "read it with type_check=False")
     if node.kind == "Flatten" and node.array("start_dim").reshape(-1)[:1].tolist() == [0]:
         what = "it begins at axis 0; snnTorch and Norse count samples as an axis and flatten those"
-        yield Fault("warning", name, what, "reshape for these two")
+        yield Fault("note", name, what, "reshape for these two")
     if found := ours(node.metadata):
         yield Fault("note", name, f"metadata of clnf: {', '.join(sorted(found))}")
 

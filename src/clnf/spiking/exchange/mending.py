@@ -27,6 +27,7 @@ def float32_of(array: Array) -> Array:
     return found if np.isfinite(found).all() else array
 
 
+@np.errstate(all="ignore")  # files hold any numbers
 def mended(graph: Graph) -> Graph:
     """The graph as every reader can take it.
 

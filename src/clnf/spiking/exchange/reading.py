@@ -94,6 +94,7 @@ def _first_bad(array: Array) -> str:
     return f"{bad[0]:g}" if bad.size else "a value out of range"
 
 
+@np.errstate(all="ignore")  # files hold any numbers
 def cell_of(node: Node, how: Reading, dtype: torch.dtype = torch.float32) -> AbstractCell:
     """The cells of this room with the equations of a node.
 

@@ -199,6 +199,7 @@ def _flat(node: Node, shape: Shape) -> Shape:
     return (*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :])
 
 
+@np.errstate(all="ignore")  # files hold any numbers
 def shapes_of(flat: Flat) -> Shapes:
     """Work out all shapes, from what nodes say and from what leads to them."""
     into: dict[str, Shape] = {}

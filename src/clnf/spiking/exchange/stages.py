@@ -91,6 +91,7 @@ class Delay(nn.Module):
 Stage = AbstractPopulation | Plain | Delay
 
 
+@np.errstate(all="ignore")  # files hold any numbers
 def stage_of(node: Node, shape: Shape, how: Reading, dtype: torch.dtype) -> Stage:
     """The module of a node that takes a shape.
 

@@ -3,9 +3,9 @@
 What each population does in a step is worked out here (:mod:`.step`), and the tool's own formulas
 are turned around: time constants whose decay it is, thresholds in units of what an input adds.
 Weights stay, but where cells of a population differ in what an input adds and the tool has them
-alike: then rows of weights are scaled. Subgraphs are dissolved, rings are written the way the tool
-reads them. The file that comes out is for that tool and one step; it no longer says what the network
-is in seconds and volts.
+alike: then rows of weights are scaled. Subgraphs are dissolved, rings written as the tool reads
+them. The file that comes out is for that tool and one step; it no longer says what the network is
+in seconds and volts.
 """
 
 from collections.abc import Mapping
@@ -45,6 +45,7 @@ class Fitted(NamedTuple):
     dt_s: float
 
 
+@np.errstate(all="ignore")  # files hold any numbers
 def fit(graph: Graph, dialect: Dialect, how: Reading) -> Fitted:
     """Write a graph in the dialect of a tool.
 
@@ -122,6 +123,8 @@ def _scaled(name: str, flat: Flat, share: Array) -> dict[str, Node]:
         if node.kind not in ("Linear", "Affine", "Conv2d") or ways != [name]:
             raise DataError("what leads to these cells has no weights that could be scaled")
         weight = node.array("weight")
+        if share.ndim != (3 if node.kind == "Conv2d" else weight.ndim - 1):
+            raise DataError("weights before these cells have other axes")
         rows = share if node.kind != "Conv2d" else share[:, 0, 0]
         if node.kind == "Conv2d" and not (share == share[:, :1, :1]).all():
             raise DataError("cells of one channel differ, and share their weights")
@@ -134,7 +137,7 @@ def _scaled(name: str, flat: Flat, share: Array) -> dict[str, Node]:
 
 
 def _with_bias(node: Node) -> Node:
-    if node.kind != "Linear":
+    if node.kind != "Linear" or node.array("weight").ndim < 2:
         return node
     weight = node.array("weight")
     bias = np.zeros((*weight.shape[:-2], weight.shape[-2]), weight.dtype)
@@ -157,7 +160,7 @@ def _plain(flat: Flat) -> Flat:
         before = [a for a, b in edges if b == port]
         after = [b for a, b in edges if a == port]
         edges = [edge for edge in edges if port not in edge]
-        edges += [(a, b) for a in before for b in after]
+        edges += [(a, b) for a in before for b in after if port not in (a, b)]
     names: dict[str, str] = {}
     for name in flat.nodes:
         new = name.replace("/", "_").replace(".", "_")

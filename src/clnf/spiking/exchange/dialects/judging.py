@@ -12,6 +12,7 @@ from clnf.spiking.exchange.flat import Flat, flattened
 from clnf.spiking.exchange.graph import Graph, Node
 from clnf.spiking.exchange.order import groups_of
 from clnf.spiking.exchange.reading import Reading
+from clnf.spiking.exchange.shapes import shape_said
 
 __all__ = ["judge", "plain_ring"]
 
@@ -22,6 +23,7 @@ _FAULTS = (
 )  # fmt: skip
 
 
+@np.errstate(all="ignore")  # files hold any numbers
 def judge(
     graph: Graph, dialect: Dialect, how: Reading, wanted: Mapping[str, Step] | None = None
 ) -> list[Finding]:
@@ -62,6 +64,7 @@ def _of_cells(
 ) -> Iterator[Finding]:
     steps, dt_s = of
     try:
+        shape_said(node)
         done = dialect.step(node, dialect.dt_s or dt_s)
     except DataError as error:
         yield Finding("refuses", name, str(error))
@@ -111,6 +114,9 @@ def _of_graph(graph: Graph, flat: Flat, dialect: Dialect) -> Iterator[Finding]:
 
 def _checked(graph: Graph) -> str:
     """What nir's own check of types says; empty for nothing."""
+    for name, node in graph.walk():
+        if node.kind.startswith("Conv") and "input_shape" not in node.values:
+            return f"{name} lacks input_shape"
     try:
         made = graph.to_nir()
         for node in made.nodes.values():

@@ -12,6 +12,7 @@ import numpy as np
 from clnf.core.errors import ClnfError, DataError
 from clnf.spiking.exchange.graph import Array, Node
 from clnf.spiking.exchange.reading import Reading, cell_of
+from clnf.spiking.exchange.shapes import shape_said
 
 __all__ = ["EQUAL", "Step", "differences", "intended", "same"]
 
@@ -57,6 +58,7 @@ def intended(node: Node, how: Reading) -> Step:
     Raises:
         DataError: numbers that no cell has.
     """
+    shape_said(node)
     try:
         cell = cell_of(node, how)
         k = cell.coefficients(how.dt_s)
