@@ -9,6 +9,18 @@ from clnf.spiking.exchange.dialects.sinabs import SINABS
 from clnf.spiking.exchange.dialects.snntorch import SNNTORCH
 from clnf.spiking.exchange.dialects.spikingjelly import SPIKINGJELLY
 
-__all__ = ["DIALECTS", "Dialect", "Finding", "Fitted", "fit", "judge"]
+__all__ = [
+    "DIALECTS",
+    "NORSE",
+    "ROCKPOOL",
+    "SINABS",
+    "SNNTORCH",
+    "SPIKINGJELLY",
+    "Dialect",
+    "Finding",
+    "Fitted",
+    "fit",
+    "judge",
+]
 
 DIALECTS: tuple[Dialect, ...] = (SNNTORCH, NORSE, SINABS, ROCKPOOL, SPIKINGJELLY)
