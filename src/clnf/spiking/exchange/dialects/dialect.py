@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, final
 
+from clnf.core.units import quantity
 from clnf.spiking.exchange.dialects.step import Step
 from clnf.spiking.exchange.graph import Node
 
@@ -60,7 +61,7 @@ class Dialect:
 
     name: str
     title: str
-    dt_s: float | None
+    dt_s: float | None = quantity("s")
     takes: frozenset[str]
     drops: bool
     ring: str
