@@ -10,7 +10,8 @@ the tool has others; of cells with a current, whose spikes come a step earlier i
 are moved by one step. ``plain`` is the file as it is in seconds and volts, ``fitted`` the file that
 ``clnf spike nir FILE --for TOOL --write OUT`` writes. ``said`` is what the judge of dialects says
 beforehand: where it says nothing, nothing may differ. It may say what this input does not show,
-such as what becomes of a potential equal to the threshold.
+such as what becomes of a potential equal to the threshold. ``back`` is what comes of exporting the
+imported network again, with the tool's own exporter.
 
 Weights are multiples of 1/64; rounding may move a spike all the same, since tools round otherwise.
 """
@@ -24,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from peers.nir_files import TOOLS, installed, run
+from peers.nir_files import TOOLS, given_back, installed, run
 from torch import Tensor
 
 from clnf.spiking.exchange import Graph, Network, Node, Reading, write_nir
@@ -102,9 +103,14 @@ def measured(tool: str, graph: Graph, x: Tensor, of: tuple[Tensor, float, bool])
             theirs = run(tool, path, x, dt_s).to(ours.dtype)
         except Exception as error:  # whatever a peer raises is the finding
             return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"}
-    if theirs.shape != ours.shape:
-        return {"error": f"shape {[*theirs.shape]}"}
-    return {"unequal": unequal(ours, theirs, early), "there": int(theirs.sum())}
+        if theirs.shape != ours.shape:
+            return {"error": f"shape {[*theirs.shape]}"}
+        found = {"unequal": unequal(ours, theirs, early), "there": int(theirs.sum())}
+        try:
+            given_back(tool, path, x[0], dt_s)
+        except Exception as error:
+            return {**found, "back": f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"}
+        return {**found, "back": "a file"}
 
 
 def rows() -> Iterator[dict[str, Any]]:

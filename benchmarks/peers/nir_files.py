@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["TOOLS", "installed", "run"]
+__all__ = ["TOOLS", "given_back", "installed", "run"]
 
 Run = Callable[[Any, Tensor, float], Tensor]
 
@@ -91,6 +91,63 @@ def run(tool: str, path: Path, x: Tensor, dt_s: float) -> Tensor:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         return TOOLS[tool](nir.read(path), x, dt_s).detach()
+
+
+def _snntorch_back(graph: Any, x: Tensor, dt_s: float) -> Any:
+    from snntorch.export_nir import export_to_nir
+    from snntorch.import_nir import import_from_nir
+
+    return export_to_nir(import_from_nir(graph), x)
+
+
+def _norse_back(graph: Any, x: Tensor, dt_s: float) -> Any:
+    import norse.torch
+
+    return norse.torch.to_nir(norse.torch.from_nir(graph, dt=dt_s), x, dt=dt_s)
+
+
+def _sinabs_back(graph: Any, x: Tensor, dt_s: float) -> Any:
+    from sinabs.nir import from_nir, to_nir
+
+    return to_nir(from_nir(graph, batch_size=len(x)), x)
+
+
+def _rockpool_back(graph: Any, x: Tensor, dt_s: float) -> Any:
+    from rockpool.nn.modules.torch.nir import from_nir, to_nir
+
+    return to_nir(from_nir(graph), x[None])
+
+
+def _spikingjelly_back(graph: Any, x: Tensor, dt_s: float) -> Any:
+    from spikingjelly.activation_based.nir_exchange import export_to_nir, import_from_nir
+
+    return export_to_nir(import_from_nir(graph, dt=dt_s), x, dt=dt_s)
+
+
+BACK = {
+    "snntorch": _snntorch_back,
+    "norse": _norse_back,
+    "sinabs": _sinabs_back,
+    "rockpool": _rockpool_back,
+    "spikingjelly": _spikingjelly_back,
+}
+
+
+def given_back(tool: str, path: Path, x: Tensor, dt_s: float) -> None:
+    """Read a file, export what came of it, and write that with ``nir``; raises where that fails.
+
+    Args:
+        tool: its package.
+        path: of a NIR file; the export takes its place.
+        x: one step of inputs [B, ...], which exporters trace with.
+        dt_s: seconds of a step, for tools that take them.
+    """
+    import nir
+
+    logging.disable(logging.WARNING)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        nir.write(path, BACK[tool](nir.read(path), x, dt_s))
 
 
 if __name__ == "__main__":

@@ -174,7 +174,7 @@ def _show(found: _Found, tool: str | None, out: Path | None) -> None:
     if len(nodes) > _ROWS:
         say(f"and {len(nodes) - _ROWS} more; --json gives all")
     for fault in found.faults[:_ROWS]:
-        say(f"{fault.level}: {fault.sentence}")
+        say(f"{fault.level}: {fault.sentence.replace('mended()', '--write')}")
     if len(found.faults) > _ROWS:
         say(f"and {len(found.faults) - _ROWS} more; --json gives all")
     say(f"Read with steps of {found.how.dt_s:g} s; a value in a step: {found.how.drive}.")
