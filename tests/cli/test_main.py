@@ -97,5 +97,5 @@ def test_every_help_has_an_example() -> None:
             yield from helps(child, (*path, name))
 
     found = dict(helps(typer.main.get_command(main.app)))
-    assert len(found) == 25
+    assert len(found) == 26
     assert [path for path, text in found.items() if "Example: clnf " not in text] == []

@@ -1,10 +1,16 @@
 """``clnf spike check`` from outside."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
+
+from clnf.spiking import LIF, EventConv2d, Neurons, SpikingLinear
+from clnf.spiking.chain import Chain
+from clnf.spiking.exchange import graph_of, write_nir
 
 NET = """
 inputs = [2, 34, 34]
@@ -95,3 +101,24 @@ def test_bad_input_is_one_sentence(clnf: Any, model: Path, words: list[str], sai
     assert (code, out) == (2, "")
     assert said in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_a_nir_file_is_held_against_a_chip(clnf: Any, tmp_path: Path) -> None:
+    cell = LIF(tau_s=20e-3, reset_v=0.0)
+    net = Chain(
+        EventConv2d((1, 3), 3, seed=1), Neurons(cell, dt_s=1e-3), nn.Flatten(2),
+        SpikingLinear((3 * 36, 5), cell, dt_s=1e-3, recurrent=True, seed=2),
+    )  # fmt: skip
+    path, graph = tmp_path / "net.nir", graph_of(net, (1, 8, 8))
+    write_nir(path, graph)
+    code, out, _ = clnf("spike", "check", path, "--chip", "loihi", "--json")
+    found = json.loads(out)
+    assert (code, found["fits"]) == (0, True), found["findings"]
+    code, out, _ = clnf("spike", "check", path, "--chip", "speck", "--json")
+    assert code == 1  # the control: Speck has no rings
+    assert not json.loads(out)["fits"]
+    write_nir(path, replace(graph, metadata={}))
+    code, _, err = clnf("spike", "check", path, "--chip", "loihi")
+    assert code == 2
+    assert "does not say how long a step is" in err
+    assert clnf("spike", "check", path, "--chip", "loihi", "--dt-ms", "1")[0] == 0

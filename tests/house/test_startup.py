@@ -16,7 +16,7 @@ try:
 finally:
     print("LOADED", *sorted(m for m in sys.modules if "." not in m), file=sys.stderr)
 """
-HEAVY = {"torch", "numba", "scipy", "matplotlib", "pandas"}
+HEAVY = {"torch", "numba", "scipy", "matplotlib", "pandas", "h5py", "nir"}
 
 
 def loaded(code: str, *arguments: str) -> set[str]:
@@ -28,7 +28,14 @@ def loaded(code: str, *arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["doctor", "--help"], ["data", "get", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["doctor", "--help"],
+        ["spike", "nir", "--help"],
+        ["data", "get", "--help"],
+    ],
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     found = loaded(RUN, *arguments)

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -41,8 +41,11 @@ def check(
         ),
     ] = "",
     dt_ms: Annotated[
-        float, typer.Option("--dt-ms", min=1e-6, help="Step of a .nir file, milliseconds.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            "--dt-ms", min=1e-6, help="Step of a .nir file, milliseconds, where it does not say."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what of a net does not fit a chip and why; ends with 1 where something does not."""
@@ -50,7 +53,7 @@ def check(
     from clnf.spiking.profiles.profile import profile
 
     wanted = profile(chip)
-    net, shape = _read(model, dt_ms * 1e-3)
+    net, shape = _read(model, None if dt_ms is None else dt_ms * 1e-3)
     found = held_against(net, wanted, _sizes(inputs) or shape)
     values = asdict(found) | {"fits": found.fits, "title": wanted.title}
     emit(values, as_json, lambda: _show(found, wanted.title))
@@ -58,7 +61,7 @@ def check(
         raise typer.Exit(NOT_FITTING)
 
 
-def _read(path: Path, dt_s: float) -> "tuple[nn.Module, tuple[int, ...] | None]":
+def _read(path: Path, dt_s: float | None) -> "tuple[nn.Module, tuple[int, ...] | None]":
     """A net and the shape of its inputs, where the file tells it."""
     if path.suffix == ".toml":
         from clnf.spiking.profiles.description import read_description
@@ -66,20 +69,9 @@ def _read(path: Path, dt_s: float) -> "tuple[nn.Module, tuple[int, ...] | None]"
         return read_description(path)
     if path.suffix != ".nir":
         raise ConfigError(f"a model is a .nir file or a .toml file of layers, got {path}; give one")
-    return _read_nir(path, dt_s), None
+    from clnf.spiking.exchange import read_row
 
-
-def _read_nir(path: Path, dt_s: float) -> Any:
-    from importlib import import_module, util
-
-    read = None
-    if util.find_spec("clnf.spiking.exchange") is not None:
-        read = vars(import_module("clnf.spiking.exchange")).get("read_module")
-    if read is None:
-        raise ConfigError(
-            f"{path} is a NIR file, and this clnf makes no layers of one; describe it in .toml"
-        )
-    return read(path, dt_s)
+    return read_row(path, dt_s)
 
 
 def _sizes(text: str) -> tuple[int, ...] | None:
