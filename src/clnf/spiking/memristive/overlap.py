@@ -130,7 +130,7 @@ class Overlap:
 
     def rates(self, volts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Measured pulses a second of a line's time at volts across a cell, signed."""
-        fine, place = np.unique(np.round(volts, 5), return_inverse=True)
+        fine, place = np.unique(np.round(volts, 9), return_inverse=True)
         up, down = self.law.rate(self.pulse.up_v), self.law.rate(self.pulse.down_v)
         each = [self.law.rate(v) / up if v > 0 else -self.law.rate(v) / down for v in fine]
         # A law may be above 0 without any voltage (the exponential one); no voltage is no step.
