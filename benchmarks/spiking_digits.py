@@ -27,9 +27,9 @@ memristive cells, a read of V^2 G t by the ledger. ``front_j`` is what events of
 take (60.73 nJ each, arXiv 2604.08758); no figure is known for the other codes.
 
 ``lesson_ops`` are multiplications and additions to teach one digit once, counted from what each
-rule does, dense where it is dense; ``lesson_j`` takes 4.6 pJ each for the arithmetic alone in 45 nm up
-to 104 pJ where each fetches a weight of four bytes (24.96 pJ a byte). On memristive cells it is the
-ledger's: reads and waves, gradual writes included.
+rule does, dense where it is dense; ``lesson_j`` takes 4.6 pJ each for the arithmetic alone in
+45 nm up to 104 pJ where each fetches a weight of four bytes (24.96 pJ a byte). On memristive cells
+it is the ledger's: reads and waves, writes included; ``lesson_ops`` are then writes.
 
 Materials lack a window and pulses: STAND_IN fills them, and the law of steps in volts is an
 example. Energies of cells hang on these.
@@ -287,7 +287,8 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
         low, high = 100 * min(one["each"]), 100 * max(one["each"])
         yield (
             f"| {one['way']} | {one['code']} "
-            f"| {100 * one['accuracy']:.1f} ({low:.1f} to {high:.1f}) | {one['events']:.0f} | {one['spikes']:.0f} | {one['synops']:.0f} "
+            f"| {100 * one['accuracy']:.1f} ({low:.1f} to {high:.1f}) "
+            f"| {one['events']:.0f} | {one['spikes']:.0f} | {one['synops']:.0f} "
             f"| {joules(one['joules'], 1e-9)} | {joules(one['lesson_j'], 1e-9)} |"
         )
 

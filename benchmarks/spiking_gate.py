@@ -15,9 +15,10 @@ to 3. Arms:
     both T K   samples T and owed K
     budget B   samples 1 at the start, and B pulses a pass
 
-``saved`` is against ``samples 0``, which passes everything, in pulses of the same seed. ``backward``
-is the share of samples that went back through the net (of errors, under errors). ``write_j`` is the
-ledger's; ``digital_j`` the arithmetic of the way back for samples that went, as in the other script.
+``saved`` is against ``samples 0``, which passes everything, in pulses of the same seed.
+``backward`` is the share of samples that went back through the net (of errors, under errors).
+``write_j`` is the ledger's; ``digital_j`` the arithmetic of the way back for samples that went, as
+in the other script.
 """
 
 import json
@@ -150,15 +151,16 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
         )
 
 
-def shapes() -> Iterator[tuple[str, Cell, Overlap, str]]:
-    """Cells and waves of the picture."""
-    for name, colour in (("HfO2", "#0072B2"), ("ECRAM", "#009E73")):
+def shapes() -> Iterator[tuple[str, Cell, Overlap, float, str]]:
+    """Cells, waves, where the cell is, and how it is drawn."""
+    for name, style in (("HfO2", "b-"), ("ECRAM", "g-")):
         one, waves = memristive(name)
-        yield f"{name}, rectangle and two levels", one, waves, colour
+        yield f"{name}, rectangle and two levels", one, waves, 0.0, style
     one = cell(material("hfo2_array_optimised").supply(**STAND_IN))
     shape, law = action(0.80, 2e-3, 0.62, 18e-3), Sinh(scale_v=0.08, source="an example")
     waves = Overlap(pre=shape, post=shape, law=law, pulse=one.need(one.pulse), speed=1000.0)
-    yield "HfO2, actions with tails", one, waves, "#D55E00"
+    for weight, style in ((0.0, "r-"), (0.6, "r--"), (-0.6, "r:")):
+        yield f"HfO2, actions with tails, w = {weight:g}", one, waves, weight, style
 
 
 def picture(path: str, out: str) -> None:
@@ -172,11 +174,12 @@ def picture(path: str, out: str) -> None:
 
     figure, (left, right_) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     lags = torch.linspace(-25e-3, 25e-3, 401, dtype=torch.float64)
-    for label, one, waves, colour in shapes():
-        change = window(one, waves, lags).change_s
-        left.plot(1e3 * lags, change / change.abs().max(), label=label, color=colour, lw=1.3)
+    for label, one, waves, weight, style in shapes():
+        change = window(one, waves, lags, weight=weight).change_s
+        share = 100 * change / one.need(one.window).span_s
+        left.plot(1e3 * lags, share, style, label=label, lw=1.3)
     left.set_xlabel("spike behind the synapse later by, ms")
-    left.set_ylabel("change of conductance, of its largest")
+    left.set_ylabel("change of conductance, % of its window")
     left.axhline(0, color="k", lw=0.5)
     left.legend(fontsize=7)
     found = list(summed(rows_in(Path(path), "spiking_gate")))

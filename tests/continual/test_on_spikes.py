@@ -65,8 +65,9 @@ class World:
     def parts(self) -> dict[str, dict[str, Any]]:
         cells = {f"{one.name}.{key}": value for one in self.arrays.values()
                  for key, value in one.state_dict().items()}  # fmt: skip
-        return {"model": dict(self.model.state_dict()), "cells": cells,
-                "learner": self.learner.state_dict(), "bill": {"rows": self.ledger.state()}}  # fmt: skip
+        bill = {"rows": self.ledger.state()}
+        model, learner = dict(self.model.state_dict()), self.learner.state_dict()
+        return {"model": model, "cells": cells, "learner": learner, "bill": bill}
 
     def load(self, parts: dict[str, dict[str, Any]]) -> None:
         self.model.load_state_dict(parts["model"])
@@ -112,7 +113,8 @@ def test_a_gate_at_the_end_of_a_net_leaves_measuring_alone(
 ) -> None:
     world = World("ewc")
     Fisher(world.model, params=FisherParams(samples=6), seed=2).measure(told("a", lesson))
-    assert int(world.gate.seen) == 0 and world.model.training
+    assert int(world.gate.seen) == 0
+    assert world.model.training
 
 
 @pytest.mark.parametrize("kind", ["er", "ewc", "der++"])
@@ -125,7 +127,8 @@ def test_it_learns_and_resumes_to_the_same_bits(
         pass
     every = first.data.take(torch.arange(40))
     assert (one.model(every.x).argmax(1) == every.cond).float().mean() > 0.7
-    assert one.optimizer.pulses > 0 and 0 < one.gate.share < 1
+    assert one.optimizer.pulses > 0
+    assert 0 < one.gate.share < 1
     one.learner.consolidate(first)
     one.gate.lesson()
     for info in one.learner.lesson(second, steps=STEPS, batch_size=8):
@@ -147,6 +150,6 @@ def test_it_learns_and_resumes_to_the_same_bits(
         assert all(torch.equal(value, got[part][key]) for key, value in wanted[part].items())
     assert wanted["bill"] == got["bill"]
     # The controls: a cell elsewhere, or a threshold, and it ends elsewhere.
-    for other, part, key in zip(ends[1:], ("cells", "model"),
-                                ("layer.weight.hidden", "net.1.threshold"), strict=True):  # fmt: skip
+    places = ("cells", "layer.weight.hidden"), ("model", "net.1.threshold")
+    for other, (part, key) in zip(ends[1:], places, strict=True):
         assert not torch.equal(other[part][key], wanted[part][key])

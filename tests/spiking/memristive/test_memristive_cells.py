@@ -94,7 +94,8 @@ def test_a_pair_of_cells_moves_both_ways() -> None:
     x[1, 0], push[3] = 1.0, 5.0
     layer.run(x, push=push)
     plus, minus = layer.cells.hidden[:, :, 0]
-    assert plus[0] > 0 > minus[0] and plus[1] < 0 < minus[1]
+    assert plus[0] > 0 > minus[0]
+    assert plus[1] < 0 < minus[1]
 
 
 def test_one_spikes_and_the_rest_is_held() -> None:
@@ -138,9 +139,12 @@ def test_worn_cells_close_and_die() -> None:
     for n in range(320):
         cells.pulse(torch.tensor([[10 if n % 2 else -10, 0]]))
         reach.append(cells.hidden[0, 0, 0].item())
-    assert len({*reach[:20]}) > 1 and len({*reach[-20:]}) == 1
-    assert bool((cells.table[:, 0] == cells.table[:, 0]).all()) and cells.table[0, 0] == 0
-    assert cells.table[0, 1] > 0 and cells.most_worn() == 3200
+    assert len({*reach[:20]}) > 1
+    assert len({*reach[-20:]}) == 1
+    assert bool((cells.table[:, 0] == cells.table[:, 0]).all())
+    assert cells.table[0, 0] == 0
+    assert cells.table[0, 1] > 0
+    assert cells.most_worn() == 3200
 
 
 def test_what_does_not_fit_is_refused() -> None:

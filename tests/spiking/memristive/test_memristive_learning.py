@@ -54,16 +54,19 @@ def test_a_gate_of_threshold_0_changes_nothing_and_one_that_asks_lets_all_pass()
     F.cross_entropy(plain(x).mean(0), y).backward()
     F.cross_entropy(gate(gated(x).mean(0)), y).backward()
     for one, other in zip(plain.parameters(), gated.parameters(), strict=True):
-        assert one.grad is not None and torch.equal(one.grad, other.grad)
+        assert one.grad is not None
+        assert torch.equal(one.grad, other.grad)
     shut = Gate(GateRule(threshold=1e6))
     shut.eval()
     other = net_of()
     F.cross_entropy(shut(other(x).mean(0)), y).backward()
-    assert torch.equal(other[0].weight.grad, plain[0].weight.grad) and not int(shut.seen)
+    assert torch.equal(other[0].weight.grad, plain[0].weight.grad)
+    assert not int(shut.seen)
     shut.train()
     other.zero_grad()
     F.cross_entropy(shut(other(x).mean(0)), y).backward()
-    assert int(shut.seen) == 6 and not other[0].weight.grad.any()
+    assert int(shut.seen) == 6
+    assert not other[0].weight.grad.any()
 
 
 @pytest.mark.parametrize("way", ["eprop", "local"])
@@ -82,7 +85,8 @@ def test_online_rules_go_through_the_gate(way: str) -> None:
         rule.lesson(x, errors)
         found.append(net[0].weight.grad)
     assert torch.equal(found[0], found[1])
-    assert 0 < gate.share < 1 and not torch.equal(found[0], found[2])
+    assert 0 < gate.share < 1
+    assert not torch.equal(found[0], found[2])
 
 
 def test_the_threshold_follows_a_budget_of_writes() -> None:
@@ -90,9 +94,11 @@ def test_the_threshold_follows_a_budget_of_writes() -> None:
     gate.wrote(40)
     assert gate.threshold.item() == pytest.approx(min((40 / (60 / 9)) ** 0.25, 2.0))
     gate.wrote(0)
-    assert gate.threshold.item() < 1.0 and gate.open
+    assert gate.threshold.item() < 1.0
+    assert gate.open
     gate.wrote(60)
-    assert not gate.open and not gate.let(torch.ones(2, 2)).any()
+    assert not gate.open
+    assert not gate.let(torch.ones(2, 2)).any()
     gate.lesson()
     assert gate.open
 
@@ -114,7 +120,8 @@ def test_pulses_follow_the_gradient(mode: str) -> None:
     assert 0.7 < fit < 1.1  # steps are smaller away from the middle
     assert torch.corrcoef(torch.stack([wanted.flatten(), -moved]))[0, 1] > 0.9
     cost = cells.ledger.total(op="pulse")
-    assert cost.energy_j > 0 and optimizer.pulses <= cost.count
+    assert cost.energy_j > 0
+    assert optimizer.pulses <= cost.count
 
 
 def test_pulses_owed_for_longer_are_fewer() -> None:

@@ -32,7 +32,8 @@ def test_waves_are_straight_lines_between_points() -> None:
     assert bipolar(-1.0, 0.5, 1e-3).at(at).tolist() == [0.0, -1.0, 0.5, 0.0]
     tail = action(1.0, 1e-3, 0.4, 2e-3)
     assert tail.at(at)[1:3] == pytest.approx([0.5, -0.3])
-    assert tail.peak_v == 1.0 and tail.end_s == pytest.approx(3e-3)
+    assert tail.peak_v == 1.0
+    assert tail.end_s == pytest.approx(3e-3)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,8 @@ def test_half_selected_cells_move_by_a_law_without_a_threshold() -> None:
         assert bool(alone.sum() > 0) is moves
         assert alone.sum() < 0.1
         assert bool((tables.heat[:-1, -1] > 0).all())
-        assert tables.heat[-1, -1] == 0 and tables.up[-1, -1] == 0
+        assert tables.heat[-1, -1] == 0
+        assert tables.up[-1, -1] == 0
     law = Exponential(scale_v=0.1, source="test")
     pair = Overlap(pre=rectangle(-0.1, 1e-3), post=rectangle(0.1, 1e-3), law=law,
                    pulse=one.need(one.pulse))  # fmt: skip

@@ -6,8 +6,9 @@
 ``scale`` is the root-mean-square error of the first batch, so a threshold is a pure number. Errors
 are taken times the number of samples, as losses are means over them: rehearsal makes batches
 larger, not errors smaller. An error may be that of a loss through time, of an online rule at a
-step, or a third factor: it is whatever makes weights move. Under a softmax the errors of wrong classes are many and small, and
-without them nothing holds the right class back: "samples" is the better place for those.
+step, or a third factor: it is whatever makes weights move. Under a softmax the errors of wrong
+classes are many and small, and without them nothing holds the right class back: "samples" is the
+better place for those.
 
 With a budget of writes for a lesson the threshold follows what is left of it,
 
