@@ -22,7 +22,8 @@ are 0.3 everywhere, chosen on all digits at once.
 it that is left (of lessons before the last), ``backward`` the share of samples that went back
 through the net; ``pulses`` and joules are those of all lessons without the first weights.
 ``write_j`` and ``read_j`` are the ledger's, V^2 G t; ``digital_j`` is the arithmetic of the way
-back, counted as in ``spiking_digits.py`` for samples that went back. STAND_IN fills what the material lacks.
+back, counted as in ``spiking_digits.py`` for samples that went back. STAND_IN fills what the
+material lacks.
 """
 
 import json
@@ -221,7 +222,8 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
         yield (
             f"| {one['cells']} | {one['gate']} | {one['guard']} "
             f"| {100 * one['acc']:.1f} ({low:.1f} to {high:.1f}) "
-            f"| {100 * one['kept']:.0f} % | {100 * one['backward']:.0f} % | {one['pulses']:.0f} | {1e6 * one['write_j']:.3g} | {back} |"
+            f"| {100 * one['kept']:.0f} % | {100 * one['backward']:.0f} % | {one['pulses']:.0f} "
+            f"| {1e6 * one['write_j']:.3g} | {back} |"
         )
 
 
