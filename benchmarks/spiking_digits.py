@@ -61,7 +61,7 @@ SEEDS, BATCH, PASSES, HIDDEN = (1, 2, 3), 32, 3, 128
 RATES = {
     ("bptt", "latency"): 0.005, ("bptt", "rate"): 0.005, ("bptt", "delta"): 0.01,
     ("eprop", "latency"): 0.005, ("eprop", "rate"): 0.005, ("eprop", "delta"): 0.01,
-    ("local", "latency"): 0.0025, ("local", "rate"): 0.0025, ("local", "delta"): 0.0025,
+    ("local", "latency"): 0.0025, ("local", "rate"): 0.0025, ("local", "delta"): 0.005,
 }  # fmt: skip
 LADDER = (0.001, 0.0025, 0.005, 0.01, 0.02)
 SYNOP_J = (1.54e-12, 45e-12)

@@ -166,3 +166,23 @@ def test_what_does_not_fit_is_refused() -> None:
     layer = population(quiet(), (2, 3), (0.5, 0.4))
     with pytest.raises(ShapeError, match="events are"):
         layer.run(torch.ones(4, 2))
+
+
+def test_a_population_goes_on_to_the_same_bits_from_its_state() -> None:
+    rule = Competition(jump_v=0.1, inhibit_s=2e-3)
+    x, push = events(20, 8), torch.full((20, 4), 0.2)
+
+    def fresh() -> MemristivePopulation:
+        found: MemristivePopulation = population(made(), (4, 8), (0.5, 0.4), competition=rule)
+        return found
+
+    one, again, forgetful = fresh(), fresh(), fresh()
+    one.run(x, push=push)
+    state = {key: value.clone() for key, value in one.state_dict().items()}
+    again.load_state_dict(state)
+    forgetful.load_state_dict(state | {"steps": torch.zeros_like(state["steps"])})
+    for each in (one, again, forgetful):
+        each.run(x, push=push)
+    assert torch.equal(one.cells.hidden, again.cells.hidden)
+    assert torch.equal(one.lift, again.lift)
+    assert not torch.equal(one.cells.hidden, forgetful.cells.hidden)  # draws of other steps
