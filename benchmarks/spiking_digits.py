@@ -281,7 +281,7 @@ def joules(span: list[float] | None, unit: float) -> str:
 
 def table(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Means over seeds as a table of a page."""
-    yield "| way | code | accuracy | events | spikes | operations | inference, nJ | lesson, nJ |"
+    yield "| way | code | accuracy | events | spikes | operations | inference, nJ | lesson, uJ |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     for one in summed(rows):
         low, high = 100 * min(one["each"]), 100 * max(one["each"])
@@ -289,7 +289,7 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
             f"| {one['way']} | {one['code']} "
             f"| {100 * one['accuracy']:.1f} ({low:.1f} to {high:.1f}) "
             f"| {one['events']:.0f} | {one['spikes']:.0f} | {one['synops']:.0f} "
-            f"| {joules(one['joules'], 1e-9)} | {joules(one['lesson_j'], 1e-9)} |"
+            f"| {joules(one['joules'], 1e-9)} | {joules(one['lesson_j'], 1e-6)} |"
         )
 
 

@@ -143,7 +143,7 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- | --- | --- |"
     for one in summed(rows):
         low, high = 100 * min(one["each"]), 100 * max(one["each"])
-        back = " to ".join(f"{1e3 * side:.2g}" for side in one["digital_j"])
+        back = " to ".join(f"{1e3 * side:.3g}" for side in one["digital_j"])
         yield (
             f"| {name_of(one)} | {100 * one['accuracy']:.1f} ({low:.1f} to {high:.1f}) "
             f"| {100 * one['backward']:.0f} % | {one['pulses']:.0f} | {100 * one['saved']:.0f} % "
@@ -171,6 +171,7 @@ def picture(path: str, out: str) -> None:
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     figure, (left, right_) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     lags = torch.linspace(-25e-3, 25e-3, 401, dtype=torch.float64)
@@ -191,10 +192,12 @@ def picture(path: str, out: str) -> None:
         for one in own:
             word = f"{one['least'] if kind == 'owed' else one['amount']:g}"
             place = one["pulses"], 100 * one["accuracy"]
-            right_.annotate(word, place, fontsize=6, xytext=(3, -8), textcoords="offset points")
+            right_.annotate(word, place, fontsize=6, xytext=(4, -3), textcoords="offset points")
+    right_.set_xscale("log")
+    right_.xaxis.set_minor_formatter(NullFormatter())
     right_.set_xlabel("pulses")
     right_.set_ylabel("accuracy, %")
-    right_.legend(fontsize=7)
+    right_.legend(fontsize=7, loc="lower center")
     figure.savefig(out, dpi=110)
 
 

@@ -219,7 +219,7 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     for one in summed(rows):
         low, high = 100 * min(one["each"]), 100 * max(one["each"])
-        back = " to ".join(f"{1e3 * side:.2g}" for side in one["digital_j"])
+        back = " to ".join(f"{1e3 * side:.3g}" for side in one["digital_j"])
         yield (
             f"| {one['cells']} | {one['gate']} | {one['guard']} "
             f"| {100 * one['acc']:.1f} ({low:.1f} to {high:.1f}) "
