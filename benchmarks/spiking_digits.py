@@ -9,7 +9,8 @@
 8,000 digits of ``digits10k`` teach, 2,000 test, averaged to 14 x 14; 20 steps of 1 ms. Codes:
 latency (a spike a pixel), rate (200 Hz at most, frozen draws), delta (columns read out one after
 the other, 14 signals). 128 LIF cells of 20 ms, a leaky read-out, its mean over time. Batches of 32,
-Adam, three passes; learning rates of bptt and local by 1,000 of the training digits on seed 77,
+Adam, three passes; learning rates of bptt and local by 1,000 of the training digits on seed 77 and
+five passes,
 eprop takes those of bptt. Ways:
 
     bptt     gradients through time
