@@ -1,0 +1,187 @@
+"""Gradients become pulses on cells; what is no cell takes a plain step.
+
+    owed   chi <- chi - lr g; a cell gets trunc(chi / step) pulses and chi keeps the rest
+    drawn  floor(|lr g| / step + u) pulses, u uniform in [0, 1): right on average, nothing is kept
+
+The first keeps one digital number a weight; the second is what a cell alone can do.
+
+Source: Nandakumar et al., Frontiers in Neuroscience 14, 406 (2020) (owed); Gokmen & Vlasov,
+Frontiers in Neuroscience 10, 333 (2016) (drawn, there by coincidences of bits).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from clnf.core.errors import ConfigError
+from clnf.core.inputs import check_fields, whole
+from clnf.core.ledger import Ledger
+from clnf.core.units import quantity
+from clnf.devices.cell import Cell
+from clnf.devices.draws import hash_key
+from clnf.devices.reference import uniform
+from clnf.spiking.memristive.cells import CellArray, Lay
+from clnf.spiking.memristive.gate import Gate
+
+__all__ = ["PulseSGD", "PulseUpdate", "laid"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PulseUpdate:
+    """How gradients become pulses.
+
+    Attributes:
+        mode: see the head of this module.
+        least: owed pulses at which a cell is written; with more, some cancel out first.
+        longest: most pulses of a cell in a step.
+    """
+
+    mode: Literal["owed", "drawn"] = "owed"
+    least: float = quantity("1", 1.0)
+    longest: int = quantity("1", 31)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        whole("longest", self.longest, least=1, most=32767)
+        if self.mode not in ("owed", "drawn") or not 1.0 <= self.least < float("inf"):
+            raise ConfigError(
+                "pulses are owed or drawn, and written from 1 or more on, got "
+                f"{self.mode!r} and {self.least}"
+            )
+        if self.mode == "drawn" and self.least != 1.0:
+            raise ConfigError(f"drawn pulses are owed to nobody, got least {self.least}; leave it")
+
+
+@final
+class PulseSGD(torch.optim.Optimizer):
+    """Gradient descent on cells.
+
+    Cells are not in ``state_dict()``: keep that of their arrays beside it.
+
+    Args:
+        parameters: those that learn.
+        arrays: cells behind some of them; :func:`laid` makes these.
+        lr: learning rate, in volts of weight for each unit of gradient.
+        rule: how gradients become pulses.
+        gate: told how many writes each step took.
+
+    >>> from clnf.devices.families import cell
+    >>> from clnf.devices.materials import material
+    >>> row = material("ecram_li").supply(conductance_min_s=1e-6, conductance_max_s=1e-5)
+    >>> one = cell(row.supply(write_voltage_v=1.0, write_time_s=1e-6))
+    >>> net = nn.Linear(3, 2, bias=False)
+    >>> arrays = laid(net, one, seed=1)
+    >>> optimizer = PulseSGD(net.parameters(), arrays, lr=0.1)
+    >>> net(torch.ones(1, 3)).sum().backward()
+    >>> before = net.weight.detach().clone()
+    >>> optimizer.step(); bool((net.weight < before).all()), optimizer.pulses > 0
+    (True, True)
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        arrays: Mapping[nn.Parameter, CellArray],
+        *,
+        lr: float,
+        rule: PulseUpdate | None = None,
+        gate: Gate | None = None,
+    ) -> None:
+        if not 0 < lr < float("inf"):
+            raise ConfigError(f"a learning rate is above 0, got {lr}; correct it")
+        super().__init__(list(parameters), {"lr": lr, "pulses": 0})
+        self.arrays, self.gate, self.rule = dict(arrays), gate, rule or PulseUpdate()
+
+    @property
+    def pulses(self) -> int:
+        """Given so far."""
+        return int(self.param_groups[0]["pulses"])
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Pulse what has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        given = 0
+        for group in self.param_groups:
+            for one in group["params"]:
+                if one.grad is None:
+                    continue
+                if one in self.arrays:
+                    given += self._pulse(one, float(group["lr"]))
+                else:
+                    one.add_(one.grad, alpha=-float(group["lr"]))
+        self.param_groups[0]["pulses"] += given
+        if self.gate is not None:
+            self.gate.wrote(given)
+        return loss
+
+    def _pulse(self, one: nn.Parameter, lr: float) -> int:
+        array, state = self.arrays[one], self.state[one]
+        assert one.grad is not None
+        if self.rule.mode == "owed":
+            if "owed" not in state:
+                state["owed"] = torch.zeros_like(one)
+            owed: Tensor = state["owed"].add_(one.grad, alpha=-lr)
+            due = (owed / array.weight_step).trunc_().clamp_(-self.rule.longest, self.rule.longest)
+            due.mul_(owed.abs() >= self.rule.least * array.weight_step)
+            owed.sub_(due, alpha=array.weight_step)
+        else:
+            wanted = one.grad * (-lr / array.weight_step)
+            key = hash_key(array.seed, "rounding", int(array.done))
+            draws = uniform(torch.arange(wanted.numel()), int(key[0]), int(key[1]))
+            due = (wanted.abs() + draws.view_as(wanted)).floor_().clamp_(max=self.rule.longest)
+            due = due * wanted.sign()
+        given = array.pulse(due)
+        if given:
+            one.copy_(array.weight())
+        return given
+
+
+def laid(
+    net: nn.Module,
+    cell: Cell,
+    *,
+    seed: int,
+    write: bool = True,
+    lay: Lay | None = None,
+    ledger: Ledger | None = None,
+) -> dict[nn.Parameter, CellArray]:
+    """Cells behind every matrix of a net that learns; its weights become what these read.
+
+    Args:
+        net: whose parameters with two axes get cells.
+        cell: of all of them.
+        seed: of spreads and noise; each matrix folds its own name into it.
+        write: whether the net's weights are written to the cells first.
+        lay: how weights lie on cells.
+        ledger: what is charged; None makes one for all of them.
+
+    Returns:
+        Cells by parameter.
+
+    Raises:
+        ConfigError: there is no matrix.
+    """
+    made: dict[nn.Parameter, CellArray] = {}
+    ledger = ledger or Ledger()
+    for name, one in net.named_parameters():
+        if one.dim() != 2 or not one.requires_grad:
+            continue
+        own = int(hash_key(seed, "cells", name)[0])
+        rows, columns = one.shape
+        array = CellArray((rows, columns), cell, seed=own, name=name, lay=lay, ledger=ledger)
+        if write:
+            array.write(one)
+        with torch.no_grad():
+            one.copy_(array.weight())
+        made[one] = array
+    if not made:
+        raise ConfigError("a net needs a matrix that learns, and has none; give another")
+    return made
