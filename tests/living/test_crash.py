@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.chaos,
     pytest.mark.skipif(not available(), reason="SQLite's functions cannot be found here"),
 ]
-KINDS = ("digital", "chip")
+KINDS = ("digital", "chip", "spiking")
 
 
 @pytest.fixture(scope="module")

@@ -106,15 +106,20 @@ def show_undone(result: dict[str, Any], report: Path) -> None:
     print(f"report: {report}")
 
 
-def show_checked(found: list[Checked]) -> None:
-    """Print what is bad in a run, or that nothing is."""
+def show_checked(found: list[Checked], done: list[str]) -> None:
+    """Print what was put back, what is bad in a run and what can be done, or that all is well."""
     bad = [one for one in found if not one.good]
+    for says in done:
+        print(fill(says, COLUMNS))
     show_table(["", "file", "finding"], [
         ("ok" if one.good else "BAD", one.file, one.says) for one in found
     ])  # fmt: skip
     print(
         f"{len(bad)} of {len(found)} findings are bad" if bad else "everything is as it was written"
     )
+    for cure in dict.fromkeys(one.cure for one in bad):
+        files = ", ".join(dict.fromkeys(one.file for one in bad if one.cure == cure))
+        print(fill(f"{files}: {cure}", COLUMNS))
 
 
 def _price(pulses: int, energy_j: float) -> str:
