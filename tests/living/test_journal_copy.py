@@ -260,3 +260,46 @@ def test_the_door(
     assert "everything is as it was written" in out
     code, out = clnf("verify", run, "--repair", "--json")
     assert (code, json.loads(out)["repaired"]) == (0, [])
+
+
+def test_what_can_be_done_is_said(run: Path, tmp_path: Path) -> None:
+    def bad(folder: Path) -> dict[str, tuple[str, str]]:
+        return {one.file: (one.says, one.cure) for one in check(folder) if not one.good}
+
+    spoil("PRAGMA user_version = 7")(run / "journal.db")
+    assert bad(run)["journal.db"][1] == "go on with that"
+    spoil("PRAGMA user_version = 0")(run / "journal.db")
+    newest = max((run / "snapshots").iterdir())
+    (newest / "model.safetensors").unlink()
+    assert "resuming passes over it" in bad(run)[f"snapshots/{newest.name}/model.safetensors"][1]
+    (run / "media" / "l0" / "a.png").unlink()
+    assert "no copy of it is kept" in bad(run)["media/l0/a.png"][1]
+    for path in (run / "snapshots").iterdir():
+        (path / "manifest.json").unlink()
+    assert "none of them is whole" in bad(run)["snapshots"][0]
+    with pytest.raises(RunError, match="cannot be read"):
+        list(repair(run))
+    shutil.rmtree(run / "snapshots")
+    assert "gone, and the journal speaks of lessons" in bad(run)["snapshots"][0]
+    assert list(repair(run)) == []
+    for folder, words in ((tmp_path, "holds runs"), (run / "media", "give the run itself")):
+        with pytest.raises(RunError, match=words):
+            list(check(folder))
+
+
+def test_without_snapshots_a_damaged_journal_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "journal.db").write_bytes(b"nothing of a database" * 900)
+    with pytest.raises(RunError, match="no snapshot holds a copy of it"):
+        Store(tmp_path, RECIPE)
+    (tmp_path / "journal.db").unlink()
+    store = Store(tmp_path, RECIPE)
+    assert store.open() is None
+    store.close()
+
+
+def test_a_folder_in_its_place_is_put_aside(run: Path, made: tuple[Path, str]) -> None:
+    (run / "journal.db").unlink()
+    (run / "journal.db" / "mine").mkdir(parents=True)
+    assert "it is no file" in opened(run)
+    assert (run / "journal.db.damaged" / "mine").is_dir()
+    assert go(run, "digital", lessons=2) == made[1]

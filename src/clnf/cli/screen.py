@@ -24,6 +24,7 @@ __all__ = [
     "show_undone",
 ]
 
+_FILES = 3  # files with the same fault named one by one
 _MOST = 10  # refused files named one by one
 _SHOWN = ("match", "kid")
 
@@ -118,8 +119,9 @@ def show_checked(found: list[Checked], done: list[str]) -> None:
         f"{len(bad)} of {len(found)} findings are bad" if bad else "everything is as it was written"
     )
     for cure in dict.fromkeys(one.cure for one in bad):
-        files = ", ".join(dict.fromkeys(one.file for one in bad if one.cure == cure))
-        print(fill(f"{files}: {cure}", COLUMNS))
+        files = list(dict.fromkeys(one.file for one in bad if one.cure == cure))
+        more = f" and {len(files) - _FILES} more" if len(files) > _FILES else ""
+        print(fill(f"{', '.join(files[:_FILES])}{more}: {cure}", COLUMNS))
 
 
 def _price(pulses: int, energy_j: float) -> str:

@@ -105,7 +105,10 @@ class Journal:
         self.path = path
         self._heads = {table: _first_hash(table) for table in _COLUMNS}
         if read_only and not path.exists():
-            raise RunError(f"no journal at {path}; is this a run folder?")
+            raise RunError(
+                f"no journal at {path}; where a run has lost it, `clnf verify --repair` puts it "
+                "back from the newest snapshot"
+            )
         with self._told():
             mode = "ro" if read_only else "rwc"
             self._db = sqlite3.connect(

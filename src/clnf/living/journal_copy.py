@@ -103,6 +103,8 @@ def _is_held(path: Path, found: Snapshot) -> bool:
 
 def fault_of(path: Path, found: Snapshot) -> str:
     """What is wrong with a journal, in half a sentence; empty where nothing is."""
+    if path.exists() and not path.is_file():
+        return "it is no file"
     try:
         with Journal(path, read_only=True) as journal:
             return journal.holds(found.parts["run"]["mark"]) or next(journal.faults(), "")

@@ -21,10 +21,10 @@ from typing import Any, final
 from clnf.core.errors import ClnfError, RunError
 from clnf.core.toml import recipe_hash
 from clnf.living import snapshots
-from clnf.living.journal import Journal
+from clnf.living.journal import Journal, is_damage
 from clnf.living.journal_copy import fault_of, open_journal
 from clnf.living.lock import RunLock, reading
-from clnf.living.recipe import Recipe, load_recipe
+from clnf.living.recipe import Recipe, check_run, load_recipe
 from clnf.streams.quarantine import read_pardons
 
 __all__ = ["Checked", "check", "repair"]
@@ -59,8 +59,7 @@ def check(run: Path) -> Iterator[Checked]:
     Raises:
         RunError: there is no run in it, or a process is writing it.
     """
-    if not (run / "recipe.toml").is_file():
-        raise RunError(f"no run in {run}; give the folder of one")
+    check_run(run)
     with reading(run):
         recipe: Recipe | None = None
         try:
@@ -71,7 +70,8 @@ def check(run: Path) -> Iterator[Checked]:
         for arm, of in (("", recipe), ("plain/", None if recipe is None else recipe.plain())):
             if not arm or (run / arm).is_dir():
                 for one in _arm(run, arm, of):
-                    yield one if one.good else replace(one, cure=_cure(run / arm, one.file))
+                    bare = not one.good and not one.cure
+                    yield replace(one, cure=_cure(run / arm, one.file)) if bare else one
 
 
 def repair(run: Path) -> Iterator[str]:
@@ -89,8 +89,7 @@ def repair(run: Path) -> Iterator[str]:
         RunError: there is no run in it, a process has it, it cannot be written, or no snapshot
             of it is whole.
     """
-    if not (run / "recipe.toml").is_file():
-        raise RunError(f"no run in {run}; give the folder of one")
+    check_run(run)
     with RunLock(run):
         for folder in (run, run / "plain"):
             if not (folder / "snapshots").is_dir():
@@ -130,7 +129,10 @@ def _arm(run: Path, arm: str, recipe: Recipe | None) -> Iterator[Checked]:
         journal = Journal(folder / "journal.db", read_only=True)
         yield from _journal(journal, arm)
     except RunError as error:
-        yield Checked(file=f"{arm}journal.db", good=False, says=str(error))
+        path, says = folder / "journal.db", str(error)
+        # Where the file is not to blame, the sentence ends with what to do.
+        cure = "" if is_damage(error) or not path.is_file() else says.rpartition("; ")[2]
+        yield Checked(file=f"{arm}journal.db", good=False, says=says, cure=cure)
     try:
         yield from _snapshots(folder, arm, recipe, journal)
         if journal is not None:
@@ -160,7 +162,9 @@ def _snapshots(
 ) -> Iterator[Checked]:
     there, whole = snapshots.stored(folder / "snapshots"), 0
     if not there:
-        yield Checked(file=f"{arm}snapshots", good=True, says="none yet")
+        begun = journal is not None and _has_begun(journal)
+        says = "gone, and the journal speaks of lessons" if begun else "none yet"
+        yield Checked(file=f"{arm}snapshots", good=not begun, says=says)
     for path in there:
         name = f"{arm}snapshots/{path.name}"
         faults = snapshots.faults(path)
@@ -179,6 +183,13 @@ def _snapshots(
         yield Checked(file=name, good=True, says=f"step {state['step']}, whole: {digest[:16]}")
     if there and not whole:
         yield Checked(file=f"{arm}snapshots", good=False, says="none of them is whole")
+
+
+def _has_begun(journal: Journal) -> bool:
+    try:
+        return bool(journal.events("gate"))
+    except RunError:  # the journal was found bad already
+        return False
 
 
 def _misses(journal: Journal | None, mark: dict[str, Any]) -> str:
