@@ -1,4 +1,4 @@
-"""Every guard and every memory, digital and on a chip, goes on to the same bits from any step.
+"""Every guard and every memory, digital and on a chip, goes on to the same bits.
 
 One table: what it lacks is named, and why. Without its guard's state no row ends the same.
 """
@@ -24,7 +24,7 @@ from clnf.core.records import Batch, Experience
 from clnf.living import snapshots
 from clnf.spiking import LI, LIF, Neurons, Readout
 
-STEPS = 5
+STEPS, STOPS = 5, (0, 2, 4)
 Lesson = Callable[..., Experience]
 
 
@@ -228,7 +228,7 @@ def teach(world: World, lesson: Lesson, start: int, keep: Callable[[int], None])
 
 
 def resumed(build: Callable[[], World], lesson: Lesson, folder: Path, name: str = "") -> None:
-    """Stop after every step, go on from what the snapshot holds, and end with the same bits.
+    """Stop early, in the middle and late, go on from the snapshot, and end with the same bits.
 
     Who goes on takes the same snapshots: to take a chip's state closes windows of worn cells.
     """
@@ -245,7 +245,7 @@ def resumed(build: Callable[[], World], lesson: Lesson, folder: Path, name: str 
     list(whole.learner.lesson(lesson("a"), steps=3, batch_size=8))
     whole.learner.consolidate(lesson("a"))
     wanted = end(whole, 0, "whole")
-    for stop in range(STEPS):
+    for stop in STOPS:
         kept = snapshots.load(folder / "whole" / f"{stop:08d}").parts
         again = build()
         again.learn("b")
