@@ -6,6 +6,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -14,7 +15,6 @@ from clnf.core.errors import RunError
 from clnf.core.toml import dump_toml
 from clnf.living import journal_copy, snapshots
 from clnf.living.journal import Journal
-from clnf.living.journal_copy import JournalCopy
 from clnf.living.store import Store
 from clnf.living.verify import check, repair
 from faults.disk import Disk
@@ -128,6 +128,10 @@ def test_what_is_good_is_left_alone(run: Path) -> None:
 def test_the_copy_holds_every_row_once(run: Path) -> None:
     """Also after the run was closed and opened between two snapshots."""
     go(run, "digital", lessons=2)
+    every_row_once(run)
+
+
+def every_row_once(run: Path) -> None:
     found = snapshots.load_latest(run / "snapshots")
     held = list(journal_copy._unpacked(journal_copy._packed(found)))
     with Journal(run / "journal.db", read_only=True) as journal:
@@ -179,25 +183,29 @@ def test_a_copy_that_lacks_a_row_is_not_taken(run: Path) -> None:
 
 def test_without_a_copy_it_is_refused(tmp_path: Path) -> None:
     """The control, and what runs of an older clnf have; their next snapshot holds all rows."""
-    run = tmp_path / "run"
+    run, save = tmp_path / "run", snapshots.save
     run.mkdir()
-    with (
-        mock.patch.object(JournalCopy, "state", return_value={}),
-        mock.patch.object(journal_copy, "PART", "none"),
-    ):
+
+    def older(folder: Path, step: int, parts: dict[str, Any], **how: Any) -> str:
+        return save(folder, step, {k: v for k, v in parts.items() if k != "journal"}, **how)
+
+    with mock.patch("clnf.living.store.snapshots.save", older):
         go(run, "digital", lessons=1)
-    with mock.patch.object(journal_copy, "PART", "none"):
-        whole = (run / "journal.db").read_bytes()
-        zeros(run / "journal.db")
-        with pytest.raises(RunError, match="holds no copy of it"):
-            opened(run)
-        (run / "journal.db").write_bytes(whole)
-        spoil("UPDATE events SET step = 7 WHERE row = 2")(run / "journal.db")
-        store = Store(run, RECIPE)
-        store.open()
-        store.close()
-        assert "was changed: row 2 of its events" in store.note
+    whole = (run / "journal.db").read_bytes()
+    zeros(run / "journal.db")
+    with pytest.raises(RunError, match="holds no copy of it"):
+        opened(run)
     (run / "journal.db").write_bytes(whole)
+    spoil("UPDATE events SET step = 7 WHERE row = 2")(run / "journal.db")
+    store = Store(run, RECIPE)
+    store.open()
+    store.close()
+    assert "was changed: row 2 of its events" in store.note
+    (run / "journal.db").write_bytes(whole)
+    go(run, "digital", lessons=2)
+    every_row_once(run)
+    zeros(run / "journal.db")
+    assert "put back" in opened(run)
 
 
 @pytest.mark.skipif(not available(), reason="SQLite's functions cannot be found here")
