@@ -275,7 +275,7 @@ def test_what_can_be_done_is_said(run: Path, tmp_path: Path) -> None:
         return {one.file: (one.says, one.cure) for one in check(folder) if not one.good}
 
     spoil("PRAGMA user_version = 7")(run / "journal.db")
-    assert bad(run)["journal.db"][1] == "go on with that"
+    assert bad(run)["journal.db"][1] == "go on with the clnf that wrote it"
     spoil("PRAGMA user_version = 0")(run / "journal.db")
     newest = max((run / "snapshots").iterdir())
     (newest / "model.safetensors").unlink()
@@ -287,9 +287,12 @@ def test_what_can_be_done_is_said(run: Path, tmp_path: Path) -> None:
     assert "none of them is whole" in bad(run)["snapshots"][0]
     with pytest.raises(RunError, match="cannot be read"):
         list(repair(run))
-    shutil.rmtree(run / "snapshots")
+    for path in (run / "snapshots").iterdir():
+        shutil.rmtree(path)
     assert "gone, and the journal speaks of lessons" in bad(run)["snapshots"][0]
     assert list(repair(run)) == []
+    with pytest.raises(RunError, match="has lessons in its journal but no snapshots"):
+        opened(run)
     for folder, words in ((tmp_path, "holds runs"), (run / "media", "give the run itself")):
         with pytest.raises(RunError, match=words):
             list(check(folder))

@@ -352,7 +352,7 @@ class Journal:
         if _VERSION < version <= _LAST_VERSION:
             raise RunError(
                 f"{self.path} was written by a newer clnf (version {version} of the journal, this "
-                f"one knows {_VERSION}); go on with that"
+                f"one knows {_VERSION}); go on with the clnf that wrote it"
             )
         if version != _VERSION:
             raise sqlite3.DatabaseError(f"there is no version {version} of a journal")

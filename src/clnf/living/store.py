@@ -70,7 +70,8 @@ class Store:
         self._held = recipe.undo_points
         self.note = ""
         make_folder(folder)
-        if not self.folder.exists():
+        # The first snapshot comes with its folder; an empty one was emptied by somebody.
+        if not snapshots.stored(self.folder):
             _begin_anew(folder)
         self._points: list[int] = []
         self._path = folder / "journal.db"
@@ -97,7 +98,7 @@ class Store:
             RunError: no snapshot is whole, they belong to another recipe, or the journal cannot
                 be used.
         """
-        if not self.folder.exists():
+        if not snapshots.stored(self.folder):
             self._journal = Journal(self._path)
             return None
         found = snapshots.load_latest(self.folder)

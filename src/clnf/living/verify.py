@@ -92,7 +92,7 @@ def repair(run: Path) -> Iterator[str]:
     check_run(run)
     with RunLock(run):
         for folder in (run, run / "plain"):
-            if not (folder / "snapshots").is_dir():
+            if not snapshots.stored(folder / "snapshots"):
                 continue
             found, path = snapshots.load_latest(folder / "snapshots"), folder / "journal.db"
             if fault_of(path, found):
