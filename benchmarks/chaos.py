@@ -121,7 +121,7 @@ def disk(base: Path, kind: str) -> None:
             part, kind=kind, changes=len(recording.ops), states=found.looked,
             sound=found.looked - len(found.bad), ended=found.finished, wrong=found.bad[:3],
         )  # fmt: skip
-        SUMS.update(runs=found.looked, identical=found.looked - len(found.bad))
+        SUMS.update(states=found.looked, sound=found.looked - len(found.bad))
     filled = full(base, recording)
     SUMS.update(runs=filled["faults"], identical=filled["identical"])
     tell("full", kind=kind, **filled)
