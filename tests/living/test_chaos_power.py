@@ -113,7 +113,7 @@ BROKEN: dict[str, tuple[Callable[[], contextlib.AbstractContextManager[Any]], st
     ),
     "the journal": (
         lambda: mock.patch.object(Journal, "_checkpoint", _nothing),
-        "does not belong to this snapshot",
+        "put back from the copy",
     ),
 }  # fmt: skip
 

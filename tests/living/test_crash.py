@@ -1,6 +1,7 @@
 """Writers killed at random moments, and real disks that fill up."""
 
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ pytestmark = [
     pytest.mark.chaos,
     pytest.mark.skipif(not available(), reason="SQLite's functions cannot be found here"),
 ]
-KINDS = ("digital", "chip")
+KINDS = ("digital", "chip", "spiking")
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,21 @@ def test_killed_at_random_moments_it_resumes_to_the_same_bits(
     _kill(server, tmp_path, KINDS, 25)
 
 
+def test_killed_while_a_damaged_journal_is_put_back(server: Server, tmp_path: Path) -> None:
+    """Whatever is left then, the next resume finds it and ends with the same bits."""
+    made = tmp_path / "made"
+    server.run(made, "digital", lessons=1)
+    wanted = server.run(Path(shutil.copytree(made, tmp_path / "whole")), "digital", lessons=2)
+    file = made / "journal.db"
+    file.write_bytes(file.read_bytes()[:20_000])
+    for at in range(1, 25, 3):
+        run = Path(shutil.copytree(made, tmp_path / f"run{at}"))
+        assert server.run(run, "digital", at=at, lessons=2)["code"] == -9
+        end = server.run(run, "digital", lessons=2)
+        assert end.get("last") == wanted["last"], at
+        assert (run / "journal.db.damaged").stat().st_size == 20_000
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_two_hundred_kills_change_nothing(tmp_path: Path) -> None:
@@ -77,12 +93,23 @@ def test_a_resume_that_leaves_something_out_shows(
 ) -> None:
     """The controls: rows past the snapshot that stay, an optimizer that begins anew."""
     wanted = server.run(tmp_path / "whole", kind, lessons=2)["last"]
-    for name in ("good", "bad"):
-        assert server.run(tmp_path / name, kind, lessons=2, at=340)["code"] == -9
+    for at in range(300, 400, 9):  # in a lesson, with steps that no snapshot knows of
+        for name in ("good", "bad"):
+            shutil.rmtree(tmp_path / name, ignore_errors=True)
+            assert server.run(tmp_path / name, kind, lessons=2, at=at)["code"] == -9
+        if _ahead(tmp_path / "good"):
+            break
+    assert _ahead(tmp_path / "bad")
     assert server.run(tmp_path / "good", kind, lessons=2)["last"] == wanted
     bad = server.run(tmp_path / "bad", kind, lessons=2, fault=fault)
     assert bad["code"] == 0
     assert bad["last"] != wanted
+
+
+def _ahead(run: Path) -> bool:
+    mark = snapshots.load_latest(run / "snapshots").parts["run"]["mark"]
+    with Journal(run / "journal.db", read_only=True) as journal:
+        return bool(journal.events("step", after=mark["events"]["rows"]))
 
 
 @pytest.fixture

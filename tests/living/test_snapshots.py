@@ -282,3 +282,20 @@ def test_leftovers_of_a_killed_write_are_ignored_then_removed(tmp_path: Path) ->
     assert snapshots.load_latest(tmp_path).step == 2
     snapshots.save(tmp_path, 3, parts(3))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00000002", "00000003"]
+
+
+@pytest.mark.parametrize(("kind", "step"), [(99, 0), (1, 1)])
+def test_a_newer_snapshot_is_refused_and_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: int, step: int
+) -> None:
+    """An older one is passed over with a sentence, as damage is."""
+    snapshots.save(tmp_path, 1, {"model": {"w": torch.ones(3)}})
+    with monkeypatch.context() as other:
+        other.setattr("clnf.living.snapshots.FORMAT", kind)
+        snapshots.save(tmp_path, 2, {"model": {"w": torch.ones(3)}})
+    if step:
+        found = snapshots.load_latest(tmp_path)
+        assert (found.step, "is of another clnf" in found.note) == (1, True)
+    else:
+        with pytest.raises(RunError, match="go on with the clnf that wrote it"):
+            snapshots.load_latest(tmp_path)

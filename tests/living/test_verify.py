@@ -174,7 +174,7 @@ def test_a_changed_journal_is_told_when_the_run_is_opened(run: Path) -> None:
     store = Store(run, RECIPE)
     assert store.open() is not None
     store.close()
-    assert "journal.db was changed: row 2 of its events does not match its hash" in store.note
+    assert "journal.db was no good (row 2 of its events does not match its hash)" in store.note
 
 
 def test_rows_taken_from_the_end_are_missed(run: Path) -> None:

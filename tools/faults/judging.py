@@ -94,8 +94,8 @@ def _sound(folder: Path, store: Store, recording: Recording, safe: int) -> str:
         return f"snapshot {safe} was safe, the newest is {found.step}"
     if found.sha256 != recording.saved.get(found.step, found.sha256):
         return f"snapshot {found.step} is another one"
-    if found.note:
-        return found.note
+    if store.note:  # a journal that had to be put back counts too
+        return store.note
     store.journal.verify()
     world = KINDS[recording.kind](folder)
     world.load(found.parts)

@@ -55,7 +55,7 @@ class Server:
 
         Args:
             folder: of the run; made when missing.
-            kind: "digital", "chip" or "arm".
+            kind: "digital", "chip", "spiking" or "arm".
             at: die before this change; 0 for never.
             kill_after_s: die then; None for never.
             lessons: of a small run.

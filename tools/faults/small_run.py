@@ -1,7 +1,8 @@
 """A run at its smallest: a learner, its memory and guards, a journal, snapshots and a lock.
 
 A few tenths of a second from start to end, so that it can be killed at every change it makes.
-What it writes is what an arm writes; the model is a classifier of a hundred weights.
+What it writes is what an arm writes; the model is a classifier of a hundred weights: digital, on
+a chip, or of spiking cells.
 """
 
 import hashlib
@@ -20,9 +21,11 @@ from clnf.continual.classifier import Classifier
 from clnf.continual.fisher import Fisher, FisherParams
 from clnf.continual.guards import (
     DER,
+    ERACE,
     EWC,
     SI,
     DERParams,
+    ERACEParams,
     EWCParams,
     Fence,
     FenceParams,
@@ -38,6 +41,7 @@ from clnf.living.files import write_whole
 from clnf.living.lock import RunLock
 from clnf.living.recipe import Recipe
 from clnf.living.store import Store
+from clnf.spiking import LI, LIF, EventLinear, Readout, SpikingLinear
 
 __all__ = ["KINDS", "RECIPE", "go"]
 
@@ -123,7 +127,38 @@ def _on_a_chip(folder: Path) -> _World:
     return _World(model, Learner(model, optimizer, guards=guards, seed=3), chip)
 
 
-KINDS: dict[str, Callable[[Path], _World]] = {"digital": _digital, "chip": _on_a_chip}
+@final
+class _OverTime(nn.Module):
+    """Rows of numbers as currents of as many steps, through spiking cells, to one mean a class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells = SpikingLinear((5, 9), LIF(tau_s=5e-3), dt_s=1e-3, recurrent=True, seed=1)
+        self.arrive = EventLinear(9, 3, bias=True, seed=2)
+        self.read = Readout(LI(tau_s=5e-3), dt_s=1e-3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.read(self.arrive(self.cells(2 * x.expand(8, *x.shape)))).mean(0)
+        return out
+
+
+def _spiking(folder: Path) -> _World:
+    model = Classifier(_OverTime())
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    names = [name for name, _ in model.named_parameters()]
+    guards = [
+        ERACE(Reservoir(12, seed=1), model, ERACEParams(samples=4)),
+        SI(dict(model.named_parameters())),
+        EWC(Fisher(model, names, FisherParams(samples=8, chunk=1), seed=0)),
+    ]
+    return _World(model, Learner(model, optimizer, guards=guards, seed=5))
+
+
+KINDS: dict[str, Callable[[Path], _World]] = {
+    "digital": _digital,
+    "chip": _on_a_chip,
+    "spiking": _spiking,
+}
 
 
 def _silent(text: str) -> None:

@@ -29,6 +29,7 @@ from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.crossbar.partition import partition
 from clnf.chip.kernels import Columns, FlawedColumns
 from clnf.chip.readback import LayerReader
+from clnf.chip.stored import below
 from clnf.chip.through import Through
 from clnf.chip.wiring import Spot, Wiring
 from clnf.core.errors import DeviceLimitError
@@ -355,10 +356,9 @@ class AbstractAnalog(nn.Module, ABC):
         self.dac.load_state(state["dac"])
         for adc, value in zip(self.adcs, state["adcs"], strict=True):
             adc.load_state(value)
+        keys = sorted(state)
         for tile in self.tiles:
-            prefix = f"{tile.name}/"
-            own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-            tile.load_state(own)
+            tile.load_state(below(state, keys, f"{tile.name}/"))
         self._parts = []
         if all(tile.is_programmed for tile in self.tiles):
             self.refresh()

@@ -17,7 +17,7 @@ from clnf.chip.crossbar.together import solve_together
 from clnf.chip.layers import AnalogLinear
 from clnf.chip.program import write_all, write_by_pulses
 from clnf.chip.spec import ChipSpec
-from clnf.chip.stored import check_state
+from clnf.chip.stored import below, check_state
 from clnf.chip.updates import PulseOptimizer, PulseRule
 from clnf.chip.wear import TileWear, worn
 from clnf.core.errors import ConfigError
@@ -329,12 +329,9 @@ class Chip:
         self.circuit.now_s, self.ledger.lesson = now_s, lesson
         for tile_name, tile in self.tiles.items():
             tile.set_temperature(warm.get(tile_name))
+        keys = sorted(state)
         for name, layer in self.layers.items():
-            layer.load_state(_below(state, f"{name}/"))
-
-
-def _below(state: dict[str, Any], prefix: str) -> dict[str, Any]:
-    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            layer.load_state(below(state, keys, f"{name}/"))
 
 
 def _kept(value: Any) -> Any:

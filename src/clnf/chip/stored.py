@@ -1,13 +1,14 @@
-"""Whether a stored state fits a chip; asked before anything of it is taken over."""
+"""The parts of a stored state, and whether it fits a chip before anything is taken over."""
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from clnf.core.errors import ConfigError
 
-__all__ = ["check_state"]
+__all__ = ["below", "check_state"]
 
 # Shapes that follow from the past: vectors asked at programming, cells that gather, solved wires.
 _FREE = ("answers", "kept", "level", "uneven")
@@ -46,3 +47,15 @@ def check_state(own: Mapping[str, Any], state: Any) -> None:
         cells = isinstance(theirs, Tensor) and theirs.is_floating_point()
         if cells and not bool(theirs.isfinite().all()):
             raise ConfigError(f"{key!r} holds values that are not finite; load another state")
+
+
+def below(state: Mapping[str, Any], keys: Sequence[str], prefix: str) -> dict[str, Any]:
+    """What stands below a prefix, without it.
+
+    Args:
+        state: a flat state.
+        keys: its keys, sorted: a chip has thousands, and looks below hundreds of prefixes.
+        prefix: such as a layer's name and a slash.
+    """
+    first, last = bisect_left(keys, prefix), bisect_left(keys, f"{prefix}\U0010ffff")
+    return {key.removeprefix(prefix): state[key] for key in keys[first:last]}

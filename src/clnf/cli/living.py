@@ -171,15 +171,22 @@ def undo(
 
 
 @app.command(epilog="Example: clnf verify runs/emoji")
-def verify(folder: RunFolder, as_json: Json = False) -> None:
+def verify(
+    folder: RunFolder,
+    mend: Annotated[
+        bool, typer.Option("--repair", help="First put a bad journal back from a snapshot.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Compute every hash of a run anew; ends with 1 where a file or a row was changed."""
     from clnf.cli.screen import show_checked
-    from clnf.living.verify import check
+    from clnf.living.verify import check, repair
 
+    done = list(repair(folder)) if mend else []
     found = list(check(folder))
     good = all(one.good for one in found)
     value = {"run": str(folder), "good": good, "checked": [asdict(one) for one in found]}
-    emit(value, as_json, lambda: show_checked(found))
+    emit({**value, "repaired": done}, as_json, lambda: show_checked(found, done))
     if not good:
         raise typer.Exit(1)
 

@@ -24,6 +24,7 @@ __all__ = [
     "show_undone",
 ]
 
+_FILES = 3  # files with the same fault named one by one
 _MOST = 10  # refused files named one by one
 _SHOWN = ("match", "kid")
 
@@ -106,15 +107,21 @@ def show_undone(result: dict[str, Any], report: Path) -> None:
     print(f"report: {report}")
 
 
-def show_checked(found: list[Checked]) -> None:
-    """Print what is bad in a run, or that nothing is."""
+def show_checked(found: list[Checked], done: list[str]) -> None:
+    """Print what was put back, what is bad in a run and what can be done, or that all is well."""
     bad = [one for one in found if not one.good]
+    for says in done:
+        print(fill(says, COLUMNS))
     show_table(["", "file", "finding"], [
         ("ok" if one.good else "BAD", one.file, one.says) for one in found
     ])  # fmt: skip
     print(
         f"{len(bad)} of {len(found)} findings are bad" if bad else "everything is as it was written"
     )
+    for cure in dict.fromkeys(one.cure for one in bad):
+        files = list(dict.fromkeys(one.file for one in bad if one.cure == cure))
+        more = f" and {len(files) - _FILES} more" if len(files) > _FILES else ""
+        print(fill(f"{', '.join(files[:_FILES])}{more}: {cure}", COLUMNS))
 
 
 def _price(pulses: int, energy_j: float) -> str:

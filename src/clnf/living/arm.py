@@ -48,7 +48,6 @@ class Arm:
         self.folder = folder
         self.recipe = recipe
         self.store = Store(folder, recipe)
-        self.journal = self.store.journal
         self.row = Quality()
         self.origin_row = Quality()
         self.step = 0
@@ -56,6 +55,7 @@ class Arm:
         self.before: dict[str, Any] = {}
         try:
             found = self.store.open()
+            self.journal = self.store.journal
             self.model = LivingModel(recipe, device, blank=found is not None)
             self.lessons = Lessons(recipe, folder / "lessons", self.model.concepts)
             judge, _ = load_judge()

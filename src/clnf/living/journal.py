@@ -17,7 +17,7 @@ import json
 import math
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +30,20 @@ from clnf.core.files import sync_folder
 from clnf.core.units import quantity
 from clnf.living.files import why
 
-__all__ = ["Event", "Journal", "Measure", "Quarantined"]
+__all__ = ["Event", "Journal", "Measure", "Quarantined", "Row", "is_damage"]
+
+# Of a row: its table, its hash, and what stands in it.
+Row = tuple[str, str, tuple[Any, ...]]
+
 
 BUSY_S = 5.0
+# Of the tables, as SQLite's user_version has it; a number past the last is no version but damage.
+_VERSION, _LAST_VERSION = 0, 99
+# What SQLite says where the file itself is not to blame.
+_AROUND = (
+    "SQLITE_AUTH", "SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_LOCKED",
+    "SQLITE_NOMEM", "SQLITE_PERM", "SQLITE_PROTOCOL", "SQLITE_READONLY",
+)  # fmt: skip
 _COLUMNS = {
     "events": ("step", "event", "payload"),
     "measures": ("step", "measure", "probe", "value"),
@@ -94,7 +105,10 @@ class Journal:
         self.path = path
         self._heads = {table: _first_hash(table) for table in _COLUMNS}
         if read_only and not path.exists():
-            raise RunError(f"no journal at {path}; is this a run folder?")
+            raise RunError(
+                f"no journal at {path}; where a run has lost it, `clnf verify --repair` puts it "
+                "back from the newest snapshot"
+            )
         with self._told():
             mode = "ro" if read_only else "rwc"
             self._db = sqlite3.connect(
@@ -104,6 +118,7 @@ class Journal:
                 isolation_level=None,
             )
             try:
+                self._check_version()
                 if not read_only:
                     self._prepare()
                 self._read_heads()
@@ -229,7 +244,7 @@ class Journal:
         with self._told():
             damage = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if damage != "ok":
-                raise RunError(f"{self.path} is damaged: {damage}")
+                raise sqlite3.DatabaseError(str(damage))
             for table, columns in _COLUMNS.items():
                 previous, expected = _first_hash(table), 1
                 names = ", ".join(columns)
@@ -249,6 +264,27 @@ class Journal:
                 if self._hash_at(table, mark[table]["rows"]) != mark[table]["hash"]:
                     return f"row {mark[table]['rows']} of its {table} is missing or different"
         return ""
+
+    def rows(self, after: Mapping[str, int]) -> Iterator[Row]:
+        """Every row past those of ``after``, by table, as it stands: what a copy is made of."""
+        with self._told():
+            for table, columns in _COLUMNS.items():
+                for kept, *values in self._db.execute(
+                    f"SELECT hash, {', '.join(columns)} FROM {table} WHERE row > ? ORDER BY row",
+                    (after.get(table, 0),),
+                ):
+                    yield table, str(kept), tuple(values)
+
+    def refill(self, rows: Iterable[Row]) -> None:
+        """Write rows of a copy at the end.
+
+        Raises:
+            RunError: one does not continue the chain.
+        """
+        for table, kept, values in rows:
+            row = self._insert(table, values)
+            if self._heads[table] != kept:
+                raise RunError(f"row {row} of the {table} in a copy does not match its hash")
 
     # Reading
 
@@ -311,6 +347,16 @@ class Journal:
                 f"(row INTEGER PRIMARY KEY, {', '.join(columns)}, hash TEXT NOT NULL)"
             )
 
+    def _check_version(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if _VERSION < version <= _LAST_VERSION:
+            raise RunError(
+                f"{self.path} was written by a newer clnf (version {version} of the journal, this "
+                f"one knows {_VERSION}); go on with the clnf that wrote it"
+            )
+        if version != _VERSION:
+            raise sqlite3.DatabaseError(f"there is no version {version} of a journal")
+
     def _checkpoint(self) -> None:
         ((busy, *_),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         if busy:  # a reader holds old pages: the log stays, so it is forced to disk itself
@@ -362,19 +408,28 @@ class Journal:
             raise RunError(_sentence(self.path, error)) from error
 
 
+def is_damage(error: RunError) -> bool:
+    """Whether an error of a journal says that the file itself is no good."""
+    cause = error.__cause__
+    outside = str(getattr(cause, "sqlite_errorname", "")).startswith(_AROUND)
+    return isinstance(cause, sqlite3.Error) and not outside
+
+
 def _sentence(path: Path, error: sqlite3.Error) -> str:
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith("SQLITE_FULL") or name.startswith("SQLITE_IOERR"):
         return f"the disk is full or failing: {path} could not be written; free space, then resume"
     if name.startswith("SQLITE_BUSY"):
         return f"{path} has been locked by another process for {BUSY_S:.0f} s; try again later"
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return f"{path} is damaged or not a journal; restore it from a copy"
-    if "no such table" in str(error):
-        return f"{path} is empty or not a journal; restore it from a copy, or start a new run"
     if name.startswith("SQLITE_CANTOPEN"):
         return f"{path} could not be used: {error}; is its folder writable, and the disk not full?"
-    return f"{path} could not be used: {error}"
+    if name.startswith(_AROUND):
+        return f"{path} could not be used: {error}"
+    what = "empty" if "no such table" in str(error) else "damaged"
+    return (
+        f"{path} is {what} or not a journal ({error}); resuming the run, or `clnf verify "
+        "--repair`, puts it back from the copy in its newest snapshot"
+    )
 
 
 def _first_hash(table: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self, final
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from clnf.core.errors import ConfigError, DeviceLimitError
+from clnf.core.errors import ConfigError, DeviceLimitError, RunError
 from clnf.core.ledger import NO_LESSONS
 from clnf.core.toml import broken_rule, load_toml
 from clnf.devices.families import cell
@@ -28,6 +28,7 @@ __all__ = [
     "MaskPart",
     "ProbePart",
     "Recipe",
+    "check_run",
     "load_recipe",
 ]
 
@@ -310,6 +311,26 @@ def _parse_recipe(values: dict[str, Any], where: str) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{where}: {broken_rule(error)}") from None
+
+
+def check_run(folder: Path) -> None:
+    """Refuse a folder that is no run, and say which is.
+
+    Args:
+        folder: which should hold a run's recipe.
+
+    Raises:
+        RunError: there is no run in it.
+    """
+    if (folder / "recipe.toml").is_file():
+        return
+    if folder.exists() and (folder.parent / "recipe.toml").is_file():
+        what = "an arm" if folder.is_dir() else "a file"
+        raise RunError(f"{folder} is {what} of a run; give the run itself, {folder.parent}")
+    runs = sorted(path.parent.name for path in folder.glob("*/recipe.toml"))
+    if runs:
+        raise RunError(f"{folder} holds runs; give one of them, such as {folder / runs[0]}")
+    raise RunError(f"no run in {folder}; `clnf run` makes one")
 
 
 def load_recipe(path: Path) -> Recipe:

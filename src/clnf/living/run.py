@@ -21,7 +21,7 @@ from clnf.living.arm import Arm
 from clnf.living.files import why
 from clnf.living.lock import RunLock
 from clnf.living.progress import Progress
-from clnf.living.recipe import Recipe, load_recipe
+from clnf.living.recipe import Recipe, check_run, load_recipe
 from clnf.living.report import write_report
 from clnf.living.summary import summarise
 from clnf.living.worker import ENDED, Worker, side_by_side
@@ -63,13 +63,7 @@ class Run:
     """
 
     def __init__(self, folder: Path) -> None:
-        if not (folder / "recipe.toml").is_file():
-            runs = sorted(path.parent.name for path in folder.glob("*/recipe.toml"))
-            if (folder.parent / "recipe.toml").is_file():
-                raise RunError(f"{folder} is an arm of a run; give the run itself, {folder.parent}")
-            if runs:
-                raise RunError(f"{folder} holds runs; give one of them, such as {folder / runs[0]}")
-            raise RunError(f"no run in {folder}; `clnf run` makes one")
+        check_run(folder)
         self.folder = folder
         self.recipe = load_recipe(folder / "recipe.toml")
         self._lock: RunLock | None = None

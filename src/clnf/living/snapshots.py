@@ -139,13 +139,15 @@ def load_latest(folder: Path) -> Snapshot:
         The snapshot; its note says which newer ones were damaged.
 
     Raises:
-        RunError: there is none, or none is whole.
+        RunError: there is none, none is whole, or a newer clnf wrote the newest.
     """
     notes: list[str] = []
     for path in _snapshots(folder):
         try:
             found = load(path)
         except RunError as error:
+            if _is_newer(path):  # whole, and not to be passed over as if it were damaged
+                raise
             notes.append(str(error))
             continue
         if not notes:
@@ -172,7 +174,9 @@ def load(path: Path) -> Snapshot:
     digest, manifest = _manifest(path)
     try:
         parts = {name: _read_part(path, name, row) for name, row in manifest["parts"].items()}
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
+        raise RunError(f"snapshot {path.name} is damaged: {_read(error)}") from error
+    except SafetensorError as error:
         raise RunError(f"snapshot {path.name} is damaged: {error}") from error
     return Snapshot(
         step=manifest["step"],
@@ -233,19 +237,38 @@ def faults(path: Path) -> list[tuple[str, str]]:
 
 
 def _manifest(path: Path) -> tuple[str, dict[str, Any]]:
-    """The hash of a snapshot's manifest, and what stands in it."""
+    """The hash of a snapshot's manifest, and what stands in it, of the format known here."""
+    digest, manifest = _any_manifest(path)
+    if manifest["format"] != FORMAT:
+        raise RunError(
+            f"snapshot {path.name} is of another clnf (format {manifest['format']}; this one knows "
+            f"{FORMAT}); go on with the clnf that wrote it"
+        )
+    return digest, manifest
+
+
+def _is_newer(path: Path) -> bool:
+    with suppress(RunError):
+        return bool(_any_manifest(path)[1]["format"] > FORMAT)
+    return False
+
+
+def _any_manifest(path: Path) -> tuple[str, dict[str, Any]]:
+    """The hash of a snapshot's manifest, and what stands in it, of whatever format."""
     try:
         raw = (path / MANIFEST).read_bytes()
     except OSError as error:
-        raise RunError(f"snapshot {path.name} is damaged: {error}") from error
+        raise RunError(f"snapshot {path.name} is damaged: {_read(error)}") from error
     head, _, text = raw.removesuffix(_TAIL).partition(_MIDDLE)
     digest = hashlib.sha256(text).hexdigest()
     if head != _HEAD + digest.encode() or raw != head + _MIDDLE + text + _TAIL:
         raise RunError(f"snapshot {path.name} is damaged: its manifest does not match its hash")
     manifest: dict[str, Any] = json.loads(text)
-    if manifest["format"] != FORMAT:
-        raise RunError(f"snapshot {path.name} has format {manifest['format']}, not {FORMAT}")
     return digest, manifest
+
+
+def _read(error: OSError) -> str:
+    return f"{Path(str(error.filename)).name} cannot be read ({why(error)})"
 
 
 def _hash_of(file: Path) -> str:

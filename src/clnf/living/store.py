@@ -1,8 +1,9 @@
 """What an arm leaves on disk and finds there again: journal, snapshots, points of return.
 
 A snapshot and the journal belong together by a mark: what the snapshot does not know of is cut
-off the journal when it is loaded, and written anew. Snapshots between lessons are points of
-return; the last of them are held, so that lessons can be undone.
+off the journal when it is loaded, and written anew. What it knows of it holds a copy of, from which
+a damaged journal is put back. Snapshots between lessons are points of return; the last of them are
+held, so that lessons can be undone.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,8 @@ from clnf.core.files import make_folder
 from clnf.core.toml import recipe_hash
 from clnf.core.units import quantity
 from clnf.living import snapshots
-from clnf.living.journal import Journal
+from clnf.living.journal import Journal, is_damage
+from clnf.living.journal_copy import JournalCopy, open_journal
 from clnf.living.recipe import Recipe
 
 __all__ = ["Point", "Store", "points"]
@@ -57,11 +59,10 @@ class Store:
         recipe: all choices; a snapshot taken under others is refused.
 
     Attributes:
-        journal: open for writing.
         note: what :meth:`open` found damaged or different, in sentences; else empty.
 
     Raises:
-        RunError: the journal cannot be used, or speaks of lessons without a snapshot.
+        RunError: the journal speaks of lessons without a snapshot, or cannot be read without one.
     """
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
@@ -69,22 +70,36 @@ class Store:
         self._held = recipe.undo_points
         self.note = ""
         make_folder(folder)
-        if not self.folder.exists():
+        # The first snapshot comes with its folder; an empty one was emptied by somebody.
+        if not snapshots.stored(self.folder):
             _begin_anew(folder)
         self._points: list[int] = []
-        self.journal = Journal(folder / "journal.db")
+        self._path = folder / "journal.db"
+        self._journal: Journal | None = None
+        self._copy = JournalCopy()
+
+    @property
+    def journal(self) -> Journal:
+        """Open for writing, once the store was opened."""
+        assert self._journal is not None
+        return self._journal
 
     def close(self) -> None:
         """Close the journal."""
-        self.journal.close()
+        if self._journal is not None:
+            self._journal.close()
 
     def open(self) -> snapshots.Snapshot | None:
         """The newest whole snapshot, the journal cut back to its mark; None where an arm begins.
 
+        A journal that is damaged, or is not this run's, is put back from the snapshot's copy.
+
         Raises:
-            RunError: no snapshot is whole, or they belong to another recipe or journal.
+            RunError: no snapshot is whole, they belong to another recipe, or the journal cannot
+                be used.
         """
-        if not self.folder.exists():
+        if not snapshots.stored(self.folder):
+            self._journal = Journal(self._path)
             return None
         found = snapshots.load_latest(self.folder)
         state = found.parts["run"]
@@ -93,10 +108,8 @@ class Store:
                 f"the recipe in {self.folder.parent} is not the one its snapshots were taken "
                 "under; put recipe.toml back as it was, or begin a new run with it"
             )
-        self.journal.truncate_after(state["mark"])
-        self._points = list(state["points"])
-        # A journal that was changed does not stop the learner, but no report can be made of it.
-        changed = next((f"{self.journal.path} was changed: {f}" for f in self.journal.faults()), "")
+        self._journal, changed = open_journal(self._path, found)
+        self._copy, self._points = JournalCopy(found), list(state["points"])
         self.note = "; ".join(filter(None, (found.note, changed, _rounding(found.versions))))
         return found
 
@@ -117,16 +130,17 @@ class Store:
         if point:
             # The newest one is where the run is: going back needs as many besides.
             self._points = [*self._points, step][-(self._held + 1) :]
+        mark = self.journal.mark()
         kept = {
             **state,
             "step": step,
-            "mark": self.journal.mark(),
+            "mark": mark,
             "recipe": self._recipe,
             "points": self._points,
             "point": point,
         }
         hold = self._points if self._held else ()
-        whole = {**parts, "run": kept}
+        whole = {**parts, "journal": self._copy.state(self.journal, mark), "run": kept}
         return snapshots.save(self.folder, step, whole, keep=_RESUMED, hold=hold)
 
     def load(self, step: int) -> snapshots.Snapshot:
@@ -200,8 +214,17 @@ def _begin_anew(folder: Path) -> None:
     file = folder / "journal.db"
     if not file.exists():
         return
-    with Journal(file) as journal:
-        taught = journal.events("gate")
+    try:
+        with Journal(file) as journal:
+            taught = journal.events("gate")
+    except RunError as error:
+        if not is_damage(error):
+            raise
+        raise RunError(
+            f"{file} is damaged, and no snapshot holds a copy of it; put the folder "
+            f"{folder / 'snapshots'} back if it was taken away, else remove the file and resume: "
+            "nothing was learned yet"
+        ) from error
     if taught:
         raise RunError(
             f"{folder} has lessons in its journal but no snapshots; put the folder "

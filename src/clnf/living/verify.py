@@ -7,24 +7,29 @@
     media/       each picture that was measured against the journal
 
 The report and the pictures of the chip can be made again from these and are not looked at.
-Nothing is changed, and nothing of the run is loaded as a model.
+Nothing is changed, and nothing of the run is loaded as a model; :func:`repair` alone writes, and
+only where a journal is no good: it is put back from the newest whole snapshot.
 """
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
 from clnf.core.errors import ClnfError, RunError
 from clnf.core.toml import recipe_hash
 from clnf.living import snapshots
-from clnf.living.journal import Journal
-from clnf.living.lock import reading
-from clnf.living.recipe import Recipe, load_recipe
+from clnf.living.journal import Journal, is_damage
+from clnf.living.journal_copy import fault_of, open_journal
+from clnf.living.lock import RunLock, reading
+from clnf.living.recipe import Recipe, check_run, load_recipe
 from clnf.streams.quarantine import read_pardons
 
-__all__ = ["Checked", "check"]
+__all__ = ["Checked", "check", "repair"]
+
+_PUT_BACK = "put it back as it was, from a copy of your own"
 
 
 @final
@@ -36,11 +41,13 @@ class Checked:
         file: its path below the run's folder.
         good: whether it is as it was written.
         says: what was found, a sentence.
+        cure: what can be done, a sentence; empty where it is good.
     """
 
     file: str
     good: bool
     says: str
+    cure: str = ""
 
 
 def check(run: Path) -> Iterator[Checked]:
@@ -52,18 +59,66 @@ def check(run: Path) -> Iterator[Checked]:
     Raises:
         RunError: there is no run in it, or a process is writing it.
     """
-    if not (run / "recipe.toml").is_file():
-        raise RunError(f"no run in {run}; give the folder of one")
+    check_run(run)
     with reading(run):
         recipe: Recipe | None = None
         try:
             recipe = load_recipe(run / "recipe.toml")
             yield Checked(file="recipe.toml", good=True, says="can be read")
         except ClnfError as error:
-            yield Checked(file="recipe.toml", good=False, says=str(error))
-        yield from _arm(run, "", recipe)
-        if (run / "plain").is_dir():
-            yield from _arm(run, "plain/", None if recipe is None else recipe.plain())
+            yield Checked(file="recipe.toml", good=False, says=str(error), cure=_PUT_BACK)
+        for arm, of in (("", recipe), ("plain/", None if recipe is None else recipe.plain())):
+            if not arm or (run / arm).is_dir():
+                for one in _arm(run, arm, of):
+                    bare = not one.good and not one.cure
+                    yield replace(one, cure=_cure(run / arm, one.file)) if bare else one
+
+
+def repair(run: Path) -> Iterator[str]:
+    """Put each journal of a run that is no good back from the newest whole snapshot beside it.
+
+    What is good is left alone. Rows past the snapshot are gone; resuming does them again.
+
+    Args:
+        run: the run's folder.
+
+    Yields:
+        What was done, a sentence each.
+
+    Raises:
+        RunError: there is no run in it, a process has it, it cannot be written, or no snapshot
+            of it is whole.
+    """
+    check_run(run)
+    with RunLock(run):
+        for folder in (run, run / "plain"):
+            if not snapshots.stored(folder / "snapshots"):
+                continue
+            found, path = snapshots.load_latest(folder / "snapshots"), folder / "journal.db"
+            if fault_of(path, found):
+                journal, says = open_journal(path, found)
+                journal.close()
+                yield says
+
+
+def _cure(folder: Path, file: str) -> str:
+    """What can be done about a bad file of an arm."""
+    if file.endswith("snapshots"):
+        return f"{_PUT_BACK}, or begin a new run"
+    if "snapshots/" in file:
+        return "resuming passes over it, and does again what came after the whole one before it"
+    if file.endswith("recipe.toml"):
+        return _PUT_BACK
+    if not file.endswith("journal.db"):
+        return f"no copy of it is kept: {_PUT_BACK}"
+    for path in snapshots.stored(folder / "snapshots"):
+        with suppress(RunError):
+            if snapshots.peek(path, "journal")[1]:
+                return (
+                    "resuming the run, or `clnf verify RUN --repair`, puts back what its newest "
+                    "whole snapshot holds of it"
+                )
+    return f"no snapshot holds a copy of it: {_PUT_BACK}"
 
 
 def _arm(run: Path, arm: str, recipe: Recipe | None) -> Iterator[Checked]:
@@ -74,7 +129,10 @@ def _arm(run: Path, arm: str, recipe: Recipe | None) -> Iterator[Checked]:
         journal = Journal(folder / "journal.db", read_only=True)
         yield from _journal(journal, arm)
     except RunError as error:
-        yield Checked(file=f"{arm}journal.db", good=False, says=str(error))
+        path, says = folder / "journal.db", str(error)
+        # Where the file is not to blame, the sentence ends with what to do.
+        cure = "" if is_damage(error) or not path.is_file() else says.rpartition("; ")[2]
+        yield Checked(file=f"{arm}journal.db", good=False, says=says, cure=cure)
     try:
         yield from _snapshots(folder, arm, recipe, journal)
         if journal is not None:
@@ -102,9 +160,11 @@ def _journal(journal: Journal, arm: str) -> Iterator[Checked]:
 def _snapshots(
     folder: Path, arm: str, recipe: Recipe | None, journal: Journal | None
 ) -> Iterator[Checked]:
-    there = snapshots.stored(folder / "snapshots")
+    there, whole = snapshots.stored(folder / "snapshots"), 0
     if not there:
-        yield Checked(file=f"{arm}snapshots", good=True, says="none yet")
+        begun = journal is not None and _has_begun(journal)
+        says = "gone, and the journal speaks of lessons" if begun else "none yet"
+        yield Checked(file=f"{arm}snapshots", good=not begun, says=says)
     for path in there:
         name = f"{arm}snapshots/{path.name}"
         faults = snapshots.faults(path)
@@ -112,6 +172,7 @@ def _snapshots(
             yield Checked(file=f"{name}/{file}", good=False, says=says)
         if faults:
             continue
+        whole += 1
         digest, state = snapshots.peek(path, "run")
         if recipe is not None and state["recipe"] != recipe_hash(recipe.model_dump()):
             says = f"is not the recipe that snapshot {path.name} was taken under"
@@ -120,6 +181,15 @@ def _snapshots(
             says = f"does not belong to snapshot {path.name}: {fault}"
             yield Checked(file=f"{arm}journal.db", good=False, says=says)
         yield Checked(file=name, good=True, says=f"step {state['step']}, whole: {digest[:16]}")
+    if there and not whole:
+        yield Checked(file=f"{arm}snapshots", good=False, says="none of them is whole")
+
+
+def _has_begun(journal: Journal) -> bool:
+    try:
+        return bool(journal.events("gate"))
+    except RunError:  # the journal was found bad already
+        return False
 
 
 def _misses(journal: Journal | None, mark: dict[str, Any]) -> str:
