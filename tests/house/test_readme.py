@@ -47,6 +47,7 @@ def fault(command: str, cwd: Path) -> str:
     if program == "clnf" and slow:
         return options_fault(words, cwd)
     if program == "clnf":
+        words = [str(ROOT / word) if word.startswith("examples/") else word for word in words]
         return "" if run(*words, cwd=cwd) else f"{command}: fails"
     if program == "python" and len(words) > 1 and words[1].startswith("examples/"):
         return "" if (ROOT / words[1]).exists() else f"{command}: no such example"
@@ -58,7 +59,7 @@ def fault(command: str, cwd: Path) -> str:
 def options_fault(words: list[str], cwd: Path) -> str:
     """Look up a command of clnf and its options in its own help."""
     path = [word for word in words[1:2] if not word.startswith("-")]
-    if path in (["data"], ["chip"]):
+    if path in (["data"], ["chip"], ["spike"]):
         path = words[1:3]
     text = run("clnf", *path, "--help", cwd=cwd)
     missing = [w for w in words if w.startswith("--") and w.partition("=")[0] not in text]
@@ -84,6 +85,8 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
         "clnf doctor --frobnicate  # minutes",
         "clnf frobnicate  # minutes",
         "clnf undo runs/emoji --frobnicate  # once run",
+        "clnf spike nir net.nir --frobnicate  # once run",
+        "clnf spike check examples/nothing.toml --chip speck",
         "make nothing",
         "python examples/nothing.py",
         "frobnicate now",
