@@ -35,6 +35,7 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "default": {},
     "half the pulses": {"learn": {"write_budget": 3_600_000}},
     "a quarter of the pulses": {"learn": {"write_budget": 1_800_000}},
+    "an eighth of the pulses": {"learn": {"write_budget": 900_000}},
     "noise on weights": {"learn": {"noise_weight": 0.02}},
     "noise on outputs": {"learn": {"noise_read": 0.02}},
     "masks by activity": {"mask": {"kind": "activity", "share": 0.1}},
