@@ -1,11 +1,11 @@
 """Guards of generators go on to the same bits from any step; without their state they do not."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clnf.continual.guards import (
     Distillation,
@@ -17,48 +17,10 @@ from clnf.continual.guards import (
 )
 from clnf.continual.learner import Learner
 from clnf.continual.memory import Balanced
-from clnf.core.records import Batch, Experience
+from clnf.core.records import Experience
+from faults.small_generator import Field
 
 STEPS = 6
-
-
-class Field(nn.Module):
-    """A flow's field in 5 dimensions, that can be walked and drawn from."""
-
-    latent = 5
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.concept = nn.Embedding(3, 5)
-        self.net = nn.Sequential(nn.Linear(11, 8), nn.Tanh(), nn.Linear(8, 5))
-
-    def velocity(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-        out: Tensor = self.net(torch.cat([x, t[:, None], self.concept(cond)], 1))
-        return out
-
-    def walk(
-        self, cond: Tensor, *, noise: Tensor, steps: int, guidance: float
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        x = noise
-        for step in range(steps):
-            t = torch.full((len(x),), step / steps)
-            v = self.velocity(x, t, cond)
-            yield x, t, v
-            x = x + guidance * v / steps
-
-    def draw(self, z: Tensor, cond: Tensor) -> Tensor:
-        return z + self.velocity(z, torch.zeros(len(z)), cond)
-
-    def features(self, x: Tensor) -> Tensor:
-        out: Tensor = self.net[0](torch.cat([x, x, x[:, :1]], 1))
-        return out
-
-    def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
-        noise = torch.randn(batch.x.shape, generator=rng)
-        t = torch.rand(len(batch), generator=rng)
-        x = (1 - t[:, None]) * noise + t[:, None] * batch.x
-        return (self.velocity(x, t, batch.cond) - (batch.x - noise)).square().mean(1)
 
 
 GUARDS: dict[str, Callable[[Field], Any]] = {
@@ -74,6 +36,7 @@ Lesson = Callable[..., Experience]
 
 
 def build(name: str) -> tuple[Field, Learner]:
+    torch.manual_seed(0)
     model = Field()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     return model, Learner(model, optimizer, guards=[GUARDS[name](model)], seed=0)
