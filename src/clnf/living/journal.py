@@ -12,14 +12,12 @@ A commit is safe against ``kill -9`` at once and against power loss from the nex
 :meth:`Journal.truncate_after` deletes the rows past the mark, and they are written anew.
 """
 
-import hashlib
 import json
 import math
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -27,63 +25,27 @@ import numpy as np
 
 from clnf.core.errors import RunError
 from clnf.core.files import sync_folder
-from clnf.core.units import quantity
 from clnf.living.files import why
+from clnf.living.journal_faults import BUSY_S, sentence_of
+from clnf.living.journal_rows import (
+    Event,
+    Measure,
+    Quarantined,
+    Row,
+    canonical,
+    first_hash,
+    next_hash,
+)
 
-__all__ = ["Event", "Journal", "Measure", "Quarantined", "Row", "is_damage"]
+__all__ = ["Journal"]
 
-# Of a row: its table, its hash, and what stands in it.
-Row = tuple[str, str, tuple[Any, ...]]
-
-
-BUSY_S = 5.0
 # Of the tables, as SQLite's user_version has it; a number past the last is no version but damage.
 _VERSION, _LAST_VERSION = 0, 99
-# What SQLite says where the file itself is not to blame.
-_AROUND = (
-    "SQLITE_AUTH", "SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_LOCKED",
-    "SQLITE_NOMEM", "SQLITE_PERM", "SQLITE_PROTOCOL", "SQLITE_READONLY",
-)  # fmt: skip
 _COLUMNS = {
     "events": ("step", "event", "payload"),
     "measures": ("step", "measure", "probe", "value"),
     "quarantine": ("step", "lesson", "reason", "dtype", "shape", "samples"),
 }
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """Something that happened at a step of the run."""
-
-    row: int = quantity("1")
-    step: int = quantity("1")
-    event: str
-    payload: dict[str, Any]
-    hash: str
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """One measured value: which measure, of which probe, at which step."""
-
-    step: int = quantity("1")
-    measure: str
-    probe: str
-    value: float = quantity("1")
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Quarantined:
-    """Samples the gate turned away, of one lesson and for one reason."""
-
-    row: int = quantity("1")
-    step: int = quantity("1")
-    lesson: str
-    reason: str
-    samples: np.ndarray[Any, Any]
 
 
 @final
@@ -103,7 +65,7 @@ class Journal:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        self._heads = {table: _first_hash(table) for table in _COLUMNS}
+        self._heads = {table: first_hash(table) for table in _COLUMNS}
         if read_only and not path.exists():
             raise RunError(
                 f"no journal at {path}; where a run has lost it, `clnf verify --repair` puts it "
@@ -149,7 +111,7 @@ class Journal:
         Returns:
             The row number, counting from 1.
         """
-        return self._insert("events", (int(step), event, _canonical(payload or {})))
+        return self._insert("events", (int(step), event, canonical(payload or {})))
 
     def add_measure(self, step: int, measure: str, probe: str, value: float) -> None:
         """Add a measured value; NaN says that it was tried and is not a number."""
@@ -173,7 +135,7 @@ class Journal:
         array = np.ascontiguousarray(samples)
         if array.dtype.hasobject:
             raise RunError("quarantined samples must be a numeric array, got one of objects")
-        shape = _canonical(list(np.shape(samples)))
+        shape = canonical(list(np.shape(samples)))
         row = (int(step), lesson, reason, array.dtype.str, shape, array.tobytes())
         return self._insert("quarantine", row)
 
@@ -246,14 +208,14 @@ class Journal:
             if damage != "ok":
                 raise sqlite3.DatabaseError(str(damage))
             for table, columns in _COLUMNS.items():
-                previous, expected = _first_hash(table), 1
+                previous, expected = first_hash(table), 1
                 names = ", ".join(columns)
                 for row, kept, *values in self._db.execute(
                     f"SELECT row, hash, {names} FROM {table} ORDER BY row"
                 ):
                     if row != expected:
                         yield f"row {expected} of its {table} is missing"
-                    elif kept != _next_hash(previous, values):
+                    elif kept != next_hash(previous, values):
                         yield f"row {row} of its {table} does not match its hash"
                     previous, expected = str(kept), row + 1
 
@@ -384,12 +346,12 @@ class Journal:
 
     def _hash_at(self, table: str, row: int) -> str | None:
         if row == 0:
-            return _first_hash(table)
+            return first_hash(table)
         found = self._db.execute(f"SELECT hash FROM {table} WHERE row = ?", (row,)).fetchone()
         return None if found is None else str(found[0])
 
     def _insert(self, table: str, values: tuple[Any, ...]) -> int:
-        new = _next_hash(self._heads[table], values)
+        new = next_hash(self._heads[table], values)
         places = ", ".join("?" * (len(values) + 1))
         names = ", ".join(_COLUMNS[table])
         with self._told():
@@ -405,52 +367,4 @@ class Journal:
         try:
             yield
         except sqlite3.Error as error:
-            raise RunError(_sentence(self.path, error)) from error
-
-
-def is_damage(error: RunError) -> bool:
-    """Whether an error of a journal says that the file itself is no good."""
-    cause = error.__cause__
-    outside = str(getattr(cause, "sqlite_errorname", "")).startswith(_AROUND)
-    return isinstance(cause, sqlite3.Error) and not outside
-
-
-def _sentence(path: Path, error: sqlite3.Error) -> str:
-    name = getattr(error, "sqlite_errorname", "")
-    if name.startswith("SQLITE_FULL") or name.startswith("SQLITE_IOERR"):
-        return f"the disk is full or failing: {path} could not be written; free space, then resume"
-    if name.startswith("SQLITE_BUSY"):
-        return f"{path} has been locked by another process for {BUSY_S:.0f} s; try again later"
-    if name.startswith("SQLITE_CANTOPEN"):
-        return f"{path} could not be used: {error}; is its folder writable, and the disk not full?"
-    if name.startswith(_AROUND):
-        return f"{path} could not be used: {error}"
-    what = "empty" if "no such table" in str(error) else "damaged"
-    return (
-        f"{path} is {what} or not a journal ({error}); resuming the run, or `clnf verify "
-        "--repair`, puts it back from the copy in its newest snapshot"
-    )
-
-
-def _first_hash(table: str) -> str:
-    return hashlib.sha256(f"clnf journal 1: {table}".encode()).hexdigest()
-
-
-def _next_hash(previous: str, values: Any) -> str:
-    plain = [hashlib.sha256(v).hexdigest() if isinstance(v, bytes) else v for v in values]
-    text = json.dumps(plain, separators=(",", ":"))
-    return hashlib.sha256((previous + text).encode()).hexdigest()
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(_finite(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
+            raise RunError(sentence_of(self.path, error)) from error

@@ -20,7 +20,9 @@ import torch
 from clnf.core.errors import RunError
 from clnf.core.files import sync_folder
 from clnf.living.files import why
-from clnf.living.journal import Journal, Row, is_damage
+from clnf.living.journal import Journal
+from clnf.living.journal_faults import is_damage
+from clnf.living.journal_rows import Row
 from clnf.living.snapshots import Snapshot
 
 __all__ = ["JournalCopy", "fault_of", "open_journal"]

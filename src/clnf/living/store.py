@@ -19,8 +19,9 @@ from clnf.core.files import make_folder
 from clnf.core.toml import recipe_hash
 from clnf.core.units import quantity
 from clnf.living import snapshots
-from clnf.living.journal import Journal, is_damage
+from clnf.living.journal import Journal
 from clnf.living.journal_copy import JournalCopy, open_journal
+from clnf.living.journal_faults import is_damage
 from clnf.living.recipe import Recipe
 
 __all__ = ["Point", "Store", "points"]

@@ -21,8 +21,9 @@ from typing import Any, final
 from clnf.core.errors import ClnfError, RunError
 from clnf.core.toml import recipe_hash
 from clnf.living import snapshots
-from clnf.living.journal import Journal, is_damage
+from clnf.living.journal import Journal
 from clnf.living.journal_copy import fault_of, open_journal
+from clnf.living.journal_faults import is_damage
 from clnf.living.lock import RunLock, reading
 from clnf.living.recipe import Recipe, check_run, load_recipe
 from clnf.streams.quarantine import read_pardons
