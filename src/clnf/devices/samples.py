@@ -48,7 +48,7 @@ def pulsed(
         seed: of the cells and their draws.
 
     Returns:
-        Weights, [2, marks, cells]: on the way up, on the way down.
+        Weights on the way up, then on the way down, [2, marks, cells].
 
     >>> law = Response(kind="linear", step_up=0.1, step_down=0.1, shape_up=0.0, shape_down=0.0)
     >>> [round(float(w), 6) for w in pulsed(law, (1, 5), cells=1).ravel()]

@@ -45,7 +45,7 @@ class Adaptation(NamedTuple):
 
 
 class Coefficients(NamedTuple):
-    """What a step does to a cell: ``p = (decay v + rest) + kick x``, see :mod:`.steps`.
+    """What a step does to a cell: ``p = (decay v + rest) + kick x``, see :mod:`clnf.spiking.steps`.
 
     Attributes:
         decay: of the potential, a pure number.

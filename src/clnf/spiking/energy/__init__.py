@@ -1,6 +1,6 @@
 """What spiking nets cost: operations counted, joules in ranges, NeuroBench's measures."""
 
-from clnf.spiking.energy.bill import Bill, bill, charge
+from clnf.spiking.energy.bill import EnergyBill, bill, charge
 from clnf.spiking.energy.counts import Counts, count, look
 from clnf.spiking.energy.figures import (
     Figures,
@@ -12,8 +12,8 @@ from clnf.spiking.energy.figures import (
 from clnf.spiking.energy.neurobench import NeuroBench, neurobench
 
 __all__ = [
-    "Bill",
     "Counts",
+    "EnergyBill",
     "Figures",
     "Joules",
     "NeuroBench",

@@ -18,7 +18,7 @@ from clnf.spiking.coding.frontend import FrontEnd
 from clnf.spiking.energy.counts import Counts
 from clnf.spiking.energy.figures import Figures, Joules
 
-__all__ = ["Bill", "bill", "charge"]
+__all__ = ["EnergyBill", "bill", "charge"]
 
 _COUNTED = {
     "synaptic_operation_j": "synaptic_operations",
@@ -33,7 +33,7 @@ _COUNTED = {
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Bill:
+class EnergyBill:
     """What operations cost together.
 
     Attributes:
@@ -72,7 +72,7 @@ def _numbers(counts: Counts) -> dict[str, int]:
 
 def bill(
     counts: Counts, by: Figures, *, samples: int = 1, front: tuple[FrontEnd, int] | None = None
-) -> Bill:
+) -> EnergyBill:
     """What operations cost on a chip.
 
     Args:
@@ -102,13 +102,13 @@ def bill(
         number = told["front_event_j"] = whole("events of the front end", front[1], least=0)
         cost = number * front[0].event_j
         items["front_event_j"] = Joules(low=cost, typical=cost, high=cost)
-    return Bill(
+    return EnergyBill(
         chip=by.name, items=items, counts=told, unknown=unknown,
         samples=whole("samples", samples, least=1),
     )  # fmt: skip
 
 
-def charge(ledger: Ledger, found: Bill, *, tile: str) -> None:
+def charge(ledger: Ledger, found: EnergyBill, *, tile: str) -> None:
     """Write the typical energies of a bill into a ledger, an operation a line.
 
     Args:

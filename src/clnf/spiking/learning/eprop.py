@@ -5,10 +5,10 @@
     f_ji[t] = kappa f_ji[t - 1] + e_ji[t]           as the read-out y = kappa y + W_out z sees it
     dW_ji   = sum over t of L_j[t] f_ji[t],  L_j[t] = sum over k of B_kj (dloss/dy_k)[t]
 
-p are traces of inputs, :mod:`.traces`; for recurrent weights, of the cells' own spikes. B is the
-read-out's own matrix (symmetric) or a fixed one (random feedback). What is left out of the whole
-gradient is how a spike acts through other cells of the layer; where nothing is recurrent and B is
-the read-out's own, nothing is left out.
+p are traces of inputs, :mod:`clnf.spiking.learning.traces`; for recurrent weights, of the cells'
+own spikes. B is the read-out's own matrix (symmetric) or a fixed one (random feedback). What is
+left out of the whole gradient is how a spike acts through other cells of the layer; where nothing
+is recurrent and B is the read-out's own, nothing is left out.
 
 Legend: T steps, B samples, I inputs, N cells, K outputs.
 

@@ -3,7 +3,8 @@
     y[t] = G z[t],   dW_ji = sum over t of (sum over k of G_kj (dloss/dy_k)[t]) s(u_j) p_i[t]
 
 Nothing comes back from the layers above, and nothing of the past but the traces p of inputs
-(:mod:`.traces`), one an input. For one layer this is the gradient through time of its own loss.
+(:mod:`clnf.spiking.learning.traces`), one an input. For one layer this is the gradient through time
+of its own loss.
 
 As in DECOLLE, whose layers also have a refractory trace; it is left out here.
 

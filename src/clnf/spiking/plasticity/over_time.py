@@ -1,10 +1,10 @@
 """All steps of the law in one call, with gradients that need next to no memory.
 
-On the CPU a compiled adjoint (:mod:`.kernels`) keeps the traces of cells, [T, B, I] and [T, B, J],
-and the weights before the first step. The plain loop keeps several tensors [J, I] for every step.
-Both give gradients of the last weights and eligibilities with respect to all coefficients, time
-constants, powers, the third factor, the first weights and the spikes; the compiled one once, the
-loop as often as wanted.
+On the CPU a compiled adjoint (:mod:`clnf.spiking.plasticity.kernels`) keeps the traces of cells,
+[T, B, I] and [T, B, J], and the weights before the first step. The plain loop keeps several tensors
+[J, I] for every step. Both give gradients of the last weights and eligibilities with respect to all
+coefficients, time constants, powers, the third factor, the first weights and the spikes; the
+compiled one once, the loop as often as wanted.
 """
 
 from collections.abc import Callable
