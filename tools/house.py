@@ -9,6 +9,7 @@ each rule to see it found. What ruff and import-linter check is left to them.
 
 import ast
 import io
+import re
 import sys
 import tokenize
 from collections.abc import Iterator
@@ -97,6 +98,16 @@ def docstrings(found: Trees) -> Iterator[str]:
                     continue  # what the parent says of a method holds for its children
                 if not _docstring(part):
                     yield f"{path}:{part.lineno}: {node.name}.{part.name} has no docstring"
+
+
+def references(found: Trees) -> Iterator[str]:
+    """References that begin with a dot: they mean whatever module ends like that, one day two."""
+    for path, tree in found.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | Function):
+                for name in re.findall(r":[a-z]+:`(\.[\w.]+)`", _docstring(node) or ""):
+                    line = getattr(node, "lineno", 1)
+                    yield f"{path}:{line}: reference to {name}; write its full name"
 
 
 def exports(found: Trees) -> Iterator[str]:
@@ -288,7 +299,7 @@ def _is_false(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is False
 
 
-RULES = (sizes, docstrings, exports, classes, habits)
+RULES = (sizes, docstrings, references, exports, classes, habits)
 
 
 def offenders(root: Path = ROOT) -> list[str]:

@@ -72,6 +72,7 @@ FAULTS: list[tuple[Callable[[house.Trees], object], str, str]] = [
         "class A:\n    def g(self): ...\nclass B(A):\n    def g(self): ...",
         "B.g has",
     ),
+    (house.references, '"""See :mod:`.kernels`."""', "reference to .kernels"),
     (house.exports, "def f(): ...", "no __all__"),
     (house.exports, "__all__ = []\nclass A: ...", "A is public but not in __all__"),
     (house.exports, "__all__ = ['g']", "__all__ names g, which is not there"),

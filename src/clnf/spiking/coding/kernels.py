@@ -1,4 +1,4 @@
-"""Send-on-delta, compiled; the plain version is in :mod:`.delta`."""
+"""Send-on-delta, compiled; the plain version is in :mod:`clnf.spiking.coding.delta`."""
 
 from typing import Any, NamedTuple
 

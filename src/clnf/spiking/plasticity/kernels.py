@@ -3,7 +3,7 @@
 What happens at a synapse depends on the traces of its two cells and on itself alone. So a row goes
 through all steps with its weights in cache, and the way back goes through them once more, keeps
 the row's course, and follows it back: no weight of any step but the first is remembered. Steps cost
-what their events cost. The plain version is :mod:`.law`.
+what their events cost. The plain version is :mod:`clnf.spiking.plasticity.law`.
 
 Legend: T steps, B samples, I pre and J post cells; all arrays float64.
 """

@@ -60,7 +60,7 @@ def plastic_over_time(
     Args:
         pre: spikes s, [T, B, I].
         post: spikes z, [T, B, J].
-        state: before the first step, see :func:`.law.plastic_start`.
+        state: before the first step, see :func:`clnf.spiking.plasticity.law.plastic_start`.
         k: coefficients of a step.
         third: m of each step, [T], [T, J], [T, B, J] or [T, B, J, I], a number, or a function of
             the step's number and the weights before it.

@@ -7,7 +7,7 @@
 
 Coefficients and time constants are numbers or tensors, also those of torch modules, which then
 learn; bounds are numbers. ``rule.law(dt_s)`` is what a step of ``dt_s`` makes of a rule, see
-:mod:`.law`.
+:mod:`clnf.spiking.plasticity.law`.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,6 @@
-"""A chip's arithmetic in whole numbers, compiled; :mod:`.deployed` holds the plain twin.
+"""A chip's arithmetic in whole numbers, compiled.
+
+The plain twin is in :mod:`clnf.spiking.profiles.deployed`.
 
     product      out[r, :] += count w[i, :]           for each event (r, i, count)
     spread       the same for a convolution

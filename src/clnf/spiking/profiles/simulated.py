@@ -1,6 +1,6 @@
 """A net with a chip's limits while it learns: whole numbers in float64, gradients straight through.
 
-Each step of a stage, in steps of the potential (see :mod:`.fixed`):
+Each step of a stage, in steps of the potential (see :mod:`clnf.spiking.profiles.fixed`):
 
     a = sum of weights of the events, saturated to input_bits
     i = decayed(i) + a          wrapped or saturated to current_bits; without a current i = a
@@ -230,7 +230,10 @@ def _small(x: Tensor, weight: Tensor, unit: float) -> bool:
 
 
 def _held(x: Tensor, bits: int | None, overflow: str) -> Tensor:
-    """Whole numbers in the range of a state; see :mod:`.deployed` for the same in integers."""
+    """Whole numbers in the range of a state.
+
+    :mod:`clnf.spiking.profiles.deployed` has the same in integers.
+    """
     if bits is None:
         return x
     half = float(2 ** (bits - 1))

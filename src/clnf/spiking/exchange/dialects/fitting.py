@@ -1,11 +1,11 @@
 """A graph in the dialect of one tool: other numbers, and the same spikes where the tool can.
 
-What each population does in a step is worked out here (:mod:`.step`), and the tool's own formulas
-are turned around: time constants whose decay it is, thresholds in units of what an input adds.
-Weights stay, but where cells of a population differ in what an input adds and the tool has them
-alike: then rows of weights are scaled. Subgraphs are dissolved, rings written as the tool reads
-them. The file that comes out is for that tool and one step; it no longer says what the network is
-in seconds and volts.
+What each population does in a step is worked out here (:mod:`clnf.spiking.exchange.dialects.step`),
+and the tool's own formulas are turned around: time constants whose decay it is, thresholds in units
+of what an input adds. Weights stay, but where cells of a population differ in what an input adds
+and the tool has them alike: then rows of weights are scaled. Subgraphs are dissolved, rings written
+as the tool reads them. The file that comes out is for that tool and one step; it no longer says
+what the network is in seconds and volts.
 """
 
 from collections.abc import Mapping

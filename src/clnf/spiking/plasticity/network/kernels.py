@@ -1,4 +1,6 @@
-"""A plastic network driven by events, compiled; the plain version is in :mod:`.plain`.
+"""A plastic network driven by events, compiled.
+
+The plain version is in :mod:`clnf.spiking.plasticity.network.plain`.
 
 A pre spike touches the weights of its input [cells], a post spike those of its cell [inputs].
 Traces of inputs stay as they were at their last spike, and what is left of them since is looked up

@@ -15,7 +15,10 @@ __all__ = ["plain_run"]
 def plain_run(
     net: DiehlCook, state: NetworkState, events: Events, *, learn: bool
 ) -> tuple[Events, int]:
-    """All steps, see :func:`.running.run`: excitatory spikes, number of inhibitory ones."""
+    """All steps: excitatory spikes, number of inhibitory ones.
+
+    See :func:`clnf.spiking.plasticity.network.running.run`.
+    """
     k, trains, sent, quiet = net.law(), trains_of(events), [], 0
     before = torch.zeros(net.inputs)
     before[state.before[: int(state.clock[1])].long()] = 1.0
