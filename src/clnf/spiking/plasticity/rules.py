@@ -83,14 +83,6 @@ def _spread(bounds: SoftBounds | None) -> Law:
     )
 
 
-def _paired(law: Law, pairing: Pairing, coincident: Coincident) -> Law:
-    return law._replace(
-        nearest=pairing == "nearest",
-        pre_now=coincident != "neither",
-        post_now=coincident == "both",
-    )
-
-
 @final
 @dataclass(frozen=True, kw_only=True)
 class PairSTDP(_AbstractTimed):
@@ -128,15 +120,7 @@ class PairSTDP(_AbstractTimed):
         Raises:
             ConfigError: ``dt_s`` is not above 0.
         """
-        law = _paired(_spread(self.bounds), self.pairing, self.coincident)
-        return law._replace(
-            pre=decay_of(self.pre_tau_s, dt_s, "exact"),
-            post=decay_of(self.post_tau_s, dt_s, "exact"),
-            up=self.up,
-            down=self.down,
-            up_alone=self.up_alone,
-            down_alone=self.down_alone,
-        )
+        return _timed(self, dt_s)._replace(up_alone=self.up_alone, down_alone=self.down_alone)
 
 
 @final
@@ -178,14 +162,9 @@ class TripletSTDP(_AbstractTimed):
         Raises:
             ConfigError: ``dt_s`` is not above 0.
         """
-        law = _paired(_spread(self.bounds), self.pairing, self.coincident)
-        return law._replace(
-            pre=decay_of(self.pre_tau_s, dt_s, "exact"),
-            post=decay_of(self.post_tau_s, dt_s, "exact"),
+        return _timed(self, dt_s)._replace(
             pre_slow=decay_of(self.pre_slow_tau_s, dt_s, "exact"),
             post_slow=decay_of(self.post_slow_tau_s, dt_s, "exact"),
-            up=self.up,
-            down=self.down,
             up_triplet=self.up_triplet,
             down_triplet=self.down_triplet,
         )
@@ -225,3 +204,16 @@ class ThreeFactor(_AbstractTimed):
             return self.rule.law(dt_s)._replace(eligibility=0.0, share=1.0)
         kept = decay_of(self.eligibility_tau_s, dt_s, "exact")
         return self.rule.law(dt_s)._replace(eligibility=kept, share=float(dt_s))
+
+
+def _timed(rule: PairSTDP | TripletSTDP, dt_s: float) -> Law:
+    """What rules of pairs and of triplets have in common."""
+    return _spread(rule.bounds)._replace(
+        nearest=rule.pairing == "nearest",
+        pre_now=rule.coincident != "neither",
+        post_now=rule.coincident == "both",
+        pre=decay_of(rule.pre_tau_s, dt_s, "exact"),
+        post=decay_of(rule.post_tau_s, dt_s, "exact"),
+        up=rule.up,
+        down=rule.down,
+    )
