@@ -1,6 +1,9 @@
 """Digits on chips: as learned without limits, cast onto a chip, and learned under its limits.
 
-    python benchmarks/spiking_chips.py
+    python benchmarks/spiking_chips.py               JSON lines, all runs
+    python benchmarks/spiking_chips.py into FILE     runs that the file lacks, added to it
+    python benchmarks/spiking_chips.py table FILE    runs of a file as a table
+    python benchmarks/spiking_chips.py section FILE  the same as a section of RESULTS.md
 
 Digits 0 to 7 of ``digits10k``, since Xylo has 8 outputs, as brightness of 4 x 4 fields, since it
 has 16 inputs: an input spikes in a step by chance, with half its brightness, 40 steps of 1 ms.
@@ -16,11 +19,13 @@ others are asked; three seeds. One JSON line a chip:
 The middle of three seeds, and all three. Arms of a seed see the same events in the same order.
 """
 
-import json
 import statistics
+import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
+from peers.rows import command
 from torch import Tensor, nn
 
 from clnf.core.rng import torch_rng
@@ -107,19 +112,42 @@ def of_seed(name: str, seed: int) -> dict[str, float]:
     return found
 
 
-def lines() -> Iterator[dict[str, object]]:
+def runs(done: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Those that are not there yet."""
+    have = {(one["chip"], one["seed"]) for one in done}
+    for seed in SEEDS:
+        for name in CHIPS:
+            if (name, seed) not in have:
+                begun = time.process_time()
+                row = {"benchmark": "spiking_chips", "chip": name, "seed": seed}
+                row |= of_seed(name, seed)
+                yield row | {"seconds": round(time.process_time() - begun, 1)}
+
+
+def summed(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The middle of the seeds, a line a chip."""
     for name, (cell, priced) in CHIPS.items():
-        seeds = [of_seed(name, seed) for seed in SEEDS]
-        middle = {key: statistics.median(one[key] for one in seeds) for key in seeds[0]}
-        every = {key: [one[key] for one in seeds] for key in ("free", "cast", "control", "learned")}
+        own = [one for one in rows if one["chip"] == name]
+        if not own:
+            continue
+        figures_of = [key for key in own[0] if key not in ("benchmark", "chip", "seed")]
+        middle = {key: statistics.median(one[key] for one in own) for key in figures_of}
+        every = {key: [one[key] for one in own] for key in ("free", "cast", "control", "learned")}
         told = {"chip": name, "cell": type(cell).__name__, "figures": priced}
         yield {"benchmark": "spiking_chips", **told, **middle, "seeds": every}
 
 
+def table(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """For a page."""
+    yield "| chip | free | cast | learned | control | synaptic operations |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for one in summed(rows):
+        points = " | ".join(f"{one[key]:.3f}" for key in ("free", "cast", "learned", "control"))
+        yield f"| {one['chip']} | {points} | {one['synaptic_operations']:.0f} |"
+
+
 def main() -> None:
-    torch.set_num_threads(1)
-    for line in lines():
-        print(json.dumps(line), flush=True)
+    command("spiking_chips", runs=runs, summed=summed, table=table)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from peers.rows import command
+from peers.rows import command, mean, span
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -250,15 +250,6 @@ def runs(done: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
                 yield row_of(way, code, seed)
 
 
-def mean(values: list[Any]) -> Any:
-    """Of numbers or of ranges, to three digits."""
-    if values[0] is None:
-        return None
-    if isinstance(values[0], list):
-        return [mean(list(side)) for side in zip(*values, strict=True)]
-    return float(f"{statistics.mean(values):.3g}")
-
-
 def summed(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Means over seeds."""
     for way, code in ARMS:
@@ -272,14 +263,6 @@ def summed(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield {"benchmark": "spiking_digits", "way": way, "code": code, **line}
 
 
-def joules(span: list[float] | None, unit: float) -> str:
-    """A range in a unit."""
-    if span is None:
-        return "-"
-    low, high = (f"{one / unit:.3g}" for one in span)
-    return low if low == high else f"{low} to {high}"
-
-
 def table(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Means over seeds as a table of a page."""
     yield "| way | code | accuracy | events | spikes | operations | inference, nJ | lesson, uJ |"
@@ -290,7 +273,7 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
             f"| {one['way']} | {one['code']} "
             f"| {100 * one['accuracy']:.1f} ({low:.1f} to {high:.1f}) "
             f"| {one['events']:.0f} | {one['spikes']:.0f} | {one['synops']:.0f} "
-            f"| {joules(one['joules'], 1e-9)} | {joules(one['lesson_j'], 1e-6)} |"
+            f"| {span(one['joules'], 1e-9)} | {span(one['lesson_j'], 1e-6)} |"
         )
 
 

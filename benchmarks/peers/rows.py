@@ -4,6 +4,7 @@ python benchmarks/peers/rows.py FILE   how many runs of which benchmark a file h
 """
 
 import json
+import statistics
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -53,6 +54,23 @@ def command(
     else:
         for line in summed(rows if rest else list(runs([]))):
             print(json.dumps(line), flush=True)
+
+
+def mean(values: list[Any]) -> Any:
+    """Of numbers or of ranges, to three digits; None where there is none."""
+    if values[0] is None:
+        return None
+    if isinstance(values[0], list):
+        return [mean(list(side)) for side in zip(*values, strict=True)]
+    return float(f"{statistics.mean(values):.3g}")
+
+
+def span(ends: list[float] | None, unit: float, without: str = "-") -> str:
+    """A range in a unit, for a page."""
+    if ends is None:
+        return without
+    low, high = (f"{one / unit:.3g}" for one in ends)
+    return low if low == high else f"{low} to {high}"
 
 
 def section(name: str, rows: list[Row], summed: Callable[[list[Row]], Iterable[Row]]) -> str:
