@@ -70,10 +70,10 @@ def taught(
 ) -> None:  # fmt: skip
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01 if not times.start else 0.003)
     x, y = data[0][:TAUGHT], data[1][:TAUGHT]
-    for time in times:
-        order = torch.randperm(TAUGHT, generator=torch_rng(seed, "lesson", time))
+    for turn in times:
+        order = torch.randperm(TAUGHT, generator=torch_rng(seed, "lesson", turn))
         for n, chosen in enumerate(order.split(BATCH)):
-            out = run(events(x[chosen], seed, time, n)).mean(0)
+            out = run(events(x[chosen], seed, turn, n)).mean(0)
             loss = nn.functional.cross_entropy(20 * out, y[chosen])
             optimizer.zero_grad()
             loss.backward()

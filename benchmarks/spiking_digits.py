@@ -45,6 +45,7 @@ from typing import Any
 
 import torch
 from peers.rows import command, mean, span
+from peers.spiking_costs import MAC_J, SYNOP_J, lesson_ops
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -65,8 +66,6 @@ RATES = {
     ("local", "latency"): 0.0025, ("local", "rate"): 0.0025, ("local", "delta"): 0.005,
 }  # fmt: skip
 LADDER = (0.001, 0.0025, 0.005, 0.01, 0.02)
-SYNOP_J = (1.54e-12, 45e-12)
-MAC_J = (4.6e-12, 104.4e-12)
 FRONT_J = 60.73e-9
 STAND_IN = {
     "conductance_min_s": 1e-6, "conductance_max_s": 1e-4, "write_voltage_v": 1.5,
@@ -141,23 +140,6 @@ def trained(
     return net
 
 
-def lesson_ops(way: str, code: PictureCode, synops: float, spikes: float) -> float:
-    """Multiplications and additions to teach one digit once.
-
-    Through time: forward; errors of ten outputs back to all cells at each step; weight gradients at
-    events. E-prop: an eligibility and a sum for each weight and step. Local: a read-out and its way
-    back at each step, and a product for each weight.
-    """
-    weights, back = code.channels * HIDDEN, 10 * HIDDEN
-    behind = spikes * 10
-    own = {
-        "bptt": code.steps * back + synops,
-        "eprop": code.steps * (3 * weights + back) + behind,
-        "local": code.steps * (weights + 2 * back) + behind,
-    }[way]
-    return synops + own
-
-
 def gradient_run(way: str, kind: str, seed: int) -> dict[str, Any]:
     """One of the arms with gradients."""
     code = PictureCode(kind=kind)  # type: ignore[arg-type]
@@ -166,7 +148,8 @@ def gradient_run(way: str, kind: str, seed: int) -> dict[str, Any]:
     x, y = sets["held_out"]
     first, last = net.operations(x)
     synops, spikes = (first + last) / len(y), last / len(y) / 10
-    ops = lesson_ops(way, code, synops, spikes)
+    ops = synops + lesson_ops(way, (code.channels, HIDDEN, 10), code.steps, spikes)
+    ops += synops * (way == "bptt")
     events = float(x.sum()) / len(y)
     return {
         "accuracy": right(net, (x, y)), "rate": rate, "passes": PASSES, "events": events,

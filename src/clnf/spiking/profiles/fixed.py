@@ -102,13 +102,17 @@ def refused(stage: Stage, profile: ChipProfile) -> str:
     return ""
 
 
-def numbers_of(stage: Stage, profile: ChipProfile, die: Die | None = None) -> Numbers:
+def numbers_of(
+    stage: Stage, profile: ChipProfile, die: Die | None = None, full_v: float | None = None
+) -> Numbers:
     """The whole numbers of a stage.
 
     Args:
         stage: weights and cells.
         profile: of the chip.
         die: whose mismatch the weights have; None for none.
+        full_v: what the largest number of a weight is worth, in volts, larger ones are cut; None
+            for the largest weight in use.
 
     Raises:
         ConfigError: a stage that cannot be counted on the chip, see :func:`refused`.
@@ -129,7 +133,10 @@ def numbers_of(stage: Stage, profile: ChipProfile, die: Die | None = None) -> Nu
     if stage.bias is not None:
         bias = bias + stage.bias.to(_FLOAT) * factor
     threshold = None if k.threshold is None else _wide(k.threshold)
-    lsb_v = _lsb(profile, (weight, ring), bias, threshold)
+    spanned: tuple[Tensor, Tensor | None] = (weight, ring)
+    if full_v is not None:
+        spanned = (full_v * factor, None)
+    lsb_v = _lsb(profile, spanned, bias, threshold)
     made = [None if one is None else _counted(one, lsb_v, profile) for one in (weight, ring)]
     used = max(float(one.detach().abs().max()) for one in made if one is not None)
     given = [

@@ -109,6 +109,8 @@ class Constrained(nn.Module):
     Attributes:
         die: seed of the one chip whose mismatch and errors of writing the weights have; None for
             none. Draw another for each lesson to train for all chips.
+        full_v: what the largest number of a weight is worth, V, by the stage's name; where there is
+            none, the largest weight in use. Learning on a chip needs it: a grid that stays.
 
     Raises:
         ConfigError: a layer that cannot be counted on the chip.
@@ -134,6 +136,7 @@ class Constrained(nn.Module):
         self.profile = instance("profile", profile, ChipProfile, "give profile('loihi')")
         self.net, self.inputs, self.seed, self.kernels = net, inputs, seed, kernels
         self.die: int | None = None
+        self.full_v: dict[str, float] = {}
         self.numbers()
 
     def stages(self) -> list[Stage]:
@@ -142,9 +145,10 @@ class Constrained(nn.Module):
 
     def numbers(self) -> list[Numbers]:
         """Whole numbers of each stage as they are now."""
+        dies = [None if self.die is None else Die(self.die, one.name) for one in self.stages()]
         return [
-            numbers_of(one, self.profile, None if self.die is None else Die(self.die, one.name))
-            for one in self.stages()
+            numbers_of(one, self.profile, die, self.full_v.get(one.name))
+            for one, die in zip(self.stages(), dies, strict=True)
         ]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,277 @@
+"""Online rules for layers in a row as they ran, free or under a chip's limits.
+
+What a net did is looked at once (:func:`watched`): events, traces of inputs and slopes of cells.
+What changes follow, three rules say:
+
+    e-prop   dW_ji = sum over t of s_j[t] f_ji[t],  f_ji[t] = kappa f_ji[t-1] + slope_j[t] p_i[t]
+             s_j[t] = sum over k of W_kj slope_k[t] L_k[t],  kappa the next layer's decay
+    local    dW_ji = sum over t of (sum over k of G_kj L_k[t]) slope_j[t] p_i[t],  G fixed, y = G z
+    ReSuMe   dW_ji = sum over t of (wanted_j[t] - z_j[t]) (a + p_i[t])
+
+The last layer may spike; its own gradient is L_k slope_k p_j in the first two. L are errors at its
+outputs. A chip with traces holds p in its format (:mod:`clnf.spiking.profiles.learning`), and f in
+tags, both rounded at random. ReSuMe is STDP with the spikes of a teacher and, with the other sign,
+with the cell's own: no gradient, no slope.
+
+Simplified: one trace an input, also where a spike sets cells to 0; slopes are taken where a cell's
+own decay puts its potential, which differs from the chip's by its rounding. Where nothing is
+rounded and resets subtract, e-prop of two layers is the whole gradient; tests hold it against
+autograd.
+
+Legend: T steps, B samples, I inputs, N cells, K outputs.
+
+Sources: Bellec et al., Nature Communications 11, 3625 (2020); Kaiser, Mostafa & Neftci, Frontiers
+in Neuroscience 14, 424 (2020); Ponulak & Kasinski, Neural Computation 22, 467 (2010).
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, final
+
+import torch
+from torch import Tensor, nn
+
+from clnf.core.errors import ConfigError
+from clnf.core.inputs import number
+from clnf.core.rng import torch_rng
+from clnf.spiking.coefficients import Coefficients
+from clnf.spiking.energy.counts import Seen, look
+from clnf.spiking.layers import drawn
+from clnf.spiking.learning.traces import trace_step, traces_of
+from clnf.spiking.profiles.learning import TraceFormat, traced
+from clnf.spiking.profiles.simulated import Constrained
+
+__all__ = ["OnlineRule", "Tags", "Watched", "resume_change", "watched"]
+
+ErrorsOf = Callable[[Tensor], Tensor]
+_IMPULSE = 16.0  # of a spike in a chip's trace: 4 of its 7 bits before the point, room for 8 spikes
+
+
+class Watched(NamedTuple):
+    """What a layer did with a batch.
+
+    Attributes:
+        weight: of the layer, in volts, [N, I]; the parameter itself.
+        outputs: spikes, or potentials in volts of a read-out, [T, B, N].
+        traces: p, how far each input still moves a potential, [T, B, I].
+        slopes: of spikes, 1/V, [T, B, N]; 1 for a read-out.
+        decay: of its cells.
+    """
+
+    weight: Tensor
+    outputs: Tensor
+    traces: Tensor
+    slopes: Tensor
+    decay: float
+
+
+class Tags(NamedTuple):
+    """How synapses of a chip hold eligibility.
+
+    Attributes:
+        bits: beside the sign.
+        most: eligibility that they still hold, a pure number.
+    """
+
+    bits: int
+    most: float
+
+
+@torch.no_grad()
+def watched(
+    net: nn.Module, x: Tensor, how: TraceFormat | None = None, *, seed: int = 0
+) -> list[Watched]:
+    """Run a net from rest and tell what each layer did.
+
+    Args:
+        net: matrices and cells in a row, or the same under a chip's limits.
+        x: events [T, B, I].
+        how: a chip holds traces; None for floats.
+        seed: of their rounding.
+
+    Raises:
+        ConfigError: layers or cells for which one trace an input would not do.
+
+    >>> from clnf.spiking import LIF, SpikingLinear
+    >>> net = SpikingLinear((4, 3), LIF(), dt_s=1e-3)
+    >>> seen = watched(net, torch.ones(5, 2, 4))[0]
+    >>> seen.traces.shape, seen.slopes.shape
+    (torch.Size([5, 2, 4]), torch.Size([5, 2, 3]))
+    """
+    whole = isinstance(net, Constrained)
+    found = list[Watched]()
+    for n, one in enumerate(look(net, x)):
+        _check(one)
+        found.append(_seen(one, _Way(how, seed + 7 * n, whole)))
+    return found
+
+
+class _Way(NamedTuple):
+    traces: TraceFormat | None
+    seed: int
+    whole: bool  # whether weights are steps of the potential and hold the kick already
+
+
+def _seen(seen: Seen, way: _Way) -> Watched:
+    stage = seen.stage
+    assert stage.cell is not None
+    assert stage.weight is not None
+    assert seen.weight is not None
+    k, x, course = stage.cell.coefficients(stage.dt_s), seen.inputs.float(), seen.course
+    kick, decay = float(k.kick), float(k.decay)
+    volts = (course.potential * course.lsb_v).float()
+    if course.spikes is None or k.threshold is None:
+        outputs, slopes = volts, torch.ones_like(volts)
+    else:
+        outputs = course.spikes.float()
+        given = seen.weight.float() * (course.lsb_v if way.whole else kick)
+        before = torch.cat([torch.zeros_like(volts[:1]), volts[:-1]])
+        reach = decay * before + x @ given.t()
+        threshold = float(k.threshold)
+        near = (reach / threshold).round().clamp_min(1.0).minimum(outputs.clamp_min(1.0))
+        assert stage.surrogate is not None
+        slopes = stage.surrogate.slope(reach - near * threshold)
+    return Watched(stage.weight, outputs, _traces(x, k, stage.dt_s, way), slopes, decay)
+
+
+def _check(seen: Seen) -> None:
+    stage, cell = seen.stage, seen.stage.cell
+    k = None if cell is None else cell.coefficients(stage.dt_s)
+    plain = k is not None and k.synapse is None and k.adaptation is None and not k.hold
+    parts = () if k is None else (k.decay, k.kick, k.rest, k.threshold or 0.0)
+    alike = all(not isinstance(one, Tensor) or one.numel() == 1 for one in parts)
+    if stage.kind != "linear" or stage.ring is not None or stage.bias is not None:
+        raise ConfigError(
+            f"layer {stage.name} is no plain matrix of weights; these rules take matrices without "
+            "recurrence and biases"
+        )
+    if k is None or not plain or not alike or float(k.rest) != 0.0:
+        raise ConfigError(
+            f"cells of layer {stage.name} need more than one trace an input; give IF, LIF or LI "
+            "cells that are alike and leak to 0"
+        )
+
+
+def _traces(x: Tensor, k: Coefficients, dt_s: float, way: _Way) -> Tensor:
+    if way.traces is not None:
+        decay = torch.as_tensor(k.decay, dtype=torch.float64)
+        tau_s = dt_s / float((-decay.log()).clamp_min(1e-12))
+        found = traced(x, way.traces, tau_s=tau_s, dt_s=dt_s, impulse=_IMPULSE, seed=way.seed)
+        return (found * (float(k.kick) / _IMPULSE)).float()
+    state, kept = traces_of(x[0], k), list[Tensor]()
+    for now in x:
+        state = trace_step(now, state, k)
+        kept.append(state.v)
+    return torch.stack(kept)
+
+
+def _added(weight: Tensor, more: Tensor) -> None:
+    weight.grad = more if weight.grad is None else weight.grad.add_(more)
+
+
+def _products(post: Tensor, pre: Tensor) -> Tensor:
+    return post.flatten(0, 1).t() @ pre.flatten(0, 1)
+
+
+@final
+class OnlineRule:
+    """E-prop or local losses for one layer of cells and the layer behind it.
+
+    Args:
+        kind: of the rule; the last layer learns its own gradient in both.
+        net: two layers in a row, or the same under a chip's limits.
+        traces: how a chip holds traces; None for floats.
+        tags: how a chip holds eligibility of e-prop; None for floats.
+        seed: of fixed random read-outs, uniform in +-1/sqrt(N), and of rounding.
+
+    Raises:
+        ConfigError: a rule of another kind, or tags that hold nothing.
+
+    >>> from clnf.spiking import LIF, SpikingLinear
+    >>> from clnf.spiking.chain import Chain
+    >>> from clnf.spiking.profiles import Constrained, profile
+    >>> cell = LIF(reset_v=0.0)
+    >>> net = Chain(*(SpikingLinear((n, m), cell, dt_s=1e-3) for n, m in ((4, 6), (6, 2))))
+    >>> rule = OnlineRule("eprop", Constrained(net, profile("loihi")))
+    >>> rule.lesson(torch.ones(5, 1, 4), lambda y: y - 1.0).shape, net[0].weight.grad.shape
+    (torch.Size([5, 1, 2]), torch.Size([6, 4]))
+    """
+
+    def __init__(
+        self,
+        kind: Literal["eprop", "local"],
+        net: nn.Module,
+        *,
+        traces: TraceFormat | None = None,
+        tags: Tags | None = None,
+        seed: int = 0,
+    ) -> None:
+        if kind not in ("eprop", "local"):
+            raise ConfigError(f"a rule is eprop or local, got {kind!r}; choose one")
+        if tags is not None and not (tags.bits >= 1 and number("most", tags.most) > 0):
+            raise ConfigError(f"tags have bits and a largest value, got {tags}; correct them")
+        self.kind, self.net, self.traces, self.tags, self.seed = kind, net, traces, tags, seed
+        self.lessons = 0
+        self._readout: Tensor | None = None
+
+    @torch.no_grad()
+    def lesson(self, x: Tensor, errors_of: ErrorsOf) -> Tensor:
+        """Run through inputs and add gradients to those of the weights, without a graph.
+
+        Args:
+            x: events [T, B, I].
+            errors_of: from outputs [T, B, K] to dloss/dy [T, B, K]; an error of a step may know
+                outputs up to it. Local losses ask it for the hidden layer's read-out, too.
+
+        Returns:
+            Outputs [T, B, K] of the last layer.
+        """
+        seen = watched(self.net, x, self.traces, seed=self.seed + 1000 * self.lessons)
+        if len(seen) != 2:
+            raise ConfigError(f"these rules take two layers, got {len(seen)}; build such a net")
+        hidden, last = seen
+        felt = errors_of(last.outputs) * last.slopes
+        _added(last.weight, _products(felt, last.traces))
+        if self.kind == "local":
+            matrix = self._fixed(last.weight)
+            own = errors_of(hidden.outputs @ matrix.t()) @ matrix
+            _added(hidden.weight, _products(own * hidden.slopes, hidden.traces))
+        else:
+            _added(hidden.weight, self._eligible(felt @ last.weight, hidden, last.decay))
+        self.lessons += 1
+        return last.outputs
+
+    def _fixed(self, weight: Tensor) -> Tensor:
+        if self._readout is None:
+            outputs, cells = weight.shape
+            self._readout = drawn(self.seed, outputs, cells, scale=cells**-0.5).detach()
+        return self._readout
+
+    def _eligible(self, signal: Tensor, hidden: Watched, kappa: float) -> Tensor:
+        f = torch.zeros(signal.shape[1], *hidden.weight.shape)
+        change = torch.zeros_like(hidden.weight)
+        rng = torch_rng(self.seed, "tags", self.lessons)
+        for t, now in enumerate(signal):
+            f = kappa * f + hidden.slopes[t][:, :, None] * hidden.traces[t][:, None]
+            if self.tags is not None:
+                top = 2.0**self.tags.bits - 1
+                step = self.tags.most / top
+                f = (f / step + torch.rand(f.shape, generator=rng)).floor().clamp(-top, top) * step
+            change += torch.einsum("bn,bni->ni", now, f)
+        return change
+
+
+def resume_change(seen: Watched, wanted: Tensor, *, alone: float = 0.0) -> Tensor:
+    """ReSuMe's change of a layer's weights [N, I], in volts, for a rate of 1.
+
+    Args:
+        seen: what the layer did.
+        wanted: spikes of the teacher [T, B, N].
+        alone: a, of a spike by itself.
+
+    >>> from clnf.spiking import LIF, SpikingLinear
+    >>> net, x = SpikingLinear((2, 1), LIF(), dt_s=1e-3), torch.ones(3, 1, 2) * torch.eye(2)[0]
+    >>> change = resume_change(watched(net, 0.01 * x)[0], torch.ones(3, 1, 1))
+    >>> bool(change[0, 0] > 0), change[0, 1].item()
+    (True, 0.0)
+    """
+    return _products(wanted - seen.outputs, seen.traces + alone)
