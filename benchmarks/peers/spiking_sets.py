@@ -110,7 +110,8 @@ def letters(seed: int) -> Task:
 
 def logistic(found: Task, windows: int) -> float:
     """Share of the asked named rightly from counts of events in spans of time, by logistic
-    regression on standardised counts (L-BFGS, weight decay 0.01)."""
+    regression on standardised counts (L-BFGS, weight decay 0.01).
+    """
 
     def counts(index: Tensor, place: int) -> Tensor:
         parts = found.events(index, place, 0).tensor_split(windows)

@@ -30,6 +30,7 @@ HIDDEN, GAIN, TEACHER = 64, 20.0, 4  # a teacher spikes in each fourth step
 BATCH, ON_CHIP = 50, 10
 FULL_V = (2.0, 1.0)  # what the largest weight of a chip that learns is worth
 TAG_MOST = 32.0
+MOST = 3.0  # of the layer's mean change, what one weight changes at once
 
 
 class Taught(NamedTuple):
@@ -155,8 +156,9 @@ class Lessons:
                     continue
                 with torch.no_grad():
                     for k, weight in enumerate(self.weights):
-                        if weight.grad is not None:
-                            self._write(k, -rate * weight.grad)
+                        if weight.grad is not None and bool(weight.grad.any()):
+                            size = weight.grad.square().mean().sqrt()
+                            self._write(k, -rate * (weight.grad / size).clamp(-MOST, MOST))
         return Taught(self.net, self.chip, passes * len(taught), self.writes)
 
 
