@@ -13,6 +13,7 @@ The folder of klettres is named by CLNF_KLETTRES; without it the letters are lef
 are Ogg Vorbis, which the extra ``sound`` reads.
 """
 
+import json
 import os
 from collections.abc import Callable
 from functools import lru_cache
@@ -109,8 +110,9 @@ def letters(seed: int) -> Task:
 
 
 def logistic(found: Task, windows: int) -> float:
-    """Share of the asked named rightly from counts of events in spans of time, by logistic
-    regression on standardised counts (L-BFGS, weight decay 0.01).
+    """Share of the asked named rightly from counts of events in spans of time.
+
+    Logistic regression on standardised counts, L-BFGS, weight decay 0.01.
     """
 
     def counts(index: Tensor, place: int) -> Tensor:
@@ -133,3 +135,17 @@ def logistic(found: Task, windows: int) -> float:
     solver.step(closure)  # type: ignore[no-untyped-call]
     said = (held @ weight[1:] + weight[0]).argmax(1)
     return float((said == found.y[found.asked]).double().mean())
+
+
+def main() -> None:
+    """Sizes of the sets, and what regression makes of their counts, as JSON lines."""
+    for name in sets():
+        for seed in ASKED:
+            found = task(name, seed)
+            sizes = {"taught": len(found.taught), "asked": len(found.asked)}
+            shares = {f"logistic_{n}": logistic(found, n) for n in (1, 5)}
+            print(json.dumps({"set": name, "seed": seed, **sizes, **shares}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -13,17 +13,19 @@ and nothing finer is kept; after each ten samples they are changed once, rounded
 and tags are the chip's where it has them. Errors and slopes are worked out beside the chip.
 """
 
+import json
+import time
 from typing import NamedTuple
 
 import torch
-from peers.spiking_sets import CHANNELS, Task
+from peers.spiking_sets import CHANNELS, Task, task
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clnf.core.rng import torch_rng
 from clnf.spiking import IF, LIF, FastSigmoid, SpikingLinear
 from clnf.spiking.chain import Chain
-from clnf.spiking.learning.online import OnlineRule, Tags, resume_change, watched
+from clnf.spiking.learning import OnlineRule, Tags, resume_change, watched
 from clnf.spiking.profiles import Constrained, deploy, profile, trace_format, written
 
 HIDDEN, GAIN, TEACHER = 64, 20.0, 4  # a teacher spikes in each fourth step
@@ -168,3 +170,21 @@ def right(made: Taught, found: Task) -> float:
     run = made.net if made.chip is None else deploy(made.chip)
     said = run(found.events(found.asked, -1, 0)).sum(0).argmax(1)
     return float((said == found.y[found.asked]).double().mean())
+
+
+def main() -> None:
+    """What one lesson of each way takes, in milliseconds of processor time, as JSON lines."""
+    found = task("digits", 77)
+    index = found.taught[:BATCH]
+    x, label = found.events(index, 0, 0), found.y[index]
+    for way in ("bptt", "eprop", "local", "stdp"):
+        lessons = Lessons(way, found, "loihi", seed=77, on=False)
+        lessons.gradients(x, label)
+        begun = time.process_time()
+        for _ in range(10):
+            lessons.gradients(x, label)
+        print(json.dumps({"way": way, "ms": 100 * (time.process_time() - begun)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -7,8 +7,7 @@ from torch import Tensor
 from clnf.core.errors import ConfigError
 from clnf.spiking import IF, LI, LIF, EventLinear, FastSigmoid, Readout, SpikingLinear
 from clnf.spiking.chain import Chain
-from clnf.spiking.learning import EProp
-from clnf.spiking.learning.online import OnlineRule, Tags, resume_change, watched
+from clnf.spiking.learning import EProp, OnlineRule, Tags, resume_change, watched
 from clnf.spiking.plasticity import PairSTDP
 from clnf.spiking.plasticity.law import plastic_start, plastic_step
 from clnf.spiking.profiles import Constrained, profile, trace_format
@@ -85,7 +84,9 @@ def test_a_local_loss_hears_nothing_of_the_last_layer() -> None:
 
 @pytest.mark.parametrize(("chip", "cell", "steps"), [
     # A reset to 0 cuts gradients through time, which one trace an input does not see.
-    ("loihi", LIF(tau_s=10e-3, reset_v=0.0), 1), ("xylo", LIF(tau_s=16e-3), 20), ("speck", IF(), 20),
+    ("loihi", LIF(tau_s=10e-3, reset_v=0.0), 1),
+    ("xylo", LIF(tau_s=16e-3), 20),
+    ("speck", IF(), 20),
 ])  # fmt: skip
 def test_under_limits_it_goes_where_gradients_straight_through_go(
     chip: str, cell: LIF | IF, steps: int

@@ -5,8 +5,8 @@
     events     a = a + l highest_hz dt;  a spike where a passes a whole number
 
 A front end for sound of few parts: filters, rectifiers, and cells that add up. Levels are told
-against the loudest of the sound, as an automatic gain would do. Who wants changes rather than levels
-gives levels to :class:`~clnf.spiking.coding.delta.SendOnDelta`.
+against the loudest of the sound, as an automatic gain would do. Who wants changes rather than
+levels gives levels to :class:`~clnf.spiking.coding.delta.SendOnDelta`.
 
 Simplified: the logarithm is ideal and nothing has noise.
 

@@ -36,8 +36,7 @@ from clnf.core.rng import torch_rng
 from clnf.spiking.coefficients import Coefficients
 from clnf.spiking.energy.counts import Seen, look
 from clnf.spiking.layers import drawn
-from clnf.spiking.learning.traces import trace_step, traces_of
-from clnf.spiking.profiles.learning import TraceFormat, traced
+from clnf.spiking.profiles.learning import TraceFormat, traced_whole
 from clnf.spiking.profiles.simulated import Constrained
 
 __all__ = ["OnlineRule", "Tags", "Watched", "resume_change", "watched"]
@@ -155,13 +154,12 @@ def _traces(x: Tensor, k: Coefficients, dt_s: float, way: _Way) -> Tensor:
     if way.traces is not None:
         decay = torch.as_tensor(k.decay, dtype=torch.float64)
         tau_s = dt_s / float((-decay.log()).clamp_min(1e-12))
-        found = traced(x, way.traces, tau_s=tau_s, dt_s=dt_s, impulse=_IMPULSE, seed=way.seed)
-        return (found * (float(k.kick) / _IMPULSE)).float()
-    state, kept = traces_of(x[0], k), list[Tensor]()
-    for now in x:
-        state = trace_step(now, state, k)
-        kept.append(state.v)
-    return torch.stack(kept)
+        found = traced_whole(x, way.traces, tau_s=tau_s, dt_s=dt_s, impulse=_IMPULSE, seed=way.seed)
+        return found.float() * (float(k.kick) / _IMPULSE * 2.0**-way.traces.fraction)
+    # All steps at once: kick decay^(t - s) for each step s up to t.
+    ago = torch.arange(len(x))[:, None] - torch.arange(len(x))
+    fades = float(k.kick) * float(k.decay) ** ago.clamp_min(0).float() * (ago >= 0)
+    return torch.einsum("ts,sbi->tbi", fades, x)
 
 
 def _added(weight: Tensor, more: Tensor) -> None:
@@ -247,16 +245,20 @@ class OnlineRule:
         return self._readout
 
     def _eligible(self, signal: Tensor, hidden: Watched, kappa: float) -> Tensor:
+        if self.tags is None:
+            # The same sum with the decay on the other factor: no number for each weight and step.
+            felt, later = torch.empty_like(signal), torch.zeros_like(signal[0])
+            for t in range(len(signal) - 1, -1, -1):
+                later = felt[t] = signal[t] + kappa * later
+            return _products(felt * hidden.slopes, hidden.traces)
         f = torch.zeros(signal.shape[1], *hidden.weight.shape)
-        change = torch.zeros_like(hidden.weight)
-        rng = torch_rng(self.seed, "tags", self.lessons)
+        change, rng = torch.zeros_like(hidden.weight), torch_rng(self.seed, "tags", self.lessons)
+        top = 2.0**self.tags.bits - 1
+        step = self.tags.most / top
         for t, now in enumerate(signal):
             f = kappa * f + hidden.slopes[t][:, :, None] * hidden.traces[t][:, None]
-            if self.tags is not None:
-                top = 2.0**self.tags.bits - 1
-                step = self.tags.most / top
-                f = (f / step + torch.rand(f.shape, generator=rng)).floor().clamp(-top, top) * step
-            change += torch.einsum("bn,bni->ni", now, f)
+            f = (f / step + torch.rand(f.shape, generator=rng)).floor().clamp(-top, top) * step
+            change += (now[:, :, None] * f).sum(0)
         return change
 
 
