@@ -50,7 +50,7 @@ SEEDS = (1, 2, 3)
 WAYS = ("bptt", "eprop", "local", "stdp")
 CELLS = ("memristive:cmo_hfox", "memristive:hfox_generic")
 CHIPS = ("float", "loihi", "xylo", "speck", *CELLS)
-PASSES = {"digits": (3, 1), "letters": (10, 5)}  # off a chip, on it
+PASSES = {"digits": (3, 1), "letters": (8, 4)}  # off a chip, on it
 LADDER = {False: (0.001, 0.003, 0.01, 0.03), True: (0.001, 0.003, 0.01, 0.03, 0.1)}
 RATES = {
     ("digits", "bptt"): 0.01, ("digits", "eprop"): 0.003, ("digits", "local"): 0.003,

@@ -112,8 +112,8 @@ def traced(
     one = 2.0**how.decay_bits
     share = rounded(decay * one) / one
     y, found = torch.zeros_like(spikes[0], dtype=torch.float64), []
-    for t, now in enumerate(spikes):
-        moved = y.detach() * (share.detach() * one) + _draws(how, y, seed, t).to(torch.float64)
+    for now, drawn in zip(spikes, _draws(how, spikes, seed).to(torch.float64), strict=True):
+        moved = y.detach() * (share.detach() * one) + drawn
         y = through((moved / one).floor(), y * share) + added * now.to(torch.float64)
         y = y.clamp_max(float(how.top))
         found.append(y * 2.0**-how.fraction)
@@ -127,17 +127,18 @@ def traced_whole(
     decay, added = _parts(how, tau_s, dt_s, impulse)
     kept = (decay.detach() * 2.0**how.decay_bits).round().to(torch.int64)
     y, found = torch.zeros_like(spikes[0], dtype=torch.int64), []
-    for t, now in enumerate(spikes.to(torch.int64)):
-        y = (y * kept + _draws(how, y, seed, t)) >> how.decay_bits
+    for now, drawn in zip(spikes.to(torch.int64), _draws(how, spikes, seed), strict=True):
+        y = (y * kept + drawn) >> how.decay_bits
         y = (y + added * now).clamp_max(how.top)
         found.append(y)
     return torch.stack(found)
 
 
-def _draws(how: TraceFormat, like: Tensor, seed: int, step: int) -> Tensor:
+def _draws(how: TraceFormat, like: Tensor, seed: int) -> Tensor:
+    """For all steps at once; a longer course begins with the numbers of a shorter one."""
     if not how.random:
         return torch.full(like.shape, 2 ** (how.decay_bits - 1))
-    return stochastic(seed, ("trace", step), tuple(like.shape), how.decay_bits)
+    return stochastic(seed, ("trace",), tuple(like.shape), how.decay_bits)
 
 
 def written(
