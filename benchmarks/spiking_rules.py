@@ -19,10 +19,10 @@ without spikes. ``chance`` names the most frequent class always.
 ``synops`` are synaptic operations of one sample. ``chip_j`` is what it takes by the chip's own
 published figures, cells and spikes included; None where there are none. ``any_j`` is what
 the operations alone take on published digital chips, 1.54 to 45 pJ each. A lesson off the chip
-costs a run forward (``any_j``) and ``lesson_ops`` multiplications and additions of a host, 4.6 to
-104.4 pJ each: ``lesson_j``. Learning on a chip: ``lesson_j`` is the run forward by the chip's
-figures, None without them; traces, changes and writes (``writes`` a sample) have no published
-figure on any chip or material here, so it is a lower end.
+costs a run forward (``chip_j``, or ``any_j`` without it) and ``lesson_ops`` multiplications and
+additions of a host, 4.6 to 104.4 pJ each: ``lesson_j``. Learning on a chip: ``lesson_j`` is the run
+forward by the chip's figures, None without them; traces, changes and writes (``writes`` a sample)
+have no published figure on any chip or material here, so it is a lower end.
 
 Rates were chosen on seed 77, whose asked samples are among those that are taught elsewhere: without
 limits for floats and limits alike, on Loihi and on cells of four states for learning on chips,
@@ -108,7 +108,6 @@ def costs(name: str, way: str, made: Taught, found: Task) -> dict[str, Any]:
     return {
         "events": float(x.sum()) / samples, "spikes": total.spikes / samples, "synops": synops,
         "chip_j": published(made.chip, total, samples), "any_j": any_j, "lesson_ops": ops,
-        "lesson_j": [run + ops * one for run, one in zip(any_j, MAC_J, strict=True)],
     }  # fmt: skip
 
 
@@ -137,8 +136,16 @@ def row_of(name: str, way: str, chip: str, place: str, seed: int) -> dict[str, A
         made = lessons.teach(rate_of(name, way, chip, on), PASSES[name][on])
         row |= {"accuracy": right(made, found)} | costs(name, way, made, found)
         if on:
-            row |= {"lesson_j": row["chip_j"], "writes": made.writes / made.lessons}
+            row["writes"] = made.writes / made.lessons
     return row | {"seconds": round(time.process_time() - begun, 1)}
+
+
+def lesson_j(line: dict[str, Any], place: str) -> Any:
+    """Joules of a lesson: a run forward, and a host's arithmetic where a host teaches."""
+    if place == "on":
+        return line["chip_j"]
+    run = line["chip_j"] or line["any_j"]
+    return [mean([a + line["lesson_ops"] * b]) for a, b in zip(run, MAC_J, strict=True)]
 
 
 def runs(done: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -153,7 +160,7 @@ def runs(done: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 def summed(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Means over seeds."""
-    told = ("benchmark", "set", "way", "chip", "learns", "seed", "why")
+    told = ("benchmark", "set", "way", "chip", "learns", "seed", "why", "lesson_j")
     for name in ("digits", "letters"):
         for arm in ARMS:
             own = [one for one in rows if one["set"] == name]
@@ -163,6 +170,8 @@ def summed(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             line = {key: mean([one[key] for one in own]) for key in own[0] if key not in told}
             each = [one["accuracy"] and round(one["accuracy"], 4) for one in own]
             line |= {"accuracy": each[0] and statistics.mean(each), "each": each}
+            if "synops" in line:
+                line["lesson_j"] = lesson_j(line, arm[2])
             head = dict(zip(("way", "chip", "learns"), arm, strict=True))
             yield {"benchmark": "spiking_rules", "set": name, **head, "why": own[0]["why"], **line}
 
@@ -197,7 +206,8 @@ def points(one: dict[str, Any] | None) -> str:
     if one is None or one["accuracy"] is None:
         return "no" if one else ""
     low, high = 100 * min(one["each"]), 100 * max(one["each"])
-    return f"{100 * one['accuracy']:.0f} ({low:.0f} to {high:.0f})"
+    ends = f" ({low:.0f} to {high:.0f})" if len(one["each"]) > 1 else ""
+    return f"{100 * one['accuracy']:.0f}{ends}"
 
 
 def rates(name: str, way: str, chip: str) -> Iterator[dict[str, Any]]:
