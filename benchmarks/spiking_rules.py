@@ -59,7 +59,7 @@ RATES = {
 }  # fmt: skip
 RATES_ON = {
     ("digits", "eprop"): (0.01, 0.03), ("digits", "local"): (0.01, 0.03),
-    ("digits", "stdp"): (0.003, 0.01), ("letters", "eprop"): (0.01, 0.03),
+    ("digits", "stdp"): (0.003, 0.1), ("letters", "eprop"): (0.01, 0.03),
     ("letters", "local"): (0.003, 0.03), ("letters", "stdp"): (0.003, 0.01),
 }  # fmt: skip
 PRICED = {"loihi": "loihi", "xylo": "xylo", "speck": "speck"}
