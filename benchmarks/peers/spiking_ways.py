@@ -10,7 +10,8 @@
 Off the chip: Adam on weights in floats (ReSuMe without it), batches of 50; the chip's limits hold
 in each run forward, and gradients go straight through. On it: weights are whole steps of the chip
 and nothing finer is kept; after each ten samples they are changed once, rounded at random; traces
-and tags are the chip's where it has them. Errors and slopes are worked out beside the chip.
+and tags are the chip's where it has them. Errors and slopes are worked out beside the chip, and
+changes are scaled there, to a mean square of one a layer, none above MOST.
 """
 
 import json
