@@ -13,8 +13,8 @@ from clnf.chip.local import (
     LocalLosses,
     Relaxation,
 )
-from clnf.chip.updates.mixed import Offer
 from clnf.core.errors import ConfigError
+from clnf.devices.worth import Offer
 
 
 def blobs():

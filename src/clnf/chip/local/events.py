@@ -15,13 +15,9 @@ and small, and without them nothing holds the right class back.
 ``scale`` is the root-mean-square error of a layer's first batch, one number beside the group, so
 that one threshold serves all layers; it stays fixed, and events grow rare as errors shrink.
 
-With a budget of pulses for a lesson the threshold follows. What pulses are worth is known before
-one is given, so the threshold on it is found anew at each step, the lowest at which they are within
-the step's part of what is left: the best come first, and no more are given than the budget allows.
-Any other threshold follows what is left of it,
-
-    threshold <- threshold x clip((pulses of this step / pulses left for the next)^gain, 1/2, 2)
-
+With a budget of pulses for a lesson the threshold follows (:mod:`clnf.devices.worth`). What pulses
+are worth is known before one is given, so the threshold on it is found anew at each step: the best
+come first, and no more are given than the budget allows. Any other threshold follows what is left,
 and once the budget is spent nothing is an event until the next lesson. What is withheld is lost,
 not owed, and is a row "withheld" in the ledger: the pulses it would have made at the same pulses
 per error as what did pass, an estimate. Of "worth" and "cells" it stays in the accumulator. Under
@@ -41,10 +37,11 @@ from torch.utils.hooks import RemovableHandle
 
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.updates import PulseOptimizer
-from clnf.chip.updates.mixed import Offer, charge_digital
+from clnf.chip.updates.mixed import charge_digital
 from clnf.core.errors import ConfigError
 from clnf.core.inputs import check_fields
 from clnf.core.units import quantity
+from clnf.devices.worth import Offer, check_budget, least_paid, part, turn
 
 __all__ = ["EventRule", "Events"]
 
@@ -81,12 +78,7 @@ class EventRule:
             raise ConfigError(
                 f"a threshold on {self.on} is at least {least:g}, got {self.threshold}"
             )
-        spent_well = self.budget is None or self.budget >= 0
-        if not spent_well or self.steps < 1 or not 0 < self.gain <= 1:
-            raise ConfigError(
-                "a budget is at least 0, its steps at least 1 and its gain in (0, 1], got "
-                f"{self.budget}, {self.steps} and {self.gain}"
-            )
+        check_budget(self.budget, self.steps, self.gain)
 
 
 @final
@@ -158,33 +150,22 @@ class Events:
         for hook in self._hooks:
             hook.remove()
 
-    def _share(self) -> float:
+    def _part(self) -> float:
         """Part of what is left of the budget that the next step may take."""
-        steps = max(self.rule.steps - self.steps, 1)
-        # Of rates k, k - 1 ... 1 the first has 2 / (k + 1) of the sum.
-        return 2 / (steps + 1) if self.rule.falling else 1 / steps
+        return part(self.rule.steps - self.steps, falling=self.rule.falling)
 
     def _follow(self, used: int, budget: int) -> None:
-        left = (budget - self.spent) * self._share()
-        turn = min(max((used / left) ** self.rule.gain, 0.5), 2.0)
-        self.threshold = max(self.threshold * turn, 1.0 if self.rule.on == "cells" else _LEAST)
+        found = self.threshold * turn(used, (budget - self.spent) * self._part(), self.rule.gain)
+        self.threshold = max(found, 1.0 if self.rule.on == "cells" else _LEAST)
 
     def _affordable(self, offered: Sequence[Offer]) -> float:
         """The threshold on worth at this step: the rule's, or what the budget can pay."""
         rule, bill = self.rule, self.optimizer.bill
-        worth = torch.cat([one.worth.flatten() for one in offered])
         # Each is worked out and compared once.
-        charge_digital(bill, "digital", len(worth), 1, 1)
-        if rule.budget is None:
-            return self.threshold
-        due = torch.cat([one.due.flatten() for one in offered]).abs_()
-        worth, order = worth.sort(descending=True)
-        allowed = int((rule.budget - self.spent) * self._share())
-        paid = int((due[order].double().cumsum(0) <= allowed).sum())
-        self.threshold = rule.threshold
-        if paid < len(worth) and float(worth[paid]) >= rule.threshold:
-            # Just above the first that is too much, and so above all that are worth the same.
-            self.threshold = float(torch.nextafter(worth[paid], worth.new_tensor(float("inf"))))
+        charge_digital(bill, "digital", sum(one.worth.numel() for one in offered), 1, 1)
+        if rule.budget is not None:
+            allowed = int((rule.budget - self.spent) * self._part())
+            self.threshold = least_paid(offered, allowed, rule.threshold)
         return self.threshold
 
     def _pulses(self) -> dict[str, int]:

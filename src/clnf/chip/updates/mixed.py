@@ -10,7 +10,7 @@ Source: Nandakumar et al., Front. Neurosci. 2020.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,9 @@ from clnf.chip.analog import AbstractAnalog
 from clnf.chip.bill import Bill
 from clnf.chip.updates.rule import PulseRule
 from clnf.core.ledger import ATTOJOULES_PER_JOULE
+from clnf.devices.worth import Offer, offer
 
 __all__ = [
-    "Offer",
     "charge_digital",
     "collect",
     "direction",
@@ -95,19 +95,6 @@ def _whole_pulses(owed: Tensor, eps: float, rule: PulseRule) -> Tensor:
     return due
 
 
-class Offer(NamedTuple):
-    """What a tile could be given now.
-
-    Attributes:
-        due: signed whole pulses of each cell, [columns, rows].
-        worth: by how much a pulse lowers the loss, to first order: -gradient x its step. The
-            gradient is the running one where there is one.
-    """
-
-    due: Tensor
-    worth: Tensor
-
-
 def collect(moved: Tensor, state: dict[str, Any]) -> None:
     """Add a step to the accumulator of a layer."""
     if "chi" not in state:
@@ -122,8 +109,7 @@ def offers(layer: AbstractAnalog, state: dict[str, Any], rule: PulseRule) -> lis
     found = []
     for tile in layer.tiles:
         due = _whole_pulses(owed[tile.columns, tile.rows], tile.weight_step, rule)
-        worth = falls[tile.columns, tile.rows] * due.sign() * -tile.weight_step
-        found.append(Offer(due, worth))
+        found.append(offer(due, falls[tile.columns, tile.rows], tile.weight_step))
     return found
 
 

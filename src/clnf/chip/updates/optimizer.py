@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from clnf.chip.analog import AbstractAnalog
 from clnf.chip.bill import Bill
 from clnf.chip.updates.mixed import (
-    Offer,
     charge_digital,
     collect,
     direction,
@@ -22,6 +21,7 @@ from clnf.chip.updates.outer import Due, prepared, pulse_prepared, pulse_product
 from clnf.chip.updates.rule import TRANSFERRING, PulseRule
 from clnf.chip.updates.tiki_taka import TikiTaka
 from clnf.core.errors import ConfigError
+from clnf.devices.worth import Offer
 
 __all__ = ["PulseOptimizer"]
 

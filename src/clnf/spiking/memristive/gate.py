@@ -2,6 +2,8 @@
 
     samples  a sample whose largest |error| is below threshold x scale teaches nothing
     errors   each single error below it becomes 0
+    worth    every error passes; of the pulses that are then due only those are given that lower the
+             loss by so much each: running gradient x step
 
 ``scale`` is the root-mean-square error of the first batch, so a threshold is a pure number. Errors
 are taken times the number of samples, as losses are means over them: rehearsal makes batches
@@ -10,17 +12,23 @@ step, or a third factor: it is whatever makes weights move. Under a softmax the 
 classes are many and small, and without them nothing holds the right class back: "samples" is the
 better place for those.
 
-With a budget of writes for a lesson the threshold follows what is left of it,
+With a budget of writes for a lesson the threshold follows what is left of it. On samples and errors
+it can only follow what was spent: the first errors, which are the largest, take most, and once the
+budget is spent nothing passes until the next lesson; what is withheld is lost. On worth it is found
+anew at each step (:mod:`clnf.devices.worth`): the best pulses come first, no more are given than
+the budget allows, and what is not given stays owed. Steps too large for the budget would leave
+debts that are paid when they are no longer right, so that the learning rate of cells follows too,
 
-    threshold <- threshold x clip((writes of this step / writes left for the next)^gain, 1/2, 2)
+    rate <- min(rate / clip((pulses due that are worth it / part of this step)^gain, 1/2, 2), 1)
 
-and once it is spent nothing passes until the next lesson. What is withheld is lost, not owed.
+A net may end in a gate on samples, which spares ways back, while its optimizer is told of another
+on worth, which spends the writes.
 
 After SOEL (Stewart et al., arXiv 2008.01151), where a neuron's update waits for an error large
-enough. The controller is the one of ``clnf.chip.local.events``, which gates layers on tiles.
+enough. ``clnf.chip.local.events`` gates layers on tiles in the same way.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -30,6 +38,7 @@ from torch import Tensor, nn
 from clnf.core.errors import ConfigError
 from clnf.core.inputs import check_fields, whole
 from clnf.core.units import quantity
+from clnf.devices.worth import Offer, check_budget, least_paid, part, turn
 
 __all__ = ["Gate", "GateRule"]
 
@@ -43,32 +52,34 @@ class GateRule:
     """What counts as an event.
 
     Attributes:
-        threshold: in root-mean-squares of the first errors.
+        threshold: in root-mean-squares of the first errors, or in the loss that one pulse saves
+            (worth); None is 1 of the former and 0 of the latter.
         on: where it is: see the head of this module.
         budget: writes allowed in a lesson; None leaves the threshold as it is.
         steps: optimizer steps of a lesson, over which the budget is spread.
-        gain: how fast the threshold follows, in (0, 1].
+        falling: spread it as a rate that falls to 0 in a straight line spends it, not evenly.
+        gain: how fast a threshold follows, or on worth the rate, in (0, 1].
     """
 
-    threshold: float = quantity("1", 1.0)
-    on: Literal["samples", "errors"] = "samples"
+    threshold: float | None = quantity("1", None)
+    on: Literal["samples", "errors", "worth"] = "samples"
     budget: int | None = quantity("1", None)
     steps: int = quantity("1", 1)
+    falling: bool = False
     gain: float = quantity("1", 0.25)
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if not 0 <= self.threshold < float("inf") or self.on not in ("samples", "errors"):
-            raise ConfigError(
-                "a threshold is at least 0, on samples or errors, got "
-                f"{self.threshold} on {self.on!r}"
-            )
-        spent_well = self.budget is None or self.budget >= 0
-        if not spent_well or self.steps < 1 or not 0 < self.gain <= 1:
-            raise ConfigError(
-                "a budget is at least 0, its steps at least 1 and its gain in (0, 1], got "
-                f"{self.budget}, {self.steps} and {self.gain}"
-            )
+        if not 0 <= self.start < float("inf"):
+            raise ConfigError(f"a threshold is at least 0, got {self.threshold}; correct it")
+        check_budget(self.budget, self.steps, self.gain)
+
+    @property
+    def start(self) -> float:
+        """The threshold to begin with."""
+        if self.threshold is None:
+            return 0.0 if self.on == "worth" else 1.0
+        return self.threshold
 
 
 @final
@@ -90,6 +101,7 @@ class Gate(nn.Module):
 
     threshold: Tensor
     scale: Tensor
+    rate: Tensor
     seen: Tensor
     passed: Tensor
     spent: Tensor
@@ -98,9 +110,8 @@ class Gate(nn.Module):
     def __init__(self, rule: GateRule | None = None) -> None:
         super().__init__()
         self.rule = rule or GateRule()
-        for name in ("threshold", "scale"):
-            self.register_buffer(name, torch.zeros((), dtype=torch.float64))
-        self.threshold.fill_(self.rule.threshold)
+        for name, value in (("threshold", self.rule.start), ("scale", 0.0), ("rate", 1.0)):
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
         for name in ("seen", "passed", "spent", "steps"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
 
@@ -127,9 +138,12 @@ class Gate(nn.Module):
         if not float(self.scale) and bool(size.any()):
             self.scale.fill_(float(size.square().mean().sqrt()))
         wanted = float(self.threshold) * float(self.scale)
-        if self.rule.on == "samples":
+        if self.rule.on != "errors":
             size = size.flatten(1).amax(1)
-        event = size >= wanted if self.open else torch.zeros_like(size, dtype=torch.bool)
+        if self.rule.on == "worth":
+            event = torch.ones_like(size, dtype=torch.bool)
+        else:
+            event = (size >= wanted) & self.open
         self.seen += size.numel()
         self.passed += event.sum()
         return error * event.view(*event.shape, *(1 for _ in error.shape[event.dim() :]))
@@ -151,9 +165,30 @@ class Gate(nn.Module):
         """Say how many writes a step of the optimizer took; the threshold follows the budget."""
         self.spent += whole("writes", writes, least=0)
         self.steps += 1
-        budget = self.rule.budget
-        if budget is None or not self.open:
-            return
-        left = (budget - int(self.spent)) / max(self.rule.steps - int(self.steps), 1)
-        turn = min(max((writes / left) ** self.rule.gain, 0.5), 2.0)
-        self.threshold.fill_(max(float(self.threshold) * turn, _LEAST))
+        budget, rule = self.rule.budget, self.rule
+        if budget is not None and rule.on != "worth" and self.open:
+            left = (budget - int(self.spent)) * self._part()
+            found = float(self.threshold) * turn(writes, left, rule.gain)
+            self.threshold.fill_(max(found, _LEAST))
+
+    def affordable(self, offered: Sequence[Offer]) -> float:
+        """The threshold on worth at this step: the rule's, or what the budget can pay.
+
+        The rate for the next step follows.
+
+        Args:
+            offered: what each array could be given now, and what that is worth.
+        """
+        rule = self.rule
+        left = 0.0 if rule.budget is None else (rule.budget - int(self.spent)) * self._part()
+        if rule.budget is not None:
+            self.threshold.fill_(least_paid(offered, int(left), rule.start))
+        if left > 0:
+            asked = sum(int(one.due[one.worth >= rule.start].abs().sum()) for one in offered)
+            rate = float(self.rate) / turn(asked, left, rule.gain)
+            self.rate.fill_(min(max(rate, _LEAST), 1.0))
+        return float(self.threshold)
+
+    def _part(self) -> float:
+        """Part of what is left of the budget that the next step may take."""
+        return part(self.rule.steps - int(self.steps), falling=self.rule.falling)

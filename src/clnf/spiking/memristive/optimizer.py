@@ -3,7 +3,11 @@
     owed   chi <- chi - lr g; a cell gets trunc(chi / step) pulses and chi keeps the rest
     drawn  floor(|lr g| / step + u) pulses, u uniform in [0, 1): right on average, nothing is kept
 
-The first keeps one digital number a weight; the second is what a cell alone can do.
+The first keeps one digital number a weight; the second is what a cell alone can do. Under a gate on
+worth those of the first wait that are worth too little, and stay owed; a running gradient is then a
+second number a weight,
+
+    m <- running m + (1 - running) g
 
 Source: Nandakumar et al., Frontiers in Neuroscience 14, 406 (2020) (owed); Gokmen & Vlasov,
 Frontiers in Neuroscience 10, 333 (2016) (drawn, there by coincidences of bits).
@@ -23,6 +27,7 @@ from clnf.core.units import quantity
 from clnf.devices.cell import Cell
 from clnf.devices.draws import hash_key
 from clnf.devices.reference import uniform
+from clnf.devices.worth import offer
 from clnf.spiking.memristive.cells import CellArray, Lay
 from clnf.spiking.memristive.gate import Gate
 
@@ -38,11 +43,13 @@ class PulseUpdate:
         mode: see the head of this module.
         least: owed pulses at which a cell is written; with more, some cancel out first.
         longest: most pulses of a cell in a step.
+        running: what a step keeps of the running gradient that says what pulses are worth.
     """
 
     mode: Literal["owed", "drawn"] = "owed"
     least: float = quantity("1", 1.0)
     longest: int = quantity("1", 31)
+    running: float = quantity("1", 0.9)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -54,6 +61,8 @@ class PulseUpdate:
             )
         if self.mode == "drawn" and self.least != 1.0:
             raise ConfigError(f"drawn pulses are owed to nobody, got least {self.least}; leave it")
+        if not 0 <= self.running < 1:
+            raise ConfigError(f"a running gradient keeps from 0 to below 1, got {self.running}")
 
 
 @final
@@ -67,7 +76,7 @@ class PulseSGD(torch.optim.Optimizer):
         arrays: cells behind some of them; :func:`laid` makes these.
         lr: learning rate, in volts of weight for each unit of gradient.
         rule: how gradients become pulses.
-        gate: told how many writes each step took.
+        gate: told how many writes each step took; one on worth chooses among those that are owed.
 
     >>> from clnf.devices.families import cell
     >>> from clnf.devices.materials import material
@@ -95,6 +104,12 @@ class PulseSGD(torch.optim.Optimizer):
             raise ConfigError(f"a learning rate is above 0, got {lr}; correct it")
         super().__init__(list(parameters), {"lr": lr, "pulses": 0})
         self.arrays, self.gate, self.rule = dict(arrays), gate, rule or PulseUpdate()
+        self._chosen = gate is not None and gate.rule.on == "worth"
+        if self._chosen and self.rule.mode != "owed":
+            raise ConfigError(
+                f"a gate on worth chooses among owed pulses, which {self.rule.mode!r} has not; "
+                "take the mode 'owed', or put the gate on samples"
+            )
 
     @property
     def pulses(self) -> int:
@@ -108,36 +123,58 @@ class PulseSGD(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        given = 0
+        dues: dict[nn.Parameter, Tensor] = {}
+        rate = 1.0 if self.gate is None else float(self.gate.rate)
         for group in self.param_groups:
+            lr = float(group["lr"])
             for one in group["params"]:
-                if one.grad is None:
-                    continue
-                if one in self.arrays:
-                    given += self._pulse(one, float(group["lr"]))
-                else:
-                    one.add_(one.grad, alpha=-float(group["lr"]))
+                if one.grad is not None and one in self.arrays:
+                    dues[one] = self._due(one, lr * rate)
+                elif one.grad is not None:
+                    one.add_(one.grad, alpha=-lr)
+        if self._chosen and dues:
+            self._choose(dues)
+        given = sum(self._give(one, due) for one, due in dues.items())
         self.param_groups[0]["pulses"] += given
         if self.gate is not None:
             self.gate.wrote(given)
         return loss
 
-    def _pulse(self, one: nn.Parameter, lr: float) -> int:
-        array, state = self.arrays[one], self.state[one]
+    def _due(self, one: nn.Parameter, lr: float) -> Tensor:
+        """Signed whole pulses that a gradient calls for."""
+        array, state, rule = self.arrays[one], self.state[one], self.rule
         assert one.grad is not None
-        if self.rule.mode == "owed":
+        if rule.mode == "owed":
             if "owed" not in state:
                 state["owed"] = torch.zeros_like(one)
             owed: Tensor = state["owed"].add_(one.grad, alpha=-lr)
-            due = (owed / array.weight_step).trunc_().clamp_(-self.rule.longest, self.rule.longest)
-            due.mul_(owed.abs() >= self.rule.least * array.weight_step)
-            owed.sub_(due, alpha=array.weight_step)
-        else:
-            wanted = one.grad * (-lr / array.weight_step)
-            key = hash_key(array.seed, "rounding", int(array.done))
-            draws = uniform(torch.arange(wanted.numel()), int(key[0]), int(key[1]))
-            due = (wanted.abs() + draws.view_as(wanted)).floor_().clamp_(max=self.rule.longest)
-            due = due * wanted.sign()
+            due = (owed / array.weight_step).trunc_().clamp_(-rule.longest, rule.longest)
+            return due.mul_(owed.abs() >= rule.least * array.weight_step)
+        wanted = one.grad * (-lr / array.weight_step)
+        key = hash_key(array.seed, "rounding", int(array.done))
+        draws = uniform(torch.arange(wanted.numel()), int(key[0]), int(key[1]))
+        due = (wanted.abs() + draws.view_as(wanted)).floor_().clamp_(max=rule.longest)
+        return due * wanted.sign()
+
+    def _choose(self, dues: Mapping[nn.Parameter, Tensor]) -> None:
+        """Set to 0 what the gate does not find worth a write."""
+        assert self.gate is not None
+        offers = []
+        for one, due in dues.items():
+            state = self.state[one]
+            assert one.grad is not None
+            if "mean" not in state:
+                state["mean"] = torch.zeros_like(one)
+            mean: Tensor = state["mean"].lerp_(one.grad, 1 - self.rule.running)
+            offers.append(offer(due, mean, self.arrays[one].weight_step))
+        least = self.gate.affordable(offers)
+        for each in offers:
+            each.due.mul_(each.worth >= least)
+
+    def _give(self, one: nn.Parameter, due: Tensor) -> int:
+        array = self.arrays[one]
+        if self.rule.mode == "owed":
+            self.state[one]["owed"].sub_(due, alpha=array.weight_step)
         given = array.pulse(due)
         if given:
             one.copy_(array.weight())
