@@ -13,7 +13,10 @@ to 3. Arms:
     errors T   the same for each error by itself
     owed K     no gate, but a cell is written once K pulses are owed to it
     both T K   samples T and owed K
-    budget B   samples 1 at the start, and B pulses a pass
+    budget B   samples 1 at the start, and B pulses a pass, spent as errors come
+    worth B    B pulses a pass, those worth most first, in parts that fall to 0
+    spared B   the same behind samples 1.5
+    rate R     no gate, a learning rate of R: what fewer pulses cost without any rule
 
 ``saved`` is against ``samples 0``, which passes everything, in pulses of the same seed.
 ``backward`` is the share of samples that went back through the net (of errors, under errors).
@@ -59,29 +62,44 @@ ARMS = [
     *(("errors", t, 1.0) for t in (0.1, 0.3, 1.0)),
     *(("owed", 0.0, k) for k in (2.0, 4.0)),
     ("both", 1.5, 4.0),
-    *(("budget", b, 1.0) for b in (10000.0, 30000.0)),
+    *((kind, b, 1.0) for kind in ("budget", "worth") for b in (5000.0, 9000.0, 18000.0)),
+    *(("spared", b, 1.0) for b in (9000.0, 18000.0)),
+    *(("rate", r, 1.0) for r in (0.05, 0.1, 0.2)),
 ]
-COLOURS = {"samples": "#0072B2", "errors": "#D55E00", "owed": "#009E73", "both": "#CC79A7",
-           "budget": "#555555"}  # fmt: skip
+COLOURS = {
+    "samples": "#0072B2", "errors": "#D55E00", "owed": "#009E73", "both": "#CC79A7",
+    "budget": "#555555", "worth": "#56B4E9", "spared": "#000000", "rate": "#999999",
+}  # fmt: skip
+
+
+def gates(kind: str, amount: float) -> tuple[Gate, Gate]:
+    """The one that errors go through, and the one that knows the budget."""
+    steps, budget = -(-8000 // BATCH), round(amount)
+    if kind in ("worth", "spared"):
+        rule = GateRule(on="worth", budget=budget, steps=steps, falling=True)
+        return Gate(GateRule(threshold=1.5 if kind == "spared" else 0.0)), Gate(rule)
+    rule = GateRule(threshold=0.0 if kind in ("owed", "rate") else amount)
+    if kind == "errors":
+        rule = GateRule(threshold=amount, on="errors")
+    if kind == "budget":
+        rule = GateRule(threshold=1.0, budget=budget, steps=steps)
+    gate = Gate(rule)
+    return gate, gate
 
 
 def row_of(kind: str, amount: float, least: float, seed: int) -> dict[str, Any]:
     """One run."""
     begun, code = time.process_time(), PictureCode()
     sets, net, ledger = digits(code), net_of(code, seed), Ledger()
-    (x, y), steps = sets["train"], -(-8000 // BATCH)
-    rule = GateRule(threshold=0.0 if kind == "owed" else amount)
-    if kind == "errors":
-        rule = GateRule(threshold=amount, on="errors")
-    if kind == "budget":
-        rule = GateRule(threshold=1.0, budget=int(amount), steps=steps)
-    gate, one = Gate(rule), cell(material("hfo2_array_optimised").supply(**stand_in()))
+    (x, y), (gate, budget) = sets["train"], gates(kind, amount)
+    one = cell(material("hfo2_array_optimised").supply(**stand_in()))
     arrays = laid(net, one, seed=seed, lay=Lay(range_v=0.6), ledger=ledger)
-    update = PulseUpdate(least=least)
-    optimizer = PulseSGD(net.parameters(), arrays, lr=RATE, rule=update, gate=gate)
+    update, rate = PulseUpdate(least=least), amount if kind == "rate" else RATE
+    optimizer = PulseSGD(net.parameters(), arrays, lr=rate, rule=update, gate=budget)
     ledger.lesson = "teaching"
     for n in range(PASSES):
         gate.lesson()
+        budget.lesson()
         for index in torch.randperm(len(y), generator=torch_rng(seed, "order", n)).split(BATCH):
             optimizer.zero_grad()
             out = gate(net.potentials(x[:, index]).mean(0))
@@ -90,6 +108,8 @@ def row_of(kind: str, amount: float, least: float, seed: int) -> dict[str, Any]:
     first, last = net.operations(sets["held_out"][0])
     went = gate.share if kind != "errors" else 1.0
     ops = PASSES * len(y) * went * (code.steps * 10 * HIDDEN + (first + last) / 2000)
+    if budget is not gate:
+        ops += 3 * int(budget.steps) * PASSES * sum(one.numel() for one in arrays)
     return {
         "benchmark": "spiking_gate", "kind": kind, "amount": amount, "least": least, "seed": seed,
         "accuracy": right(net, sets["held_out"]), "pulses": optimizer.pulses,
