@@ -121,6 +121,15 @@ class Gate(nn.Module):
         return self.rule.budget is None or int(self.spent) < self.rule.budget
 
     @property
+    def left(self) -> float:
+        """Writes that the next step of the optimizer may take; without a budget all."""
+        rule = self.rule
+        if rule.budget is None:
+            return float("inf")
+        steps = rule.steps - int(self.steps)
+        return (rule.budget - int(self.spent)) * part(steps, falling=rule.falling)
+
+    @property
     def share(self) -> float:
         """Of samples (or errors) that came by, those that passed."""
         return int(self.passed) / max(1, int(self.seen))
@@ -167,8 +176,7 @@ class Gate(nn.Module):
         self.steps += 1
         budget, rule = self.rule.budget, self.rule
         if budget is not None and rule.on != "worth" and self.open:
-            left = (budget - int(self.spent)) * self._part()
-            found = float(self.threshold) * turn(writes, left, rule.gain)
+            found = float(self.threshold) * turn(writes, self.left, rule.gain)
             self.threshold.fill_(max(found, _LEAST))
 
     def affordable(self, offered: Sequence[Offer]) -> float:
@@ -179,16 +187,11 @@ class Gate(nn.Module):
         Args:
             offered: what each array could be given now, and what that is worth.
         """
-        rule = self.rule
-        left = 0.0 if rule.budget is None else (rule.budget - int(self.spent)) * self._part()
+        rule, left = self.rule, self.left
         if rule.budget is not None:
             self.threshold.fill_(least_paid(offered, int(left), rule.start))
-        if left > 0:
+        if 0 < left < float("inf"):
             asked = sum(int(one.due[one.worth >= rule.start].abs().sum()) for one in offered)
             rate = float(self.rate) / turn(asked, left, rule.gain)
             self.rate.fill_(min(max(rate, _LEAST), 1.0))
         return float(self.threshold)
-
-    def _part(self) -> float:
-        """Part of what is left of the budget that the next step may take."""
-        return part(self.rule.steps - int(self.steps), falling=self.rule.falling)

@@ -160,7 +160,10 @@ class PulseSGD(torch.optim.Optimizer):
         """Set to 0 what the gate does not find worth a write."""
         assert self.gate is not None
         offers = []
+        # One cell that is owed more than a step may take would be in the way of all others.
+        most = max(int(min(self.gate.left, self.rule.longest)), 1)
         for one, due in dues.items():
+            due.clamp_(-most, most)
             state = self.state[one]
             assert one.grad is not None
             if "mean" not in state:
