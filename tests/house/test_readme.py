@@ -5,6 +5,7 @@ that takes minutes is marked by a comment that begins with ``# minutes``; of it,
 target or each option is looked up instead.
 """
 
+import contextlib
 import os
 import re
 import shlex
@@ -14,6 +15,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from clnf.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {"git", "cd", "pip", "python3", "source"}  # set-up outside the project: only looked up
@@ -27,7 +31,15 @@ def commands(text: str) -> list[str]:
 
 
 def run(*command: str, cwd: Path) -> str:
-    """Run a program of the environment; return its output, or "" where it fails."""
+    """Run a program of the environment; return its output, or "" where it fails.
+
+    Commands of clnf run in this process: starting one is loading torch, which takes seconds. That
+    the program itself starts is another test's.
+    """
+    if command[0] == "clnf":
+        with contextlib.chdir(cwd):
+            result = CliRunner().invoke(app, command[1:])
+        return result.output + " " if result.exit_code == 0 else ""
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
         command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=280
@@ -68,6 +80,12 @@ def options_fault(words: list[str], cwd: Path) -> str:
 
 def faults(text: str, cwd: Path) -> list[str]:
     return [found for command in commands(text) if (found := fault(command, cwd))]
+
+
+def test_the_program_starts(tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("clnf")
+    done = subprocess.run([program, "--version"], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0
 
 
 @pytest.mark.timeout(600)
