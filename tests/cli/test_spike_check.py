@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from torch import nn
 
 from clnf.spiking import LIF, EventConv2d, Neurons, SpikingLinear
 from clnf.spiking.chain import Chain
-from clnf.spiking.exchange import graph_of, write_nir
+from clnf.spiking.exchange import Graph, Node, graph_of, read_row, write_nir
 
 NET = """
 inputs = [2, 34, 34]
@@ -120,5 +121,87 @@ def test_a_nir_file_is_held_against_a_chip(clnf: Any, tmp_path: Path) -> None:
     write_nir(path, replace(graph, metadata={}))
     code, _, err = clnf("spike", "check", path, "--chip", "loihi")
     assert code == 2
-    assert "does not say how long a step is" in err
-    assert clnf("spike", "check", path, "--chip", "loihi", "--dt-ms", "1")[0] == 0
+    assert "does not say how long a step is; give --dt-s, such as --dt-s 1e-3" in err
+    assert "Reading" not in err
+    assert clnf("spike", "check", path, "--chip", "loihi", "--dt-s", "1e-3")[0] == 0
+    code, _, err = clnf("spike", "check", path, "--chip", "loihi", "--dt-s", "0")
+    assert (code, "--dt-s must be" in err) == (2, True)
+
+
+def test_what_a_value_stands_for_can_be_said(clnf: Any, tmp_path: Path) -> None:
+    one = np.ones(2, np.float32)
+    cell = Node.of("LIF", {"tau": 0.02 * one, "r": one, "v_leak": 0 * one, "v_threshold": one})
+    nodes = {"in": Node.of("Input", {"shape": [2]}), "cell": cell}
+    nodes["w"] = Node.of("Linear", {"weight": np.eye(2, dtype=np.float32)})
+    nodes["out"] = Node.of("Output", {"shape": [2]})
+    ways = [("in", "w"), ("w", "cell"), ("cell", "out")]
+    path = write_nir(tmp_path / "a.nir", Graph(nodes, ways))
+    words = ("spike", "check", path, "--chip", "speck", "--dt-s", "1e-3", "--drive", "dirac")
+    assert clnf(*words)[0] == 1
+    # An event of area 1 is 50 V for such a cell, and what lasts for a step counts r.
+    for drive, gain in (("hold", 1.0), ("dirac", 50.0), (None, 1.0)):
+        found = read_row(path, 1e-3, drive)[0][0].cell.gain
+        assert abs(found - gain) < 1e-5 * gain
+    broken = Graph({**nodes, "cell": nodes["w"]}, [("w", "cell")])
+    path = write_nir(tmp_path / "b.nir", broken)
+    _, _, err = clnf("spike", "check", path, "--chip", "loihi", "--dt-s", "1e-3")
+    assert "mended()" not in err
+
+
+BIG = """
+inputs = [400000]
+[[layers]]
+kind = "linear"
+neurons = 300000
+recurrent = true
+cell = {{ kind = "LIF", reset_v = 0.0{more} }}
+"""
+
+
+def test_sizes_cost_no_weights(clnf: Any, model: Path) -> None:
+    """A net of 210 thousand million weights, which no memory holds, is looked at all the same."""
+    model.write_text(BIG.format(more=""))
+    code, out, _ = clnf("spike", "check", model, "--chip", "loihi", "--json")
+    assert code == 1
+    uses = {one["resource"]: one["used"] for one in json.loads(out)["uses"]}
+    assert uses["weights, bits"] == 8 * 300000 * 700000
+    assert (uses["fan-in"], uses["fan-out"]) == (700000, 300000)
+    model.write_text(BIG.format(more="").replace("400000", "4" + "0" * 20))
+    code, _, err = clnf("spike", "check", model, "--chip", "loihi")
+    assert (code, "correct the sizes" in err) == (2, True)
+
+
+def test_a_picture_leaves_its_cells_by_every_window(clnf: Any, model: Path) -> None:
+    """3 by 3 windows two apart cover a cell up to four times, for each of 4 features."""
+    layer = (
+        '[[layers]]\nkind = "conv"\nchannels = 4\nkernel = 3\nstride = 2\ncell = { kind = "IF" }\n'
+    )
+    model.write_text(NET.partition('[[layers]]\nkind = "flatten"')[0] + layer)
+    _, out, _ = clnf("spike", "check", model, "--chip", "speck", "--json")
+    uses = {one["resource"]: one["used"] for one in json.loads(out)["uses"]}
+    assert uses["fan-out"] == 4 * 4
+
+
+@pytest.mark.parametrize(
+    ("more", "fits"), [("threshold_v = -1.0", False), ("threshold_v = nan", False),
+                       ("threshold_v = 0.5", True)],
+)  # fmt: skip
+def test_a_threshold_lies_above_0(clnf: Any, model: Path, more: str, fits: bool) -> None:
+    model.write_text(BIG.format(more=f", {more}").replace("00000", "0"))
+    code, out, _ = clnf("spike", "check", model, "--chip", "loihi", "--json")
+    found = json.loads(out)["findings"]
+    assert (code, [one["limit"] for one in found]) == ((0, []) if fits else (1, ["threshold"]))
+
+
+def test_no_model_and_no_chip_are_named_as_such(clnf: Any, model: Path) -> None:
+    for words, told in [
+        ((model.parent / "none.toml", "--chip", "xylo"), "no file"),
+        ((model, "--chip", "none.toml"), "no profile of a chip"),
+        ((model, "--chip", "memristive:gst_pcm"), "write a profile of your own"),
+    ]:
+        code, _, err = clnf("spike", "check", *words)
+        assert (code, told in err) == (2, True), err
+        assert "recipe" not in err
+        assert "--supply" not in err
+    code, _, err = clnf("spike", "check", model, "--chip", "speck", "--dt-s", "1e-3")
+    assert (code, "for .nir files" in err) == (2, True)

@@ -2,17 +2,18 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clnf.cli.options import Json
+from clnf.cli.options import Json, within
 from clnf.cli.show import emit, say, show_table
-from clnf.core.errors import ConfigError
+from clnf.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from clnf.spiking.exchange.reading import Meaning
     from clnf.spiking.profiles.check import Fit
 
 __all__ = ["check"]
@@ -40,10 +41,14 @@ def check(
             help="Shape of one sample at one step, such as 2,34,34, where the file does not say.",
         ),
     ] = "",
-    dt_ms: Annotated[
+    dt_s: Annotated[
         float | None,
+        typer.Option("--dt-s", help="Seconds of a step of a .nir file; as it says if not given."),
+    ] = None,
+    drive: Annotated[
+        Literal["hold", "kick", "dirac"] | None,
         typer.Option(
-            "--dt-ms", min=1e-6, help="Step of a .nir file, milliseconds, where it does not say."
+            "--drive", help="What a value in a step of a .nir file stands for; hold if unsaid."
         ),
     ] = None,
     as_json: Json = False,
@@ -52,8 +57,9 @@ def check(
     from clnf.spiking.profiles.check import check as held_against
     from clnf.spiking.profiles.profile import profile
 
+    within("--dt-s", dt_s, (1e-9, 10.0), "s")
     wanted = profile(chip)
-    net, shape = _read(model, None if dt_ms is None else dt_ms * 1e-3)
+    net, shape = _read(model, dt_s, drive)
     found = held_against(net, wanted, _sizes(inputs) or shape)
     values = asdict(found) | {"fits": found.fits, "title": wanted.title}
     emit(values, as_json, lambda: _show(found, wanted.title))
@@ -61,9 +67,13 @@ def check(
         raise typer.Exit(NOT_FITTING)
 
 
-def _read(path: Path, dt_s: float | None) -> "tuple[nn.Module, tuple[int, ...] | None]":
+def _read(
+    path: Path, dt_s: float | None, drive: "Meaning | None"
+) -> "tuple[nn.Module, tuple[int, ...] | None]":
     """A net and the shape of its inputs, where the file tells it."""
     if path.suffix == ".toml":
+        if dt_s is not None or drive is not None:
+            raise ConfigError("--dt-s and --drive are for .nir files; a .toml file says dt_s")
         from clnf.spiking.profiles.description import read_description
 
         return read_description(path)
@@ -71,7 +81,17 @@ def _read(path: Path, dt_s: float | None) -> "tuple[nn.Module, tuple[int, ...] |
         raise ConfigError(f"a model is a .nir file or a .toml file of layers, got {path}; give one")
     from clnf.spiking.exchange import read_row
 
-    return read_row(path, dt_s)
+    try:
+        return read_row(path, dt_s, drive)
+    except DataError as error:
+        raise DataError(_by_options(str(error), path)) from None
+
+
+def _by_options(told: str, path: Path) -> str:
+    """What is said of a file, with options in place of calls."""
+    if "does not say how long a step is" in told:
+        return f"{path} does not say how long a step is; give --dt-s, such as --dt-s 1e-3"
+    return told.replace("mended()", f"clnf spike nir {path} --write OUT")
 
 
 def _sizes(text: str) -> tuple[int, ...] | None:

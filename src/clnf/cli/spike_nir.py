@@ -20,6 +20,7 @@ __all__ = ["nir"]
 
 Tool = Literal["snntorch", "norse", "sinabs", "rockpool", "spikingjelly"]
 _ROWS = 40
+FAULTY = 1
 
 
 class _Found(NamedTuple):
@@ -50,16 +51,36 @@ def nir(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Look at a NIR file: nodes, faults, and what other tools would make of it."""
+    """Look at a NIR file: nodes, faults, and what other tools make of it; ends with 1 for errors.
+
+    With --write, errors that are left in the new file end it so, and nothing is written.
+    """
     from clnf.spiking.exchange.files import read_nir, write_nir
+    from clnf.spiking.exchange.linting import find_faults
 
     within("--dt-s", dt_s, (1e-9, 10.0), "s")
     out = None if write is None else check_file(write)
     found = _find(read_nir(file), tool, (dt_s, drive))
-    new = _new(found, tool) if out is not None else None
-    if out is not None and new is not None:
+    new = None if out is None else _new(found, tool)
+    wrong = _errors(found.faults if new is None else find_faults(new, dt_s))
+    if wrong:
+        out = None
+    elif out is not None and new is not None:
         write_nir(out, new)
     emit(_values(found, out), as_json, lambda: _show(found, tool, out))
+    if not wrong:
+        return
+    if write is not None and not as_json:
+        say(f"not written: {len(wrong)} errors would be left, first {_said(wrong[0])}")
+    raise typer.Exit(FAULTY)
+
+
+def _errors(faults: "list[Fault]") -> "list[Fault]":
+    return [one for one in faults if one.level == "error"]
+
+
+def _said(fault: "Fault") -> str:
+    return fault.sentence.replace("mended()", "--write")
 
 
 def _find(graph: "Graph", tool: str | None, said: tuple[float | None, Any]) -> _Found:
@@ -174,7 +195,7 @@ def _show(found: _Found, tool: str | None, out: Path | None) -> None:
     if len(nodes) > _ROWS:
         say(f"and {len(nodes) - _ROWS} more; --json gives all")
     for fault in found.faults[:_ROWS]:
-        say(f"{fault.level}: {fault.sentence.replace('mended()', '--write')}")
+        say(f"{fault.level}: {_said(fault)}")
     if len(found.faults) > _ROWS:
         say(f"and {len(found.faults) - _ROWS} more; --json gives all")
     say(f"Read with steps of {found.how.dt_s:g} s; a value in a step: {found.how.drive}.")

@@ -26,7 +26,9 @@ __all__ = ["AbstractPopulation", "Neurons", "Readout", "RecurrentNeurons", "draw
 
 
 def drawn(seed: int, *shape: int, scale: float) -> nn.Parameter:
-    """Weights uniform in +-scale, from a seed."""
+    """Weights uniform in +-scale, from a seed; under torch.device("meta") sizes without values."""
+    if torch.get_default_device().type == "meta":
+        return nn.Parameter(torch.empty(shape))
     values = torch.rand(shape, generator=torch_rng(seed, "weights", *shape))
     return nn.Parameter((values * 2 - 1) * scale)
 

@@ -212,3 +212,43 @@ def test_weights_that_are_cells_are_no_memory_traffic() -> None:
     found = count(chip, events(12, 4, 6))["0"]
     assert found.synaptic_operations > 0
     assert found.memory_bits == 2 * found.updates * 32
+
+
+def test_several_events_of_a_step_are_several_operations() -> None:
+    """On Xylo an input may have 15 events a step, and a cell 31 spikes: each goes everywhere."""
+    net = Chain(
+        SpikingLinear((6, 9), LIF(tau_s=16e-3, threshold_v=0.05), dt_s=DT_S, seed=1, recurrent=True),
+        SpikingLinear((9, 4), LIF(tau_s=30e-3), dt_s=DT_S, seed=2),
+    )  # fmt: skip
+    chip = Constrained(net, profile("xylo"))
+    x = torch.zeros(4, 1, 6)
+    x[0, 0, 0] = 15.0
+    found, by = count(chip, x), chip.numbers()
+    sent = chip.run(x)[0][0].spikes
+    assert sent is not None
+    assert sent.max() > 1, "the case of several spikes a step"
+    ring = by[0].ring
+    assert ring is not None
+    first = 15 * int((by[0].weight[:, 0] != 0).sum())
+    first += sum(
+        int(n) * int((ring[:, j] != 0).sum()) for z in sent[:-1] for j, n in enumerate(z[0])
+    )
+    second = sum(
+        int(n) * int((by[1].weight[:, j] != 0).sum()) for z in sent for j, n in enumerate(z[0])
+    )
+    assert found["0"].events == 15
+    assert (found["0"].synaptic_operations, found["1"].synaptic_operations) == (first, second)
+    assert found["1"].events == int(sent.sum())
+
+
+def test_events_have_signs_or_grades() -> None:
+    net = SpikingLinear((4, 3), LIF(), dt_s=DT_S)
+    one = torch.zeros(2, 1, 4)
+    one[0, 0, 1], one[1, 0, 2] = 1.0, -1.0
+    assert (count(net, one)["0"].events, count(net, one)["0"].synaptic_operations) == (2, 6)
+    graded = count(net, 0.4 * one)["0"]
+    assert (graded.events, graded.synaptic_operations) == (2, 6)
+    with pytest.raises(ConfigError, match="finite"):
+        count(net, one / 0)
+    with pytest.raises(ConfigError, match="give x"):
+        count(net)

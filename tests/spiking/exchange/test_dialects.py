@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from clnf.core.errors import DataError
-from clnf.spiking.exchange import Fault, Graph, Node, Reading, find_faults, mended
+from clnf.spiking.exchange import Fault, Graph, Network, Node, Reading, find_faults, mended
 from clnf.spiking.exchange.dialects import DIALECTS, Dialect, fit, judge
 from clnf.spiking.exchange.dialects.step import differences, intended
 from clnf.spiking.exchange.linting import unit_gain_s
@@ -80,10 +81,49 @@ def test_silent_changes_of_a_file_in_seconds_are_said() -> None:
 
 def test_a_file_that_fits_has_nothing_said() -> None:
     plain = around(Node.of("LIF", {**LIF, "r": ONE}), weights="Affine")
-    assert not said(plain, "norse")
-    assert said(plain, "spikingjelly") == {"detail v equal to the threshold is a spike"}
+    explicit = Reading(dt_s=1e-3, method="euler")
+    assert not said(plain, "norse", explicit)
+    assert said(plain, "spikingjelly", explicit) == {"detail v equal to the threshold is a spike"}
     ten = around(Node.of("LIF", {**LIF, "tau": 0.002 * ONE, "r": ONE}))
-    assert not said(ten, "snntorch", Reading(dt_s=1e-4))
+    assert not said(ten, "snntorch", Reading(dt_s=1e-4, method="euler"))
+
+
+def test_a_way_to_step_that_differs_is_said() -> None:
+    """Explicit steps of a plain LIF keep 0.95 of it where exact ones keep 0.9512: spikes move."""
+    plain = around(Node.of("LIF", {**LIF, "r": ONE}), weights="Affine")
+    what = "changes each step is taken explicitly, and the file is read with steps taken exactly"
+    assert said(plain, "norse") == {what}
+    x = 8.0 * (torch.rand(400, 3, 3, generator=torch.Generator().manual_seed(0)) < 0.3)
+    graph = Graph(
+        {**plain.nodes, "w": Node.of("Linear", {"weight": np.eye(3, dtype=np.float32)})},
+        plain.edges,
+    )
+    exact, explicit = (
+        Network(graph, Reading(dt_s=1e-3, method=one))(x) for one in ("exact", "euler")
+    )
+    assert not torch.equal(exact, explicit)
+
+
+def test_delays_are_looked_at_one_by_one() -> None:
+    """The bad one is named, not the largest."""
+
+    def late(*delay: float) -> Graph:
+        port = {"shape": [2]}
+        nodes = {"in": Node.of("Input", port), "late": Node.of("Delay", {"delay": delay})}
+        nodes["out"] = Node.of("Output", port)
+        return Graph(nodes, [("in", "late"), ("late", "out")])
+
+    def told(*delay: float) -> list[str]:
+        return [f"{one.level} {one.what}" for one in faults(late(*delay), 1e-3)]
+
+    assert told(-1.0, 0.002) == ["error delay is -1 s"]
+    assert told(1e9, 0.002)[0].startswith("warning delay is 1e+09 s; it may be meant in steps")
+    assert told(1e-5, 0.002) == ["warning delay is 1e-05 s, which is no step of 0.001 s"]
+    assert told(0.0, 0.002) == []
+    for delay, word in [((-1.0, 0.002), "got -1 s"), ((np.nan, 0.002), "got nan s"),
+                        ((1e9, 0.0), "a delay of 1e\\+09 s is 1e\\+12 steps")]:  # fmt: skip
+        with pytest.raises(DataError, match=word):
+            Network(late(*delay), Reading(dt_s=1e-3))
 
 
 @pytest.mark.parametrize("name", [*BY_NAME])

@@ -235,3 +235,38 @@ def test_the_fields_are_those_of_the_package() -> None:
         if kind in ("Input", "Output"):
             mine, theirs = {"shape"}, {"shape"}
         assert mine == theirs - {"output_type"} - ({"input_type"} if kind != "Flatten" else set())
+
+
+def test_what_writing_adds_is_said_and_no_more(all_kinds: dict[str, Graph], tmp_path: Path) -> None:
+    """Old files lack fields that the installed NIR fills in; each value that was there is kept."""
+    adds = {"LIF": {"v_reset"}, "IF": {"v_reset"}, "CubaLIF": {"v_reset", "w_in"},
+            "CubaLI": {"w_in"}, "Flatten": {"start_dim", "end_dim"}}  # fmt: skip
+    seen = set()
+    for graph in all_kinds.values():
+        node = graph.nodes.get("node")
+        if not isinstance(node, Node) or node.kind not in adds:
+            continue
+        lacks = {key: one for key, one in node.values.items() if key not in adds[node.kind]}
+        old = replace(graph, nodes={**graph.nodes, "node": replace(node, values=lacks)})
+        again = read_nir(write_nir(tmp_path / "a.nir", old)).nodes["node"]
+        assert isinstance(again, Node)
+        assert set(again.values) - set(lacks) == adds[node.kind]
+        kept = replace(again, values={key: again.values[key] for key in lacks})
+        assert identical(kept, replace(node, values=lacks))
+        seen.add(node.kind)
+    assert seen == set(adds)
+
+
+def test_subgraphs_are_written_as_deep_as_they_are_read(tmp_path: Path) -> None:
+    port = {"shape": [2]}
+    ends = {"i": Node.of("Input", port), "o": Node.of("Output", port)}
+    graph, deepest = Graph(ends, [("i", "o")]), -1
+    for depth in range(70):
+        try:
+            path = write_nir(tmp_path / "deep.nir", graph)
+        except DataError as error:
+            assert "64 deep" in str(error)
+            break
+        assert identical(read_nir(path), graph)
+        graph, deepest = Graph({**ends, "s": graph}, [("i", "s"), ("s", "o")]), depth
+    assert deepest == 31

@@ -22,7 +22,7 @@ from clnf.spiking import (
     SpikingLinear,
 )
 from clnf.spiking.chain import Chain
-from clnf.spiking.profiles import check, profile
+from clnf.spiking.profiles import Constrained, check, profile
 from clnf.spiking.profiles.description import read_description
 from clnf.spiking.profiles.placing import Memory, memory_of, place
 from clnf.spiking.profiles.stages import stages_of
@@ -246,3 +246,58 @@ def test_shapes_that_nobody_told() -> None:
         check(conv(1, 2, 3), SPECK, (0, 3))
     with pytest.raises(ConfigError, match="without layers"):
         check(Chain(), SPECK)
+
+
+@pytest.mark.parametrize(
+    ("tau_s", "chip", "notes"),
+    [
+        (10.0, "loihi", [("decay", "1.000 a step, lasts 1e+04 steps", "1.000 a step, lasts for ever, by 12 bits")]),
+        (1.0, "loihi", []),
+        (3.0, "loihi", [("decay", "1.000 a step, lasts 3001 steps", "1.000 a step, lasts 4096 steps, by 12 bits")]),
+        (16e-3, "loihi", []),
+        (16e-3, "xylo", []),
+        (20e-3, "xylo", [("decay", "0.951 a step, lasts 20.5 steps", "0.938 a step, lasts 16 steps, by a shift")]),
+        (1e-4, "loihi", []),
+    ],
+)  # fmt: skip
+def test_decays_are_compared_by_how_long_states_last(
+    tau_s: float, chip: str, notes: list[tuple[str, str, str]]
+) -> None:
+    """A difference of decays is next to nothing where a state lasts long."""
+    reset = 0.0 if chip == "loihi" else None
+    cell = LIF(tau_s=tau_s, reset_v=reset)
+    net = Chain(SpikingLinear((5, 4), cell, dt_s=DT_S), SpikingLinear((4, 3), cell, dt_s=DT_S))
+    found = check(net, profile(chip))
+    assert found.fits
+    assert [(one.limit, one.value, one.allowed) for one in found.findings] == 2 * notes
+
+
+@pytest.mark.parametrize("level", [-1.0, 0.0, float("nan"), float("inf")])
+def test_no_chip_takes_a_threshold_that_is_none(level: float) -> None:
+    try:
+        net = SpikingLinear((5, 4), LIF(reset_v=0.0, threshold_v=level), dt_s=DT_S)
+    except ConfigError:
+        return  # refused before
+    assert [one.limit for one in check(net, profile("loihi")).findings] == ["threshold"]
+    with pytest.raises(ConfigError, match="a threshold of"):
+        Constrained(net, profile("loihi"))
+
+
+def test_descriptions_agree_with_nets_of_their_sizes(tmp_path: Path) -> None:
+    """Weights without values count as weights other than 0 do."""
+    path = tmp_path / "net.toml"
+    path.write_text(
+        "inputs = [2, 9, 8]\n[[layers]]\nkind = 'conv'\nchannels = 3\nkernel = 3\nstride = 2\n"
+        "cell = { kind = 'IF' }\n[[layers]]\nkind = 'conv'\nchannels = 5\nkernel = 2\n"
+        "cell = { kind = 'IF' }\n[[layers]]\nkind = 'flatten'\n[[layers]]\nkind = 'linear'\n"
+        "neurons = 7\nrecurrent = true\ncell = { kind = 'IF' }\n"
+    )
+    net, shape = read_description(path)
+    same = Chain(
+        conv(2, 3, 3, 2), conv(3, 5, 2), nn.Flatten(2),
+        SpikingLinear((5 * 3 * 2, 7), IF(), dt_s=DT_S, recurrent=True),
+    )  # fmt: skip
+    by = profile("loihi")
+    assert check(net, by, shape).uses == check(same, by, shape).uses
+    same[0].weight.data[0] = 0.0
+    assert check(net, by, shape).uses != check(same, by, shape).uses

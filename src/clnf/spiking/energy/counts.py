@@ -1,5 +1,7 @@
 """Operations that a net takes for events: counted where they happen, as integers.
 
+    events                a whole number in a step is so many events, whatever its sign; a layer
+                          that takes values in between takes one graded event for each but 0
     synaptic operations   events times the synapses that are there; a weight of 0 is none
     updates               one a cell and step; those with an event that reached them are active
     spikes                sent by cells
@@ -18,6 +20,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor, nn
 
+from clnf.core.errors import ConfigError
 from clnf.core.inputs import whole
 from clnf.core.units import quantity
 from clnf.spiking.events.maps import Linear
@@ -39,7 +42,8 @@ class Counts:
     Attributes:
         events: that came in.
         synaptic_operations: events times synapses.
-        dense_operations: what every input being an event would take.
+        dense_operations: what one event of every input in every step would take; several events a
+            step on one input can take more.
         updates: steps of cells.
         active_updates: of these, with an event that reached the cell.
         spikes: sent.
@@ -139,8 +143,6 @@ def _look_at_chip(net: Constrained, x: Tensor) -> list[Seen]:
 def _run(stage: Stage, x: Tensor) -> Course:
     """A stage of a net without limits, step by step, with its potentials."""
     if stage.cell is None:
-        from clnf.core.errors import ConfigError
-
         raise ConfigError(f"layer {stage.name} is {stage.odd}; only weights with cells are counted")
     a = pooled(x, stage.pool) / (stage.pool[0] * stage.pool[1])
     if stage.by is not None and stage.weight is not None:
@@ -170,19 +172,33 @@ def _late(spikes: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(spikes[:1]), spikes[:-1]])
 
 
+def _events(x: Tensor) -> Tensor:
+    """How many events each value is."""
+    wide = x.to(torch.float64)
+    if not bool(wide.isfinite().all()):
+        raise ConfigError("events are finite numbers, got nan or inf; correct them")
+    return wide.abs() if bool((wide == wide.round()).all()) else (wide != 0).to(torch.float64)
+
+
 def operations(seen: Seen, *, dense: bool = False) -> Tensor:
     """Synaptic operations at each cell, [T, B, ...], float64.
 
     Args:
         seen: a stage while it ran.
-        dense: count as if every input were an event and every weight there.
+        dense: count as if every input were one event and every weight there.
+
+    Raises:
+        ConfigError: inputs that are not finite.
     """
     stage = seen.stage
 
     def there(x: Tensor) -> Tensor:
         return torch.ones_like(x, dtype=torch.float64) if dense else (x != 0).to(torch.float64)
 
-    events = pooled(there(seen.inputs), stage.pool)
+    def sent(x: Tensor) -> Tensor:
+        return there(x) if dense else _events(x)
+
+    events = pooled(sent(seen.inputs), stage.pool)
     if dense and stage.pool != (1, 1):
         events = torch.ones_like(events)
     if stage.by is None or seen.weight is None:
@@ -191,7 +207,7 @@ def operations(seen: Seen, *, dense: bool = False) -> Tensor:
         flat = events.flatten(2) if stage.kind == "linear" else events
         found = stage.by.plain(flat, there(seen.weight), None)
     if seen.ring is not None and seen.course.spikes is not None:
-        back = there(_late(seen.course.spikes))
+        back = sent(_late(seen.course.spikes))
         found = found + Linear().plain(back, there(seen.ring), None)
     return found
 
@@ -200,7 +216,7 @@ def _count(seen: Seen) -> Counts:
     found, course = operations(seen), seen.course
     total, updates = int(found.sum()), course.potential.numel()
     return Counts(
-        events=int(seen.inputs.abs().sum()),
+        events=int(_events(seen.inputs).sum()),
         synaptic_operations=total,
         dense_operations=int(operations(seen, dense=True).sum()),
         updates=updates,
@@ -217,6 +233,9 @@ def count(net: nn.Module | Sequence[Seen], x: Tensor | None = None) -> dict[str,
         net: layers in a row, the same under a chip's limits, or what :func:`look` saw.
         x: events [T, B, ...]; None with what was seen.
 
+    Raises:
+        ConfigError: a net without events, or events that are not finite.
+
     >>> from clnf.spiking import LIF, SpikingLinear
     >>> net = SpikingLinear((4, 3), LIF(), dt_s=1e-3)
     >>> x = torch.zeros(5, 2, 4); x[0, 0, 1] = 1.0
@@ -225,6 +244,7 @@ def count(net: nn.Module | Sequence[Seen], x: Tensor | None = None) -> dict[str,
     (3, 30, 3)
     """
     if isinstance(net, nn.Module):
-        assert x is not None
+        if x is None:
+            raise ConfigError("a net is counted on events; give x, [steps, samples, ...]")
         net = look(net, x, tuple(x.shape[2:]))
     return {one.stage.name: _count(one) for one in net}

@@ -20,6 +20,7 @@ from clnf.spiking.exchange.heaps import Texts
 __all__ = ["read_nir", "write_nir"]
 
 _DEEPEST = 64  # groups in groups
+_TOO_DEEP = f"groups lie more than {_DEEPEST} deep, and each subgraph takes two; join some"
 _MOST = 200_000  # groups and arrays of a file
 _PACKED = 1100  # numbers' bytes by a byte that lies in a file, at most
 _WIDEST = 4096  # bytes of one value
@@ -31,7 +32,7 @@ _FAULTS = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeErro
 def read_nir(path: Path | str) -> Graph:
     """Read a file of any NIR from 0.2 on.
 
-    Nothing is inferred and nothing added, so that what was read can be written again to the bit.
+    Nothing is inferred and nothing added: every array and text is as it stands in the file.
     Edges that stand there twice are taken once, and ``notes`` say so; ``find_faults`` says more.
 
     Args:
@@ -72,7 +73,7 @@ class _Reader:
     def values(self, group: Any, depth: int = 0) -> dict[str, Any]:
         """All values of a group and of groups in it."""
         if depth > _DEEPEST:
-            raise DataError(f"groups lie more than {_DEEPEST} deep")
+            raise DataError(_TOO_DEEP)
         found: dict[str, Any] = {}
         for name in group:
             self._left -= 1
@@ -109,6 +110,9 @@ class _Reader:
 def write_nir(path: Path | str, graph: Graph) -> Path:
     """Write a graph as a file of the installed NIR, whole or not at all.
 
+    Every value of the graph is kept to the bit. The installed NIR adds what old files may lack:
+    its version, ``v_reset`` of 0, ``w_in`` of 1, and the axes of a Flatten.
+
     Args:
         path: of the file; one that is there is replaced.
         graph: as it is, see ``mended`` for what other tools ask for.
@@ -117,7 +121,7 @@ def write_nir(path: Path | str, graph: Graph) -> Path:
         The path.
 
     Raises:
-        DataError: names or values that a file cannot hold.
+        DataError: names or values that a file cannot hold, or graphs deeper than can be read.
         ExportError: the file cannot be written.
     """
     import nir
@@ -125,6 +129,7 @@ def write_nir(path: Path | str, graph: Graph) -> Path:
     path = check_file(path)
     _check_names(graph, "")
     made, file = _Said(graph.to_nir().to_dict()), io.BytesIO()
+    _check_depth(made.values, 0)
     try:
         nir.write(file, made)
     except (*_FAULTS, AssertionError) as error:
@@ -153,11 +158,21 @@ def _there(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_names(graph: Graph, path: str) -> None:
+def _check_depth(values: dict[str, Any], depth: int) -> None:
+    if depth > _DEEPEST:
+        raise DataError(_TOO_DEEP)
+    for value in values.values():
+        if isinstance(value, dict) and value:
+            _check_depth(value, depth + 1)
+
+
+def _check_names(graph: Graph, path: str, depth: int = 0) -> None:
+    if depth > _DEEPEST:  # a group holds the graph, another one its nodes
+        raise DataError(_TOO_DEEP)
     for name, node in graph.nodes.items():
         if not name or name == "." or "/" in name or "\0" in name:
             raise DataError(
                 f"a node in a file needs a name without '/', got {path + name!r}; rename it"
             )
         if isinstance(node, Graph):
-            _check_names(node, f"{path}{name}/")
+            _check_names(node, f"{path}{name}/", depth + 2)

@@ -17,6 +17,7 @@ __all__ = ["find_faults", "unit_gain_s"]
 
 _ORDER = {"error": 0, "warning": 1, "note": 2}
 _CLOSE = 1e-5
+_LONG_S = 1.0  # delays of cells are milliseconds
 
 
 @np.errstate(all="ignore")  # files hold any numbers
@@ -119,6 +120,8 @@ def _of_node(name: str, node: Node, dt_s: float | None) -> Iterator[Fault]:
             yield Fault("warning", name, what, "mended() makes them float32")
     if node.kind in (*CELLS, "Scale", "Threshold", "Delay"):
         yield from _scalars(name, node)
+    if node.kind == "Delay":
+        yield from _of_delays(name, node, dt_s)
     if node.kind in CELLS:
         yield from _of_cells(name, node, dt_s)
     if node.kind.startswith("Conv") and "input_shape" not in node.values:
@@ -147,6 +150,21 @@ def _scalars(name: str, node: Node) -> Iterator[Fault]:
         told = ", ".join(f"{key} {[*value.shape]}" for key, value in arrays.items())
         what = f"its parameters differ in shape: {told}"
         yield Fault("warning", name, what, "mended() spreads them")
+
+
+def _of_delays(name: str, node: Node, dt_s: float | None) -> Iterator[Fault]:
+    delay = node.array("delay").astype(np.float64).reshape(-1)
+    delay = delay[np.isfinite(delay)]  # the others are a fault of their own
+    if not delay.size:
+        return
+    if delay.min() < 0:
+        yield Fault("error", name, f"delay is {delay.min():g} s", "it must be 0 or more")
+    if delay.max() >= _LONG_S:
+        what = f"delay is {delay.max():g} s; it may be meant in steps or milliseconds"
+        yield Fault("warning", name, what, "NIR has seconds")
+    elif dt_s is not None and 0 < delay[delay > 0].min(initial=np.inf) < dt_s / 2:
+        what = f"delay is {delay[delay > 0].min():g} s, which is no step of {dt_s:g} s"
+        yield Fault("warning", name, what, "take a shorter step")
 
 
 def _of_cells(name: str, node: Node, dt_s: float | None) -> Iterator[Fault]:

@@ -1,13 +1,15 @@
 """A graph that is a row, as the layers of this room: what a chip's limits are held against."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
+from clnf.core.errors import DataError
 from clnf.spiking.exchange.files import read_nir
 from clnf.spiking.exchange.graph import Graph, Node
 from clnf.spiking.exchange.network import Network
-from clnf.spiking.exchange.reading import Reading
+from clnf.spiking.exchange.reading import Meaning, Reading
 from clnf.spiking.exchange.shapes import padding_of, wholes
 from clnf.spiking.exchange.stages import Plain, Stage
 
@@ -44,18 +46,28 @@ def row_of(graph: Graph, how: Reading | None = None) -> tuple[nn.Sequential, Sha
     return found, tuple(int(n) for n in row[0][1].array("shape").reshape(-1))
 
 
-def read_row(path: Path | str, dt_s: float | None = None) -> tuple[nn.Sequential, Shape]:
+def read_row(
+    path: Path | str, dt_s: float | None = None, drive: Meaning | None = None
+) -> tuple[nn.Sequential, Shape]:
     """The layers of a NIR file.
 
     Args:
         path: of the file.
         dt_s: seconds of a step; None for what the file says, which only files of clnf do.
+        drive: what a value in a step stands for; None for what the file says, else "hold".
 
     Raises:
         DataError: the file is damaged, cannot be run, is no row, or says no step.
     """
     graph = read_nir(path)
-    return row_of(graph, None if dt_s is None else Reading(dt_s=dt_s))
+    try:
+        own = Reading.of(graph)
+    except DataError:
+        if dt_s is None:
+            raise
+        own = Reading(dt_s=dt_s)
+    how = replace(own, dt_s=own.dt_s if dt_s is None else dt_s, drive=drive or own.drive)
+    return row_of(graph, how)
 
 
 def _layer(node: Node, stage: Stage) -> nn.Module:

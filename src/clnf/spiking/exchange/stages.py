@@ -204,10 +204,13 @@ def _flatten(node: Node, axes: int) -> Plain:
 def _delay(node: Node, shape: Shape, how: Reading) -> Delay:
     seconds = node.array("delay").astype(np.float64)
     steps = np.round(seconds / how.dt_s)
-    good = np.isfinite(seconds).all() and (seconds >= 0).all()
-    if not good or steps.max() * prod(shape) > LARGEST:
+    bad = seconds[~(np.isfinite(seconds) & (seconds >= 0))]
+    if bad.size:
+        raise DataError(f"delays are 0 s or more, got {bad[0]:g} s; correct them")
+    if steps.max() * prod(shape) > LARGEST:
         raise DataError(
-            f"delays are 0 s or more and at most {LARGEST} values on their way, got "
-            f"{seconds.max():g} s; correct them or make dt_s longer"
+            f"a delay of {seconds.max():g} s is {steps.max():g} steps of {how.dt_s:g} s for "
+            f"{prod(shape)} values each, and at most {LARGEST} are kept on their way; correct it "
+            "or take longer steps"
         )
     return Delay(np.broadcast_to(steps, np.broadcast_shapes(steps.shape, shape)))

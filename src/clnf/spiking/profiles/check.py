@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from clnf.core.units import quantity
+from clnf.spiking.convolution.maps import Convolution
 from clnf.spiking.profiles.limits import Finding, of_net, of_stage
 from clnf.spiking.profiles.placing import Memory, memory_of, place
 from clnf.spiking.profiles.profile import ChipProfile
@@ -78,48 +79,73 @@ def check(net: nn.Module, profile: ChipProfile, inputs: Shape | None = None) -> 
     )
 
 
-def _present(stage: Stage) -> torch.Tensor:
-    """Which weights of a matrix are there, [N, I]; convolutions have another measure."""
-    assert stage.weight is not None
-    return stage.weight.detach() != 0
+def _synapses(weight: torch.Tensor | None) -> int:
+    """How many weights are there; all of those that have a size and no values."""
+    if weight is None:
+        return 0
+    return weight.numel() if weight.is_meta else int((weight.detach() != 0).sum())
+
+
+def _along(weight: torch.Tensor, axis: int) -> torch.Tensor:
+    """Weights of a matrix that are there along an axis; one number where all are."""
+    if weight.is_meta:
+        return torch.tensor([weight.shape[axis]])
+    return (weight.detach() != 0).sum(axis)
 
 
 def _reaching(stage: Stage) -> int:
     """Most synapses of one cell."""
     if stage.weight is None:
         return 1
-    found = _present(stage).flatten(1).sum(1)
+    found = _along(stage.weight.flatten(1), 1)
     if stage.ring is not None:
-        found = found + (stage.ring.detach() != 0).sum(1)
+        found = found + _along(stage.ring, 1)
     return int(found.max()) * stage.pool[0] * stage.pool[1]
 
 
-def _leaving(stages: list[Stage], place: int) -> int:
-    """Most synapses that leave a cell of a stage for cells that are not of the last layer."""
+def _leaving(stages: list[Stage], place: int, apart: bool) -> int:
+    """Most synapses that leave a cell of a stage; ``apart`` without those for the last stage."""
     own, found = stages[place], torch.zeros(1, dtype=torch.int64)
     if own.ring is not None:
-        found = found + (own.ring.detach() != 0).sum(0)
-    behind = place + 1
-    if behind < len(stages) - 1 and stages[behind].kind == "linear":
-        found = found + _present(stages[behind]).sum(0)
-    return int(found.max())
+        found = found + _along(own.ring, 0)
+    behind = stages[place + 1] if place + 1 < len(stages) - apart else None
+    if behind is None or behind.odd:
+        return int(found.max())
+    if behind.weight is None:
+        return int(found.max()) + 1
+    if isinstance(behind.by, Convolution):
+        return int(found.max()) + _covered(behind.weight, behind.by, behind.outputs[1:])
+    leaving = _along(behind.weight, 0)
+    return int((found + leaving if len(leaving) == len(found) else found.max() + leaving).max())
+
+
+def _covered(weight: torch.Tensor, how: Convolution, outputs: Shape) -> int:
+    """Most windows, features apart, that a cell before a convolution is part of."""
+    times, taps = 1, weight.detach() != 0
+    if weight.is_meta:
+        times, taps = weight.shape[0], torch.ones((1, 1, *weight.shape[2:]))
+    sent = torch.ones((1, taps.shape[0], *outputs), dtype=torch.float64)
+    found = torch.nn.functional.conv_transpose2d(
+        sent, taps.to(torch.float64), stride=how.stride, padding=how.padding, dilation=how.dilation
+    )
+    return times * round(float(found.max()))
 
 
 def _uses(stages: list[Stage], profile: ChipProfile) -> tuple[tuple[Use, ...], list[Finding]]:
     apart = profile.output_neurons is not None
     hidden, good = stages[:-1] if apart else stages, [one for one in stages if not one.odd]
-    weights = sum(int((one.weight.detach() != 0).sum()) for one in good if one.weight is not None)
-    weights += sum(int((one.ring.detach() != 0).sum()) for one in good if one.ring is not None)
-    inner = [one for one in stages[1:-1] if one.kind == "linear" and one.weight is not None]
-    between = sum(int(_present(one).sum()) for one in inner)
-    between += sum(int((one.ring.detach() != 0).sum()) for one in hidden if one.ring is not None)
+    weights = sum(_synapses(one.weight) + _synapses(one.ring) for one in good)
+    inner = [one for one in stages[1:-1] if one.kind == "linear"]
+    between = sum(_synapses(one.weight) for one in inner) + sum(
+        _synapses(one.ring) for one in hidden
+    )
     rows: list[tuple[str, int, int | None, str]] = [
         ("inputs", torch.Size(stages[0].inputs).numel(), profile.inputs, "take fewer channels"),
         ("neurons", sum(one.cells for one in hidden), profile.neurons, "make layers smaller"),
         ("output neurons", stages[-1].cells, profile.output_neurons, "make the last layer smaller"),
         ("fan-in", max((_reaching(one) for one in good), default=0), profile.fan_in,
          "prune weights or cut the layer before"),
-        ("fan-out", max(_leaving(stages, n) for n in range(len(stages))), profile.fan_out,
+        ("fan-out", max(_leaving(stages, n, apart) for n in range(len(stages))), profile.fan_out,
          "prune weights or make the next layer smaller"),
         ("synapses between hidden cells", between, profile.hidden_synapses, "prune weights"),
         ("weights, bits", weights * (profile.weight_bits or 0), profile.weight_memory_bits,

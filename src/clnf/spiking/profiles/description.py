@@ -8,15 +8,17 @@
     kernel = 3                    stride, padding: 1 and 0 if not given
     cell = { kind = "IF" }        parameters of the cell as in clnf.spiking, such as tau_s
 
-Weights are drawn from a seed: what such a file is checked for are sizes, kinds and cells. A weight
-that is not there is not known here, so every one counts as present.
+Weights have sizes and no values (torch's device "meta"), so that a net of any size costs nothing to
+look at: what such a file is checked for are sizes, kinds and cells. Every weight counts as present.
 """
 
 from collections.abc import Callable
 from dataclasses import fields
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from clnf.core.errors import ConfigError
@@ -27,7 +29,7 @@ from clnf.spiking.cells import AbstractCell
 from clnf.spiking.chain import Chain
 from clnf.spiking.convolution.maps import Convolution, pair
 from clnf.spiking.layers import Neurons, Readout
-from clnf.spiking.synapses import SpikingConv2d, SpikingLinear
+from clnf.spiking.synapses import EventLinear, SpikingConv2d, SpikingLinear
 
 __all__ = ["read_description"]
 
@@ -35,6 +37,7 @@ _CELLS: dict[str, Callable[..., AbstractCell]] = {
     "IF": cells.IF, "LIF": cells.LIF, "CubaLIF": cells.CubaLIF, "AdaptiveLIF": cells.AdaptiveLIF,
     "LI": cells.LI, "CubaLI": cells.CubaLI,
 }  # fmt: skip
+_MOST = 2**50  # weights of a layer, or inputs: what is more is a slip of the hand
 _KEYS: dict[str, set[str]] = {
     "linear": {"neurons", "cell", "recurrent"},
     "conv": {"channels", "kernel", "stride", "padding", "cell"},
@@ -46,11 +49,13 @@ _KEYS: dict[str, set[str]] = {
 
 
 def read_description(path: Path) -> tuple[Chain, tuple[int, ...]]:
-    """A net and the shape of its inputs from a TOML file.
+    """A net of weights without values and the shape of its inputs, from a TOML file.
 
     Raises:
         ConfigError: no such file, an unknown key, kind or cell, or sizes that do not fit.
     """
+    if not Path(path).is_file():
+        raise ConfigError(f"no file {str(path)!r}; give a .toml file of layers or a .nir file")
     table = load_toml(Path(path))
     unknown = set(table) - {"inputs", "dt_s", "layers"}
     if unknown:
@@ -66,10 +71,18 @@ def read_description(path: Path) -> tuple[Chain, tuple[int, ...]]:
         raise ConfigError(f"{path} has no [[layers]]; add at least one")
     sizes = tuple(whole("inputs", one, least=1) for one in shape)
     dt_s, made, now = number("dt_s", table.get("dt_s", 1e-3)), list[nn.Module](), sizes
-    for place, layer in enumerate(layers):
-        part, now = _layer(place, layer, now, dt_s)
-        made.append(part)
-    return Chain(*made), sizes
+    _check_size("inputs", *sizes)
+    with torch.device("meta"):
+        for place, layer in enumerate(layers):
+            part, now = _layer(place, layer, now, dt_s)
+            made.append(part)
+        return Chain(*made), sizes
+
+
+def _check_size(what: str, *sizes: int) -> None:
+    if prod(sizes) > _MOST:
+        told = " x ".join(map(str, sizes))
+        raise ConfigError(f"{what} are at most {_MOST}, got {told}; correct the sizes")
 
 
 def _layer(
@@ -116,9 +129,8 @@ def _linear(
     if not isinstance(ring, bool):
         raise ConfigError(f"recurrent is true or false, got {shown(ring)}; correct it")
     cell, dt_s = how
+    _check_size(f"weights of layer {place}", size, max(shape[0], size if ring else 1))
     if not cell.spikes:
-        from clnf.spiking.synapses import EventLinear
-
         return nn.Sequential(EventLinear(shape[0], size), Readout(cell, dt_s=dt_s)), (size,)
     return SpikingLinear((shape[0], size), cell, dt_s=dt_s, recurrent=ring), (size,)
 
@@ -132,9 +144,8 @@ def _conv(
         padding=pair("padding", layer.get("padding", 0), 0),
     )
     kernel = pair("kernel", layer.get("kernel"), 1)
+    _check_size("weights of a convolution", size, shape[0], *kernel)
     made = SpikingConv2d((shape[0], size), kernel, how[0], dt_s=how[1], how=way)
-    import torch
-
     out = way.shape(torch.Size((1, 1, *shape)), made.weight.shape)
     return made, tuple(out[2:])
 

@@ -26,7 +26,7 @@ from clnf.spiking.profiles.profile import ChipProfile
 from clnf.spiking.profiles.rounding import rounded, through
 from clnf.spiking.profiles.stages import Stage
 
-__all__ = ["FREE_BITS", "NEVER", "Die", "Numbers", "numbers_of", "refused"]
+__all__ = ["FREE_BITS", "NEVER", "Die", "Numbers", "decays_of", "numbers_of", "refused"]
 
 FREE_BITS = 16  # of decays, where a profile names none
 NEVER = 62  # a shift that leaves a state alone
@@ -90,6 +90,10 @@ def refused(stage: Stage, profile: ChipProfile) -> str:
     if k.hold:
         return "a refractory time"
     if k.threshold is not None:
+        level = _wide(k.threshold)
+        off = ~((level > 0) & level.isfinite())
+        if bool(off.any()):
+            return f"a threshold of {float(level[off].flatten()[0]):g} V"
         reset = "subtract" if k.reset is None else "zero" if _is_zero(k.reset) else ""
         if not reset or (profile.resets is not None and reset not in profile.resets):
             return f"a reset {'by subtraction' if k.reset is None else 'to a value'}"
@@ -154,6 +158,17 @@ def numbers_of(
         keep=keep, fading=faded[1], share=share, fading_share=faded[0], start=start,
         bits=profile.decay_bits or FREE_BITS, lsb_v=lsb_v, used=int(used),
     )  # fmt: skip
+
+
+def decays_of(stage: Stage, profile: ChipProfile) -> list[tuple[str, Tensor, Tensor]]:
+    """What a step leaves of each state: its name, as the net has it, and as the chip holds it."""
+    if stage.cell is None:
+        return []
+    k = stage.cell.coefficients(stage.dt_s)
+    pairs = [("decay", k.decay)]
+    pairs += [] if k.synapse is None else [("decay of the current", k.synapse.decay)]
+    wide = [(what, _wide(one).detach()) for what, one in pairs]
+    return [(what, one, _decay(one, profile)[0]) for what, one in wide]
 
 
 def _wide(value: Value) -> Tensor:

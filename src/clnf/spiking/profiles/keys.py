@@ -94,7 +94,7 @@ KEYS: dict[str, Key] = {
     "neurons": Key(_count(1), "cells; without those of the last layer where these are counted"),
     "output_neurons": Key(_count(1), "cells of the last layer"),
     "fan_in": Key(_count(1), "synapses that reach a cell"),
-    "fan_out": Key(_count(1), "synapses that leave a cell for others than the last layer"),
+    "fan_out": Key(_count(1), "synapses that leave a cell; for outputs that count apart, none"),
     "hidden_synapses": Key(_count(1), "synapses between cells, without inputs and the last layer"),
     "weight_memory_bits": Key(_count(1), "memory of weights"),
     "cores": Key(_many(_many(_count(0), 3)), "kernel, neuron and bias memory of each core, words"),

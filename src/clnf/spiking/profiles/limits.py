@@ -7,7 +7,7 @@ from typing import final
 import torch
 
 from clnf.spiking.convolution.maps import Convolution
-from clnf.spiking.profiles.fixed import numbers_of, refused
+from clnf.spiking.profiles.fixed import FREE_BITS, decays_of, numbers_of, refused
 from clnf.spiking.profiles.profile import ChipProfile
 from clnf.spiking.profiles.stages import Stage
 
@@ -24,7 +24,7 @@ _RESETS = {
     "to a value": "give the cell reset_v=0.0, or None to subtract the threshold",
 }
 _CELLS = ("IF", "LIF", "CubaLIF", "LI", "CubaLI")
-_FAR = 0.01  # between a decay and the nearest one that a shift can be
+_FAR = 0.05  # of how long a state lasts, between a net and a chip
 
 
 @final
@@ -89,6 +89,10 @@ def _of_cell(stage: Stage, profile: ChipProfile) -> Iterator[Finding]:
         cell = fault.removeprefix("cells of kind ")
         allowed_cells = _words(profile.cells or _CELLS)
         yield Finding(stage.name, "cell", cell, allowed_cells, "train with another cell")
+    elif fault.startswith("a threshold of "):
+        level = fault.removeprefix("a threshold of ")
+        advice = "give the cell a threshold_v above 0"
+        yield Finding(stage.name, "threshold", level, "above 0 V, finite", advice)
     elif fault:
         yield Finding(stage.name, "cell", fault, "none of it", "leave it out")
 
@@ -110,8 +114,8 @@ def _of_convolution(stage: Stage, how: Convolution, profile: ChipProfile) -> Ite
 
 
 def _of_weights(stage: Stage, profile: ChipProfile) -> Iterator[Finding]:
-    """Notes on what whole numbers lose."""
-    if stage.weight is None:
+    """Notes on what whole numbers lose; weights without values, as of a description, lose none."""
+    if stage.weight is None or stage.weight.is_meta:
         return
     by, top = numbers_of(stage, profile), profile.top_weight
     if by.used < top // 2:
@@ -129,23 +133,28 @@ def _of_weights(stage: Stage, profile: ChipProfile) -> Iterator[Finding]:
 
 
 def _of_decay(stage: Stage, profile: ChipProfile) -> Iterator[Finding]:
-    if stage.cell is None:
-        return
-    k, by = stage.cell.coefficients(stage.dt_s), numbers_of(stage, profile)
-    pairs = [("decay", k.decay, by.share)]
-    if k.synapse is not None and by.fading_share is not None:
-        pairs.append(("decay of the current", k.synapse.decay, by.fading_share))
-    for what, wanted, share in pairs:
-        real = torch.as_tensor(wanted, dtype=torch.float64).detach()
-        off = (share.detach() - real).abs()
+    """Decays that a chip holds otherwise, by the steps 1 / (1 - decay) that a state lasts.
+
+    That measure sees long time constants, whose decays differ little, and not short ones, of which
+    a step leaves next to nothing either way.
+    """
+    for what, wanted, held in decays_of(stage, profile):
+        leaves = [1.0 - one for one in torch.broadcast_tensors(wanted, held)]
+        # 0/0 is nan, and a state that neither loses differs in nothing.
+        off = (leaves[0] / leaves[1] - 1.0).abs().nan_to_num(nan=0.0, posinf=torch.inf).flatten()
         if float(off.max()) > _FAR:
             at = int(off.argmax())
-            found = [float(one.expand_as(off).flatten()[at]) for one in (real, share.detach())]
-            how = "a shift" if profile.decay == "shift" else f"{profile.decay_bits} bits"
+            net, chip = (float(one.flatten()[at]) for one in leaves)
+            bits = f"by {profile.decay_bits or FREE_BITS} bits"
+            how = {"shift": "by a shift", "none": "there is no decay"}.get(profile.decay, bits)
             advice = "train with the limits on, or take a time constant that is one"
-            yield Finding(
-                stage.name, what, f"{found[0]:.3f} a step", f"{found[1]:.3f} by {how}", advice, True
-            )
+            yield Finding(stage.name, what, _lasting(net), f"{_lasting(chip)}, {how}", advice, True)
+
+
+def _lasting(loss: float) -> str:
+    """A decay by what a step loses of a state."""
+    steps = f"lasts {1.0 / loss:.4g} steps" if loss > 0 else "lasts for ever"
+    return f"{1.0 - loss:.3f} a step, {steps}"
 
 
 def of_net(stages: list[Stage], profile: ChipProfile) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from typing import Any, final
 
 import torch
 
-from clnf.core.errors import ConfigError
+from clnf.core.errors import ConfigError, DeviceLimitError
 from clnf.core.inputs import instance, shown
 from clnf.core.toml import load_toml
 from clnf.core.units import quantity
@@ -159,6 +159,8 @@ def read_profile(path: Path) -> ChipProfile:
         ConfigError: no such file, an unknown key, a value of another kind or out of its range, one
             without a source, or a gap that has a value.
     """
+    if not Path(path).is_file():
+        raise ConfigError(f"no profile of a chip at {str(path)!r}; give the path of a .toml file")
     return _made(Path(path).stem, load_toml(Path(path)))
 
 
@@ -175,7 +177,13 @@ def memristive(row: Material) -> ChipProfile:
     >>> memristive(material("cmo_hfox")).top_weight
     31
     """
-    states = row.get("states")
+    try:
+        states = row.get("states")
+    except DeviceLimitError:
+        raise DeviceLimitError(
+            f"nobody published how many states {row.name} ({row.title}) has, so weights of it have "
+            "no levels; take another material, or write a profile of your own, FILE.toml"
+        ) from None
     made = _made("memristive", _table()["memristive"])
     found: dict[str, Any] = {"weight_levels": int(states.number)}
     sources = {"weight_levels": f"{row.name}: {states.source}"}

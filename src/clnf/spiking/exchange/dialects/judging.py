@@ -32,8 +32,8 @@ def judge(
     Args:
         graph: as it would be read.
         dialect: of the tool.
-        how: what the file is read as here. How it takes a step is left open: where the tool agrees
-            with an explicit or an exact one, nothing is said.
+        how: what the file is read as here. A population that the tool steps explicitly and ``how``
+            exactly, or the other way round, and that agrees else, has that one finding.
         wanted: steps of populations by name, where the file's own numbers are no longer theirs.
     """
     flat = flattened(graph)
@@ -41,39 +41,46 @@ def judge(
     ways = [Reading(dt_s=how.dt_s, drive=how.drive, method=one) for one in ("exact", "euler")]
     for name, node in flat.nodes.items():
         if node.kind in dialect.cells:
-            steps = [wanted[name]] if wanted and name in wanted else _steps(node, ways)
-            found += _of_cells(name, node, dialect, (steps, how.dt_s))
+            steps = _steps(node, ways)
+            if wanted and name in wanted:
+                steps = {str(how.method): wanted[name]}
+            found += _of_cells(name, node, dialect, (steps, how))
         elif node.kind not in ("Input", "Output"):
             found += _of_other(name, node, dialect)
     order = {"refuses": 0, "changes": 1, "detail": 2}
     return sorted(dict.fromkeys(found), key=lambda one: order[one.level])
 
 
-def _steps(node: Node, ways: list[Reading]) -> list[Step]:
-    found = []
+def _steps(node: Node, ways: list[Reading]) -> dict[str, Step]:
+    found = dict[str, Step]()
     for how in ways:
         try:
-            found.append(intended(node, how))
+            found[how.method] = intended(node, how)
         except DataError:
             continue
     return found
 
 
 def _of_cells(
-    name: str, node: Node, dialect: Dialect, of: tuple[list[Step], float]
+    name: str, node: Node, dialect: Dialect, of: tuple[dict[str, Step], Reading]
 ) -> Iterator[Finding]:
-    steps, dt_s = of
+    steps, how = of
     try:
         shape_said(node)
-        done = dialect.step(node, dialect.dt_s or dt_s)
+        done = dialect.step(node, dialect.dt_s or how.dt_s)
     except DataError as error:
         yield Finding("refuses", name, str(error))
         return
     if not steps:
         yield Finding("changes", name, "its numbers make no cell here, so nothing can be compared")
         return
-    least = min((differences(one, done) for one in steps), key=len)
-    for what in least:
+    told = {method: differences(one, done) for method, one in steps.items()}
+    best = min(told, key=lambda method: (len(told[method]), method != how.method))
+    if best != how.method:
+        words = {"exact": "exactly", "euler": "explicitly"}
+        what = f"each step is taken {words[best]}, and the file is read with steps taken "
+        yield Finding("changes", name, f"{what}{words[how.method]}")
+    for what in told[best]:
         yield Finding("detail" if what == EQUAL else "changes", name, what)
 
 
