@@ -251,17 +251,20 @@ def test_shapes_that_nobody_told() -> None:
 @pytest.mark.parametrize(
     ("tau_s", "chip", "notes"),
     [
-        (10.0, "loihi", [("decay", "1.000 a step, lasts 1e+04 steps", "1.000 a step, lasts for ever, by 12 bits")]),
+        (10.0, "loihi",
+         [("1.000 a step, lasts 1e+04 steps", "1.000 a step, lasts for ever, by 12 bits")]),
         (1.0, "loihi", []),
-        (3.0, "loihi", [("decay", "1.000 a step, lasts 3001 steps", "1.000 a step, lasts 4096 steps, by 12 bits")]),
+        (3.0, "loihi",
+         [("1.000 a step, lasts 3001 steps", "1.000 a step, lasts 4096 steps, by 12 bits")]),
         (16e-3, "loihi", []),
         (16e-3, "xylo", []),
-        (20e-3, "xylo", [("decay", "0.951 a step, lasts 20.5 steps", "0.938 a step, lasts 16 steps, by a shift")]),
+        (20e-3, "xylo",
+         [("0.951 a step, lasts 20.5 steps", "0.938 a step, lasts 16 steps, by a shift")]),
         (1e-4, "loihi", []),
     ],
 )  # fmt: skip
 def test_decays_are_compared_by_how_long_states_last(
-    tau_s: float, chip: str, notes: list[tuple[str, str, str]]
+    tau_s: float, chip: str, notes: list[tuple[str, str]]
 ) -> None:
     """A difference of decays is next to nothing where a state lasts long."""
     reset = 0.0 if chip == "loihi" else None
@@ -269,7 +272,8 @@ def test_decays_are_compared_by_how_long_states_last(
     net = Chain(SpikingLinear((5, 4), cell, dt_s=DT_S), SpikingLinear((4, 3), cell, dt_s=DT_S))
     found = check(net, profile(chip))
     assert found.fits
-    assert [(one.limit, one.value, one.allowed) for one in found.findings] == 2 * notes
+    assert {one.limit for one in found.findings} <= {"decay"}
+    assert [(one.value, one.allowed) for one in found.findings] == 2 * notes
 
 
 @pytest.mark.parametrize("level", [-1.0, 0.0, float("nan"), float("inf")])
