@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from clnf.core.errors import ConfigError
 
-__all__ = ["check_fields", "instance", "number", "shown", "whole"]
+__all__ = ["check_fields", "instance", "number", "seconds", "shown", "whole"]
 
 T = TypeVar("T")
 
@@ -73,6 +73,25 @@ def number(name: str, value: object, *, nan: bool = False) -> float:
     if not _is_real(value) or (value != value and not nan):
         raise ConfigError(f"{name} must be a number, got {shown(value)}; correct it")
     return float(value)  # type: ignore[arg-type]
+
+
+def seconds(name: str, value: object) -> float:
+    """A time above 0 s that ends, as a float.
+
+    Args:
+        name: what the sentence calls it.
+        value: anything.
+
+    Raises:
+        ConfigError: it is no number, 0 or less, or infinite.
+
+    >>> seconds("dt_s", 1e-3)
+    0.001
+    """
+    found = number(name, value)
+    if not 0.0 < found < float("inf"):
+        raise ConfigError(f"{name} must be above 0 seconds and finite, got {found}; correct it")
+    return found
 
 
 def instance(name: str, value: object, kind: type[T], make: str = "") -> T:

@@ -18,7 +18,8 @@ What an input of 1 means is said by ``drive``:
 
 ``method="exact"`` solves the equations over a step (decay exp(-dt/tau)); ``"euler"`` takes one
 explicit step (decay 1 - dt/tau), as some tools do. Parameters are numbers, or tensors in the shape
-of the population; those of torch modules learn by the plain path.
+of the population; those of torch modules learn by the plain path. Numbers are looked at when a cell
+is made and tensors when a module is: a parameter that learns its way to NaN makes cells silent.
 
 Sources: Gerstner et al., "Neuronal Dynamics", 2014, chapters 1 and 5; Bellec et al., Nature
 Communications 2020 (adaptive threshold); the equations and the strict rule of NIR 1.0.8.
@@ -29,7 +30,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from clnf.core.errors import ConfigError
-from clnf.core.inputs import check_fields, number
+from clnf.core.inputs import check_fields, seconds
 from clnf.core.units import quantity
 from clnf.spiking.coefficients import (
     Adaptation,
@@ -38,10 +39,13 @@ from clnf.spiking.coefficients import (
     Method,
     Synapse,
     Value,
+    check_finite,
     decay_of,
     positive,
     shared_of,
 )
+
+_LONGEST = 2**31 - 1  # steps that a state can wait
 
 __all__ = ["IF", "LI", "LIF", "AbstractCell", "AdaptiveLIF", "CubaLI", "CubaLIF"]
 
@@ -68,19 +72,20 @@ class AbstractCell(ABC):
         for name, value in vars(self).items():
             if name.endswith("tau_s"):
                 positive(name, value)
+        check_finite(self, tensors=False)
 
     @abstractmethod
     def coefficients(self, dt_s: float) -> Coefficients:
         """What a step of ``dt_s`` seconds does.
 
         Raises:
-            ConfigError: ``dt_s`` is not above 0, or too long for an explicit step.
+            ConfigError: ``dt_s`` is no finite time above 0, or too long for an explicit step.
         """
 
     def _leaky(self, tau_s: Value, leak_v: Value, dt_s: float) -> Coefficients:
         decay = decay_of(tau_s, dt_s, self.method)
         kick = self.gain if self.drive == "kick" else self.gain * (1.0 - decay)
-        return Coefficients(decay=decay, rest=leak_v * (1.0 - decay), kick=kick)
+        return Coefficients(decay=decay, rest=leak_v * (1.0 - decay), kick=kick, leak=leak_v)
 
     def _with_synapse(self, tau_s: Value, synapse_tau_s: Value, dt_s: float) -> Coefficients:
         found = self._leaky(tau_s, 0.0, dt_s)
@@ -99,6 +104,11 @@ def _spiking(
 ) -> Coefficients:
     if not 0 <= refractory_s < float("inf"):
         raise ConfigError(f"a refractory time is 0 or more seconds, got {refractory_s}; correct it")
+    if refractory_s / dt_s > _LONGEST:
+        raise ConfigError(
+            f"a refractory time of {refractory_s} s is more than {_LONGEST} steps of {dt_s} s; "
+            "shorten it or make dt_s longer"
+        )
     hold = round(refractory_s / dt_s)
     return found._replace(threshold=threshold_v, reset=reset_v, hold=hold)
 
@@ -122,7 +132,7 @@ class IF(AbstractCell):
     refractory_s: float = quantity("s", 0.0)
 
     def coefficients(self, dt_s: float) -> Coefficients:
-        positive("dt_s", number("dt_s", dt_s))
+        seconds("dt_s", dt_s)
         kick = self.gain if self.drive == "kick" else self.gain * dt_s
         found = Coefficients(decay=1.0, rest=0.0, kick=kick)
         return _spiking(found, self.threshold_v, self.reset_v, self.refractory_s, dt_s)
@@ -181,7 +191,7 @@ class CubaLIF(AbstractCell):
 
     def coefficients(self, dt_s: float) -> Coefficients:
         found = self._with_synapse(self.tau_s, self.synapse_tau_s, dt_s)
-        found = found._replace(rest=self.leak_v * (1.0 - found.decay))
+        found = found._replace(rest=self.leak_v * (1.0 - found.decay), leak=self.leak_v)
         return _spiking(found, self.threshold_v, self.reset_v, self.refractory_s, dt_s)
 
 
@@ -253,4 +263,4 @@ class CubaLI(AbstractCell):
 
     def coefficients(self, dt_s: float) -> Coefficients:
         found = self._with_synapse(self.tau_s, self.synapse_tau_s, dt_s)
-        return found._replace(rest=self.leak_v * (1.0 - found.decay))
+        return found._replace(rest=self.leak_v * (1.0 - found.decay), leak=self.leak_v)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from clnf.core.errors import ConfigError
-from clnf.core.inputs import number, shown, whole
+from clnf.core.inputs import seconds, shown, whole
 from clnf.core.rng import torch_rng
 from clnf.spiking.cells import AbstractCell
-from clnf.spiking.coefficients import Coefficients
+from clnf.spiking.coefficients import Coefficients, check_finite
 from clnf.spiking.over_time import leak_over_time, recurrent_over_time, spike_over_time
 from clnf.spiking.steps import State
 from clnf.spiking.surrogates import AbstractSurrogate, Triangle
@@ -46,7 +46,8 @@ class AbstractPopulation(nn.Module):
         spikes: what the cell must do.
 
     Raises:
-        ConfigError: the cell is of the other kind, or ``dt_s`` does not suit it.
+        ConfigError: the cell is of the other kind or has parameters that are not finite, or
+            ``dt_s`` does not suit it.
     """
 
     def __init__(self, cell: AbstractCell, *, dt_s: float, kernels: bool, spikes: bool) -> None:
@@ -54,7 +55,8 @@ class AbstractPopulation(nn.Module):
         if not isinstance(cell, AbstractCell) or cell.spikes != spikes:
             kind = "one that spikes, such as LIF()" if spikes else "a read-out, such as LI()"
             raise ConfigError(f"cell must be {kind}, got {shown(cell)}; give another")
-        self.dt_s = number("dt_s", dt_s)
+        check_finite(cell)
+        self.dt_s = seconds("dt_s", dt_s)
         self.kernels, self._cell = kernels, cell
         self._tensors = []
         for field in fields(cell):

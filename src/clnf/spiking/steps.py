@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from clnf.core.errors import ConfigError
-from clnf.spiking.coefficients import Coefficients
+from clnf.spiking.coefficients import Coefficients, Value
 from clnf.spiking.surrogates import AbstractSurrogate, spike
 
 __all__ = ["State", "leak_loop", "leak_step", "spike_loop", "spike_step", "spiked", "start"]
@@ -55,9 +55,9 @@ def start(like: Tensor, k: Coefficients) -> State:
         k: of the cells.
     """
     zeros = torch.zeros_like(like, requires_grad=False)
-    spiking, v = k.threshold is not None, zeros
-    if isinstance(k.rest, Tensor) or k.rest != 0:
-        v = zeros + k.rest / (1.0 - k.decay)
+    spiking, v, rest = k.threshold is not None, zeros, _resting(k)
+    if isinstance(rest, Tensor) or rest != 0:
+        v = zeros + rest
     return State(
         v=v,
         spikes=zeros if spiking else None,
@@ -65,6 +65,15 @@ def start(like: Tensor, k: Coefficients) -> State:
         adaptation=None if k.adaptation is None else zeros,
         wait=zeros.to(torch.int32) if k.hold else None,
     )
+
+
+def _resting(k: Coefficients) -> Value:
+    """Where potentials stay; a cell that loses nothing in a step stays at its leak's."""
+    lost, leak = 1.0 - k.decay, 0.0 if k.leak is None else k.leak
+    if not isinstance(lost, Tensor):
+        return k.rest / lost if lost else leak
+    kept = lost == 0
+    return torch.where(kept, leak, k.rest / torch.where(kept, 1.0, lost))
 
 
 def _pushed(x: Tensor, state: State, k: Coefficients) -> tuple[Tensor, Tensor | None]:
