@@ -18,9 +18,10 @@ from typing import Literal, cast, final
 import torch
 from torch import Tensor, nn
 
-from clnf.core.errors import ConfigError, DeviceLimitError, ShapeError
+from clnf.core.errors import ConfigError, DataError, DeviceLimitError, ShapeError
 from clnf.core.inputs import check_fields, instance
 from clnf.core.ledger import ATTOJOULES_PER_JOULE, Ledger
+from clnf.core.tensors import dense, not_finite
 from clnf.core.units import quantity
 from clnf.devices import pulse_reference, pulses
 from clnf.devices.cell import Cell, Unknown
@@ -28,12 +29,14 @@ from clnf.devices.dispatch import run
 from clnf.devices.draws import hash_key
 from clnf.devices.pulses import Cells, PulseJob
 from clnf.devices.response import Response, cell_traits, fresh_cells
+from clnf.spiking.convolution.maps import pair
 
 __all__ = ["CellArray", "Lay", "Read"]
 
 # Operations between two looks at how far windows have closed.
 _AGEING = 64
 _PROGRAM_ROUNDS = 20
+_MOST_PULSES = 32767  # of a train, as kernels count them
 
 
 @final
@@ -98,6 +101,7 @@ class CellArray(nn.Module):
         ledger: what is charged; None makes one.
 
     Raises:
+        ConfigError: a shape that is not two whole numbers from 1 on.
         DeviceLimitError: a law is unknown, or steps of a pulse up alone are gradual.
 
     >>> from clnf.devices.families import cell
@@ -139,7 +143,7 @@ class CellArray(nn.Module):
                 f"{cell.material.name} is gradual upwards only, and its other pulse stands for no "
                 "melting; synapses here need steps both ways, take another material"
             )
-        neurons, inputs = shape
+        neurons, inputs = pair("the shape of cells", shape, 1)
         self.planes = 2 if self.lay.kind == "pair" else 1
         self.shape = (self.planes, inputs, neurons)
         count = self.planes * inputs * neurons
@@ -193,21 +197,31 @@ class CellArray(nn.Module):
     def pulse(self, due: Tensor) -> int:
         """Signed pulses [N, I], whole numbers; positive ones raise weights.
 
+        Args:
+            due: at most 32767 of either sign for a cell.
+
         Returns:
             How many were given.
 
         Raises:
             ShapeError: pulses of another shape.
+            DataError: parts of pulses, more of them than a cell takes at once, or no numbers.
         """
-        if due.shape != self.shape[:0:-1]:
-            raise ShapeError(
-                f"pulses have the shape {[*self.shape[:0:-1]]} of the weights, got {[*due.shape]}"
-            )
+        due = self._fitting("pulses", due)
         if not bool(due.any()):
             return 0
+        rounded = due.to(torch.int16)
+        # NaN, infinity, parts and numbers too large differ from what becomes of them.
+        good = (rounded == due) & (rounded >= -_MOST_PULSES)
+        if not bool(good.all()):
+            place = (~good).nonzero()[0].tolist()
+            raise DataError(
+                f"pulses of a cell are whole numbers from -{_MOST_PULSES} to {_MOST_PULSES}, got "
+                f"{due[tuple(place)].item():g} at {place}; round them or give them in parts"
+            )
         number = int(self.done)
         plane = number % self.planes
-        train = due.t().contiguous().view(-1).to(torch.int16)
+        train = rounded.t().contiguous().view(-1)
         train = train.neg() if plane else train
         key = hash_key(self.seed, "pulse", number, words=6)
         job = PulseJob(train, torch.ones(len(train)), plane * len(train))
@@ -221,10 +235,23 @@ class CellArray(nn.Module):
         width_s = self.cell.need(self.cell.pulse).width_s
         self.ledger.charge_total(
             "pulse", tile=self.name, count=count, energy_aj=energy,
-            time_ps=round(width_s * 1e12) * int(due.abs().max()),
+            time_ps=round(width_s * 1e12) * int(rounded.abs().max()),
         )  # fmt: skip
         self.worked()
         return int(count)
+
+    def _fitting(self, name: str, values: object) -> Tensor:
+        """A tensor of the weights' shape.
+
+        Raises:
+            ShapeError: another shape, or no tensor.
+        """
+        found, wanted = dense(name, values), [*self.shape[:0:-1]]
+        if [*found.shape] != wanted:
+            raise ShapeError(
+                f"{name} have the shape {wanted} of the weights, got {[*found.shape]}; correct them"
+            )
+        return found
 
     def worked(self) -> None:
         """Count an operation, and now and then close the windows of worn cells."""
@@ -241,7 +268,15 @@ class CellArray(nn.Module):
 
         Returns:
             The root mean square of what is left, V.
+
+        Raises:
+            ShapeError: weights of another shape.
+            DataError: one is not finite.
         """
+        weight = self._fitting("weights", weight)
+        fault = not_finite(weight)
+        if fault:
+            raise DataError(f"weights to be written are finite, got {fault}; correct them")
         for _ in range(_PROGRAM_ROUNDS):
             gap = weight.detach() - self.weight()
             due = (gap / self.weight_step).round().clamp(-31, 31)
@@ -255,15 +290,18 @@ class CellArray(nn.Module):
 
         Raises:
             ShapeError: another number of inputs.
+            DataError: an event that is not finite.
         """
         inputs, columns = self.shape[1:]
-        if events.shape[-1] != inputs:
+        if events.dim() < 1 or events.shape[-1] != inputs:
             raise ShapeError(f"rows are {inputs}, got events {[*events.shape]}; correct them")
         flat, read = events.detach().reshape(-1, inputs), self.lay.read
         count = int(torch.count_nonzero(flat)) * columns * self.planes
         strength = flat.double().square().sum(0)
         rows_s = self.conductance_s().double().sum((0, 2))
         joules = float((strength * rows_s).sum()) * read.volt_v**2 * read.width_s
+        if not joules < float("inf"):
+            raise DataError(f"events are finite, got {not_finite(flat) or 'larger'}; correct them")
         self.ledger.charge_total(
             "read", tile=self.name, count=count, energy_aj=round(joules * ATTOJOULES_PER_JOULE)
         )

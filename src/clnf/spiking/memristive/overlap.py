@@ -22,6 +22,7 @@ Sources: Zamarreno-Ramos et al., Frontiers in Neuroscience 5, 26 (2011), equatio
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple, final
 
 import numpy as np
@@ -29,10 +30,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clnf.core.errors import ConfigError, DeviceLimitError
-from clnf.core.inputs import check_fields, number
+from clnf.core.errors import ConfigError, DeviceLimitError, ShapeError
+from clnf.core.inputs import check_fields, number, seconds
 from clnf.core.ledger import ATTOJOULES_PER_JOULE
-from clnf.core.tensors import dense
+from clnf.core.tensors import dense, not_finite
 from clnf.core.units import quantity
 from clnf.devices.cell import Cell, Pulse
 from clnf.devices.voltage import AbstractVoltageLaw, law_of
@@ -42,6 +43,7 @@ from clnf.spiking.memristive.waves import Wave, bipolar, rectangle
 __all__ = ["Overlap", "Window", "window"]
 
 _POINTS = 64  # at which a step of a wave is looked at
+_FEWEST = 32  # of them between two corners
 _MOST_PHASES = 4096
 _MOST_DOSE = 1000.0
 # Of what two waves write together, what one alone may.
@@ -107,10 +109,14 @@ class Overlap:
             speed: of lines against spikes.
 
         Raises:
+            ConfigError: a time or a dose that is not above 0 and finite.
             DeviceLimitError: the cell's pulse or law is unknown, or a voltage alone would write
                 what only two together may.
         """
         pulse, known = cell.need(cell.pulse), law_of(cell, law)
+        seconds("window_s", window_s), seconds("width_s", width_s)
+        if not all(0 < number("a dose", dose) < float("inf") for dose in doses):
+            raise ConfigError(f"doses are pulses above 0, got {doses}; correct them")
         rates = [dose * pulse.width_s * speed / width_s for dose in doses]
         up_v = known.amplitude_v(rates[0] * known.rate(pulse.up_v))
         down_v = known.amplitude_v(rates[1] * known.rate(pulse.down_v))
@@ -128,6 +134,19 @@ class Overlap:
             )
         return found
 
+    def check_cell(self, cell: Cell) -> None:
+        """Refuse a cell whose steps were measured at another pulse than the one of these waves.
+
+        Raises:
+            ConfigError: it is another cell.
+        """
+        found = cell.need(cell.pulse)
+        if found != self.pulse:
+            raise ConfigError(
+                f"these waves are for a cell that is measured at {self.pulse}, got "
+                f"{cell.material.name} at {found}; make an Overlap for this cell"
+            )
+
     def rates(self, volts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Measured pulses a second of a line's time at volts across a cell, signed."""
         fine, place = np.unique(np.round(volts, 9), return_inverse=True)
@@ -140,37 +159,61 @@ class Overlap:
     def tables(self, dt_s: float) -> Tables:
         """What steps of ``dt_s`` seconds of spikes' time do, for all pairs of phases.
 
+        Levels are added up without an error, also those of waves much shorter than a step.
+
         Raises:
-            ConfigError: ``dt_s`` is not above 0, or so short that waves have too many steps.
+            ConfigError: ``dt_s`` is no finite time above 0, or so short that waves have too many
+                steps.
             DeviceLimitError: a step would be more than a thousand pulses.
         """
-        if not number("dt_s", dt_s) > 0:
-            raise ConfigError(f"dt_s must be above 0, got {dt_s}; correct it")
+        seconds("dt_s", dt_s)
         phases = [int(np.ceil(wave.end_s / dt_s - 1e-9)) for wave in (self.pre, self.post)]
         if max(phases) > _MOST_PHASES:
             raise ConfigError(
                 f"waves of {max(phases)} steps of {dt_s} s are more than {_MOST_PHASES}; take "
                 "longer steps"
             )
-        inside = (np.arange(_POINTS) + 0.5) / _POINTS
+        inside, part = _inside((self.pre, self.post), dt_s)
         lines = []
         for wave, count in zip((self.pre, self.post), phases, strict=True):
             v = wave.at((np.arange(count)[:, None] + inside) * dt_s)
-            lines.append(np.concatenate([v, np.zeros((1, _POINTS))]))
+            lines.append(np.concatenate([v, np.zeros((1, len(inside)))]))
         volts = lines[1][None] - lines[0][:, None]
         if self.gated:
             volts[:, -1] = 0.0
-        line_s = dt_s / self.speed / _POINTS
+        line_s = dt_s / self.speed * part
         rate = self.rates(volts)
-        up, down = (np.maximum(sign * rate, 0.0).sum(-1) * line_s for sign in (1, -1))
-        if max(up.max(), down.max()) > _MOST_DOSE:
-            raise DeviceLimitError(
-                f"a step of these waves is {max(up.max(), down.max()):.3g} measured pulses, at "
-                f"most {_MOST_DOSE:g} make sense; lower the waves or speed them up"
-            )
-        heat = np.square(volts).sum(-1) * line_s * ATTOJOULES_PER_JOULE
+        up, down = ((np.maximum(sign * rate, 0.0) * line_s).sum(-1) for sign in (1, -1))
+        _check_dose("a step of these waves", max(up.max(), down.max()))
+        heat = (np.square(volts) * line_s).sum(-1) * ATTOJOULES_PER_JOULE
         writes = _begins(up) + _begins(down)
         return Tables(up.astype(np.float32), down.astype(np.float32), heat, writes)
+
+
+def _check_dose(what: str, dose: float) -> None:
+    if not dose <= _MOST_DOSE:
+        raise DeviceLimitError(
+            f"{what} is {dose:.3g} measured pulses, at most {_MOST_DOSE:g} make sense; lower the "
+            "waves or speed them up"
+        )
+
+
+def _inside(
+    waves: tuple[Wave, ...], dt_s: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points of a step, in steps, and the part of it that each stands for.
+
+    They lie between the places that corners of waves have in their steps.
+    """
+    places = np.concatenate([np.array(wave.times_s) / dt_s % 1.0 for wave in waves])
+    inner = np.unique(np.round(places, 9) % 1.0)
+    corners = np.unique([0.0, *inner, 1.0])
+    points, parts = [], []
+    for first, last in pairwise(corners):
+        count = max(_FEWEST, round((last - first) * _POINTS))
+        points.append(first + (last - first) * (np.arange(count) + 0.5) / count)
+        parts.append(np.full(count, (last - first) / count))
+    return np.concatenate(points), np.concatenate(parts)
 
 
 def _begins(dose: NDArray[np.float64]) -> NDArray[np.int32]:
@@ -209,7 +252,10 @@ def window(cell: Cell, overlap: Overlap, lags_s: object, *, weight: float = 0.0)
         weight: where the cell is before, between the bounds of its steps.
 
     Raises:
-        DeviceLimitError: the cell's window or steps are unknown.
+        ConfigError: waves for another cell, or a weight out of bounds.
+        ShapeError: lags that are not finite times [L].
+        DeviceLimitError: the cell's window or steps are unknown, or a pair of spikes would be more
+            than a thousand pulses.
 
     >>> from clnf.devices.families import cell
     >>> from clnf.devices.materials import material
@@ -223,10 +269,24 @@ def window(cell: Cell, overlap: Overlap, lags_s: object, *, weight: float = 0.0)
     """
     cell.need(cell.window)
     response = cell.need(cell.response)
-    lags = dense("lags_s", lags_s, dtype=torch.float64).numpy()
+    overlap.check_cell(cell)
+    if not response.bound_min <= number("weight", weight) <= response.bound_max:
+        raise ConfigError(
+            f"a cell is between the bounds of its steps, {response.bound_min:g} and "
+            f"{response.bound_max:g}, got weight {weight}; correct it"
+        )
+    given = dense("lags_s", lags_s, dtype=torch.float64).detach()
+    if given.dim() != 1 or not len(given) or not_finite(given):
+        raise ShapeError(
+            f"lags are finite times in one row, got shape {[*given.shape]} "
+            f"{not_finite(given)}; correct them".replace(" ;", ";")
+        )
+    lags = given.numpy()
     volts, each_s = _across(overlap, lags)
     dose = torch.from_numpy(overlap.rates(volts) * each_s)
     heat = torch.from_numpy(np.square(volts) * each_s)
+    up, down = ((dose * sign).clamp(min=0.0).sum(1) for sign in (1, -1))
+    _check_dose("a pair of spikes", max(float(up.max()), float(down.max())))
     w = torch.full((len(lags),), float(weight), dtype=torch.float64)
     begun, energy = cell.conductance_s(w.clone()), torch.zeros_like(w)
     for now, warm in zip(dose.T, heat.T, strict=True):
@@ -237,7 +297,6 @@ def window(cell: Cell, overlap: Overlap, lags_s: object, *, weight: float = 0.0)
             for _ in range(parts):
                 moved = w + sign * size / parts * response.mean_step(w, up=sign > 0).clamp(min=0.0)
                 w = moved.clamp(response.bound_min, response.bound_max)
-    up, down = ((dose * sign).clamp(min=0.0).sum(1) for sign in (1, -1))
     return Window(cell.conductance_s(w.clone()) - begun, up, down, energy)
 
 

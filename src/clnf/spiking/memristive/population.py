@@ -22,12 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clnf.core.errors import ConfigError, ShapeError
-from clnf.core.inputs import check_fields, instance
-from clnf.core.tensors import dense
+from clnf.core.errors import ConfigError, DataError, ShapeError
+from clnf.core.inputs import check_fields, instance, seconds
+from clnf.core.tensors import dense, not_finite
 from clnf.core.units import quantity
 from clnf.devices.dispatch import run
 from clnf.devices.draws import hash_key
+from clnf.spiking.coefficients import check_finite
 from clnf.spiking.memristive import kernels, reference
 from clnf.spiking.memristive.cells import CellArray
 from clnf.spiking.memristive.kernels import Job, Lines, Matter, Population, Rule, Tables
@@ -61,6 +62,7 @@ class Competition:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_finite(self)
         times = self.rest_s, self.inhibit_s, self.jump_v
         if not (self.tau_s > 0 and self.lift_tau_s > 0 and min(times) >= 0):
             raise ConfigError(
@@ -98,6 +100,9 @@ class MemristivePopulation(nn.Module):
         competition: the cells behind them.
         dt_s: seconds of a step.
 
+    Raises:
+        ConfigError: waves for another cell than that of the synapses, or no step.
+
     >>> from clnf.devices.families import cell
     >>> from clnf.devices.materials import material
     >>> from clnf.devices.voltage import Threshold
@@ -123,7 +128,8 @@ class MemristivePopulation(nn.Module):
         self.cells = instance("cells", cells, CellArray)
         self.overlap = instance("overlap", overlap, Overlap)
         self.competition = instance("competition", competition, Competition)
-        self.dt_s = dt_s
+        self.dt_s = seconds("dt_s", dt_s)
+        overlap.check_cell(cells.cell)
         found = overlap.tables(dt_s)
         self._tables = Tables(*(torch.from_numpy(np.ascontiguousarray(one)) for one in found))
         self.register_buffer("lift", torch.zeros(cells.shape[2]))
@@ -140,15 +146,18 @@ class MemristivePopulation(nn.Module):
 
         Raises:
             ShapeError: events or pushes do not fit.
+            DataError: events that are not finite, or a push that is NaN.
         """
         x = dense("events", x, dtype=torch.float32).contiguous()
         cells, (_, inputs, neurons) = self.cells, self.cells.shape
-        push = torch.zeros(len(x), neurons) if push is None else push.to(torch.float32)
+        push = torch.zeros(len(x), neurons) if push is None else dense("pushes", push, dtype=torch.float32)
         if x.dim() != 2 or x.shape[1] != inputs or push.shape != (len(x), neurons):
             raise ShapeError(
                 f"events are [T, {inputs}] and pushes [T, {neurons}], got {[*x.shape]} and "
                 f"{[*push.shape]}; correct them"
             )
+        if bool(push.isnan().any()):
+            raise DataError(f"pushes are volts, got {not_finite(push)}; correct them")
         cells.charge_reads(x)
         still, quiet = (size - 1 for size in self._tables.up.shape)
         lines = Lines(
