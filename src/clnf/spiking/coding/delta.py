@@ -19,16 +19,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clnf.core.errors import ConfigError, ShapeError
-from clnf.core.inputs import check_fields, number
+from clnf.core.errors import ConfigError, DataError, ShapeError
+from clnf.core.inputs import check_fields, seconds
 from clnf.core.rng import torch_rng
-from clnf.core.tensors import dense
+from clnf.core.tensors import dense, not_finite
 from clnf.core.units import quantity
 from clnf.spiking.coding.kernels import Comparators, compare
+from clnf.spiking.coding.levels import coded
 from clnf.spiking.plans import is_plain
 from clnf.spiking.threads import over
 
 __all__ = ["SendOnDelta"]
+
+_LONGEST = 2**31 - 1
 
 
 @final
@@ -75,13 +78,20 @@ class SendOnDelta:
 
         Raises:
             ShapeError: no signal.
-            ConfigError: ``dt_s`` is not above 0.
+            DataError: a signal is not finite somewhere.
+            ConfigError: ``dt_s`` is no finite time above 0, or too short for the refractory time.
         """
         found = dense("signals", x, dtype=torch.float32).detach()
         if found.dim() < 1 or found.numel() == 0:
             raise ShapeError(f"a signal has steps, got shape {[*found.shape]}; give some")
-        if not number("dt_s", dt_s) > 0:
-            raise ConfigError(f"dt_s must be above 0, got {dt_s}; correct it")
+        fault = not_finite(found)
+        if fault:
+            raise DataError(f"signals are finite, got {fault}; cut or mend them")
+        if self.refractory_s / seconds("dt_s", dt_s) > _LONGEST:
+            raise ConfigError(
+                f"a refractory time of {self.refractory_s} s is more than {_LONGEST} steps of "
+                f"{dt_s} s; make dt_s longer"
+            )
         rows = found.reshape(len(found), -1).contiguous()
         noise = torch.zeros(1, rows.shape[1])
         if self.noise_v:
@@ -123,7 +133,7 @@ class SendOnDelta:
             events: +1, -1 or 0.
             first_v: the first value of each signal.
         """
-        return events.cumsum(0) * self.step_v + first_v
+        return coded("events", events).cumsum(0) * self.step_v + first_v
 
     def split(self, events: Tensor) -> Tensor:
         """Events up and down as spikes of two cells for each channel, [T, ..., 2]."""

@@ -13,7 +13,13 @@ Source: iniVation, "AEDAT file formats" (docs.inivation.com), versions 1.0 and 2
 """
 
 import io
+import lzma
+import math
+import struct
+import tokenize
 import zipfile
+import zlib
+from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,15 +28,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clnf.core.errors import ConfigError, DataError
+from clnf.core.errors import ConfigError, DataError, ShapeError
 from clnf.core.files import check_file, write_files
-from clnf.core.inputs import number, whole
+from clnf.core.inputs import seconds, shown, whole
+from clnf.core.tensors import dense
 
 __all__ = ["Recording", "read_events", "write_events"]
 
 _VERSION = 1
 _AEDAT = b"#!AER-DAT2.0\r\n"
 _CAMERA = (128, 128)
+_LATEST_US = 2.0**53  # up to which microseconds are exact in what works them out
+_MOST_COUNTS = 2**33
+# What archives raise whose bits were changed: of zip, of its methods, of arrays.
+_DAMAGE = (
+    ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError,
+    SyntaxError, TypeError, ValueError, lzma.LZMAError, struct.error, tokenize.TokenError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 class Recording(NamedTuple):
@@ -52,14 +67,42 @@ class Recording(NamedTuple):
     def of(events: Tensor, *, dt_s: float) -> "Recording":
         """Events of steps [T, ...], +1, -1 or 0; one lies where its step begins.
 
+        Times are whole microseconds, so steps are no shorter.
+
+        Args:
+            events: of sensors or cells.
+            dt_s: seconds of a step.
+
+        Raises:
+            ConfigError: ``dt_s`` is no finite time above 0, or steps would not come back from
+                microseconds.
+            ShapeError: no tensor with steps.
+            DataError: other numbers than +1, -1 and 0.
+
         >>> Recording.of(torch.tensor([[0, 1], [-1, 0]]), dt_s=1e-3).time_us
         array([   0, 1000])
         """
-        rows = events.detach().cpu().reshape(len(events), -1)
+        found, step_us = (
+            dense("events", events, dtype=torch.float32).detach().cpu(),
+            seconds("dt_s", dt_s) * 1e6,
+        )
+        if found.dim() < 1:
+            raise ShapeError("events have steps, got a single number; give [steps, ...]")
+        rows = found.reshape(len(found), math.prod(found.shape[1:]))
         at = rows.nonzero().numpy()
-        time = np.rint(at[:, 0] * (number("dt_s", dt_s) * 1e6)).astype(np.int64)
-        sign = np.sign(rows.numpy()[at[:, 0], at[:, 1]]).astype(np.int8)
-        return Recording(time, at[:, 1].astype(np.int64), sign, tuple(events.shape[1:]))
+        value = rows.numpy()[at[:, 0], at[:, 1]]
+        if not bool(np.isin(value, (-1, 1)).all()):
+            raise DataError("events are +1, -1 or 0, got other numbers; take their signs")
+        time = np.rint(at[:, 0] * step_us)
+        if len(time) and (
+            time[-1] >= _LATEST_US or bool((np.floor((time + 0.5) / step_us) != at[:, 0]).any())
+        ):
+            raise ConfigError(
+                f"{len(rows)} steps of {dt_s} s do not come back from whole microseconds; steps "
+                "of 1e-6 s or more do, below 2^53 microseconds"
+            )
+        shape = tuple(found.shape[1:])
+        return Recording(time.astype(np.int64), at[:, 1], value.astype(np.int8), shape)
 
     def steps(self, *, dt_s: float, steps: int | None = None, signs: bool = False) -> Tensor:
         """Counts of events in steps, [T, ...]; with ``signs`` [T, ..., 2], up and down apart.
@@ -70,16 +113,22 @@ class Recording(NamedTuple):
             signs: False adds up signs.
 
         Raises:
-            ConfigError: ``dt_s`` is not above 0, or T is no number from 1 on.
+            ConfigError: ``dt_s`` is no finite time above 0, T is no number from 1 on, or there
+                would be more counts than can be held.
         """
-        if not number("dt_s", dt_s) > 0:
-            raise ConfigError(f"dt_s must be above 0, got {dt_s}; correct it")
+        seconds("dt_s", dt_s)
         # A little later than it began: a time that was rounded stays in its step.
-        at = ((self.time_us + 0.5) / (dt_s * 1e6)).astype(np.int64)
-        last = int(at[-1]) + 1 if len(at) else 1
+        when = np.floor((self.time_us + 0.5) / (dt_s * 1e6))
+        last = int(when[-1]) + 1 if len(when) else 1
         total = last if steps is None else whole("steps", steps, least=1)
-        size = int(np.prod(self.shape, dtype=np.int64))
-        kept = at < total
+        size = math.prod(self.shape)
+        if total * size > _MOST_COUNTS:
+            raise ConfigError(
+                f"{total} steps of {size} units are more counts than can be held; give fewer steps "
+                "or a longer dt_s"
+            )
+        kept = when < total
+        at = np.where(kept, when, 0).astype(np.int64)
         place, sign = at[kept] * size + self.unit[kept], self.sign[kept]
         if not signs:
             found = np.bincount(place, weights=sign, minlength=total * size)
@@ -109,6 +158,8 @@ def read_events(path: Path | str) -> Recording:
     Raises:
         DataError: there is none, or it is damaged or of another kind.
     """
+    if not isinstance(path, (str, Path)):
+        raise DataError(f"a file is named by its path, got {shown(path)}; give its name")
     try:
         content = Path(path).read_bytes()
     except OSError as error:
@@ -140,8 +191,9 @@ def _from_npz(content: bytes, name: str) -> Recording:
             version = int(arrays["version"])
             kinds = {"time_us": np.int64, "unit": np.int64, "sign": np.int8, "shape": np.int64}
             found = {key: arrays[key].astype(kind, casting="safe") for key, kind in kinds.items()}
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{name} is no file of events ({error}); write it anew") from None
+    except _DAMAGE as error:
+        fault = str(error) or type(error).__name__
+        raise DataError(f"{name} is no file of events ({fault}); write it anew") from None
     if version != _VERSION:
         raise DataError(f"{name} has version {version}, this clnf reads {_VERSION}; update clnf")
     shape = tuple(int(axis) for axis in found["shape"].reshape(-1))
@@ -190,16 +242,24 @@ def _check(recording: Recording, name: str) -> None:
     """Refuse what is no recording.
 
     Raises:
-        DataError: lengths, order, places or signs are wrong.
+        DataError: kinds, lengths, order, places or signs are wrong.
     """
+    if not isinstance(recording, Recording):
+        raise DataError(f"{name} must be a Recording, got {shown(recording)}; make one")
     time, unit, sign, shape = recording
     fault = ""
-    if not time.shape == unit.shape == sign.shape or time.ndim != 1:
+    if not all(isinstance(one, np.ndarray) and one.dtype.kind in "iu" for one in recording[:3]):
+        fault = "times, units and signs are not arrays of whole numbers"
+    elif not isinstance(shape, tuple) or not all(isinstance(axis, Integral) for axis in shape):
+        fault = f"its axes are {shown(shape)}, not a tuple of whole numbers"
+    elif not time.shape == unit.shape == sign.shape or time.ndim != 1:
         fault = "times, units and signs are not of one length"
     elif min(shape, default=1) < 1:
         fault = f"its axes are {[*shape]}"
     elif len(time) and (time[0] < 0 or bool((np.diff(time) < 0).any())):
         fault = "its times are not in order from 0 on"
+    elif len(time) and time[-1] >= _LATEST_US:
+        fault = f"its last time is {time[-1]} microseconds, 2^53 or more"
     elif len(unit) and not 0 <= unit.min() <= unit.max() < np.prod(shape, dtype=np.float64):
         fault = f"it has units outside {[*shape]}"
     elif not bool(np.isin(sign, (-1, 1)).all()):

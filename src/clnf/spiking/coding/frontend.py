@@ -12,10 +12,12 @@ from typing import final
 import torch
 from torch import Tensor
 
-from clnf.core.errors import ConfigError, ShapeError
-from clnf.core.inputs import check_fields
+from clnf.core.errors import ConfigError, DataError, ShapeError
+from clnf.core.inputs import check_fields, seconds
 from clnf.core.ledger import Ledger
+from clnf.core.tensors import not_finite
 from clnf.core.units import quantity
+from clnf.spiking.coding.levels import coded
 
 __all__ = ["ASYNC_DELTA_65NM", "FrontEnd", "Quality", "quality"]
 
@@ -58,7 +60,8 @@ class Quality:
 
     Attributes:
         error_v: root mean square of what the receiver has wrong.
-        snr_db: the signal's variance against that, in decibels; infinite without an error.
+        snr_db: the signal's variance against that, in decibels; infinite without an error, minus
+            infinity where a signal does not vary and is wrong.
         events_hz: events a second of one channel.
         energy_j: of all events; None where nobody said what one costs.
     """
@@ -82,7 +85,9 @@ def quality(
         front: what made the events.
 
     Raises:
-        ShapeError: signals of different shapes.
+        ShapeError: signals of different shapes, or without steps, or events of other steps.
+        DataError: signals that are not finite.
+        ConfigError: ``dt_s`` is no finite time above 0.
 
     >>> x = torch.sin(torch.arange(0, 6.28, 0.01))[:, None]
     >>> from clnf.spiking.coding.delta import SendOnDelta
@@ -91,14 +96,26 @@ def quality(
     >>> quality(x, code.decode(events, x[0]), events, dt_s=1e-3).snr_db > 20
     True
     """
+    signal, made = coded("signals", signal).detach(), coded("signals", made).detach()
+    seconds("dt_s", dt_s)
+    events = coded("events", events)
     if signal.shape != made.shape:
         raise ShapeError(
             f"both signals have one shape, got {[*signal.shape]} and {[*made.shape]}; cut them"
         )
+    if events.shape[: signal.dim()] != signal.shape or not signal.numel():
+        raise ShapeError(
+            f"events are those of the signals {[*signal.shape]}, got {[*events.shape]}; cut them"
+        )
+    fault = not_finite(signal) or not_finite(made)
+    if fault:
+        raise DataError(f"signals are finite, got {fault}; cut or mend them")
     wrong = float((signal - made).square().mean().sqrt())
     spread = float((signal - signal.mean(0)).square().mean())
-    snr = 10 * math.log10(spread / wrong**2) if wrong and spread else math.inf * (wrong == 0) or 0.0
+    snr = math.inf if wrong == 0 else -math.inf
+    if wrong and spread:
+        snr = 10 * math.log10(spread / wrong**2)
     count = int(torch.count_nonzero(events))
-    seconds = dt_s * len(signal) * max(1, signal[0].numel())
+    total_s = dt_s * signal.numel()
     joules = None if front is None else count * front.event_j
-    return Quality(error_v=wrong, snr_db=snr, events_hz=count / seconds, energy_j=joules)
+    return Quality(error_v=wrong, snr_db=snr, events_hz=count / total_s, energy_j=joules)

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from clnf.core.errors import DataError
-from clnf.core.inputs import number, whole
+from clnf.core.errors import DataError, ShapeError
+from clnf.core.inputs import seconds, whole
 from clnf.core.tensors import dense
 
-__all__ = ["levels", "steps_of"]
+__all__ = ["coded", "levels", "steps_of"]
 
 
 def levels(x: object) -> Tensor:
@@ -34,6 +34,21 @@ def steps_of(steps: int, dt_s: float) -> tuple[int, float]:
     """A number of steps and their length, looked at.
 
     Raises:
-        ConfigError: no whole number from 1 on, or no number.
+        ConfigError: no whole number from 1 on, or no finite time above 0.
     """
-    return whole("steps", steps, least=1), number("dt_s", dt_s)
+    return whole("steps", steps, least=1), seconds("dt_s", dt_s)
+
+
+def coded(name: str, z: object) -> Tensor:
+    """What a code gave, [T, ...] with a step or more, as floating numbers.
+
+    Raises:
+        ShapeError: there are no steps.
+
+    >>> coded("spikes", torch.ones(2, 1, dtype=torch.bool)).dtype
+    torch.float32
+    """
+    found = dense(name, z)
+    if found.dim() < 1 or not len(found):
+        raise ShapeError(f"{name} have steps, got shape {[*found.shape]}; give some")
+    return found if found.is_floating_point() else found.to(torch.float32)

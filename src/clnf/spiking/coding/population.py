@@ -13,10 +13,11 @@ from typing import final
 import torch
 from torch import Tensor
 
-from clnf.core.errors import ConfigError
+from clnf.core.errors import ConfigError, DataError, ShapeError
 from clnf.core.inputs import check_fields, whole
-from clnf.core.tensors import dense
+from clnf.core.tensors import dense, not_finite
 from clnf.core.units import quantity
+from clnf.spiking.coding.levels import coded
 
 __all__ = ["Population"]
 
@@ -45,9 +46,11 @@ class Population:
     def __post_init__(self) -> None:
         check_fields(self)
         whole("cells", self.cells, least=2)
-        if not (self.low < self.high and 0 < self.overlap < float("inf")):
+        if not (
+            -float("inf") < self.low < self.high < float("inf") and 0 < self.overlap < float("inf")
+        ):
             raise ConfigError(
-                f"fields lie from low to high and have a width, got {self.low}, {self.high} and "
+                f"fields lie from low to high, both finite, and have a width, got {self.low}, {self.high} and "
                 f"{self.overlap}; correct them"
             )
 
@@ -56,8 +59,15 @@ class Population:
         return torch.linspace(self.low, self.high, self.cells)
 
     def encode(self, x: object) -> Tensor:
-        """Levels in (0, 1], [..., M], of numbers [...]."""
+        """Levels in (0, 1], [..., M], of numbers [...]; far out of the range they round to 0.
+
+        Raises:
+            DataError: one is not finite.
+        """
         found = dense("numbers", x, dtype=torch.float32)
+        fault = not_finite(found)
+        if fault:
+            raise DataError(f"numbers are finite, got {fault}; correct them")
         wide = self.overlap * (self.high - self.low) / (self.cells - 1)
         away = (found[..., None] - self.centres().to(found.device)) / wide
         return torch.exp(-0.5 * away * away)
@@ -66,7 +76,16 @@ class Population:
         """Numbers [...] of levels or counts [..., M]: the least squares fit of the fields.
 
         The number, of 256 in the range, whose levels, scaled, come closest.
+
+        Raises:
+            ShapeError: not as many levels as there are fields.
         """
+        levels = coded("levels", levels).to(torch.float32)
+        if levels.shape[-1] != self.cells:
+            raise ShapeError(
+                f"levels of {self.cells} fields are [..., {self.cells}], got {[*levels.shape]}; "
+                "correct them"
+            )
         tried = torch.linspace(self.low, self.high, 256, device=levels.device)
         fields = torch.nn.functional.normalize(self.encode(tried), dim=-1)
         return tried[(levels @ fields.t()).argmax(-1)]

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from clnf.core.errors import ConfigError
-from clnf.core.inputs import check_fields
+from clnf.core.inputs import check_fields, seconds
 from clnf.core.rng import torch_rng
 from clnf.core.units import quantity
-from clnf.spiking.coding.levels import levels, steps_of
+from clnf.spiking.coding.levels import coded, levels, steps_of
 
 __all__ = ["Rate"]
 
@@ -69,5 +69,11 @@ class Rate:
         return (draws.to(found.device) < found * (self.highest_hz * dt_s)).to(torch.float32)
 
     def decode(self, z: Tensor, *, dt_s: float) -> Tensor:
-        """Levels [...] of spikes [T, ...]: how many came of those that could, cut at 1."""
-        return (z.mean(0) / (self.highest_hz * dt_s)).clamp(max=1.0)
+        """Levels [...] of spikes [T, ...]: how many came of those that could, cut at 1.
+
+        Raises:
+            ConfigError: ``dt_s`` is no finite time above 0.
+            ShapeError: no steps.
+        """
+        found = coded("spikes", z)
+        return (found.mean(0) / (self.highest_hz * seconds("dt_s", dt_s))).clamp(max=1.0)

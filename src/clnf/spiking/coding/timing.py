@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from clnf.core.errors import ConfigError
-from clnf.core.inputs import check_fields, whole
+from clnf.core.inputs import check_fields, seconds, whole
 from clnf.core.units import quantity
-from clnf.spiking.coding.levels import levels, steps_of
+from clnf.spiking.coding.levels import coded, levels, steps_of
 
 __all__ = ["Latency", "Phase"]
 
@@ -58,9 +58,9 @@ class Latency:
                 f"a latency code has times from 0 on, first < last, got {self.first_s} and "
                 f"{self.last_s} s; correct them"
             )
-        if not (self.tau_s > 0 and 0 < self.floor < 1):
+        if not (0 < self.tau_s < float("inf") and 0 < self.floor < 1):
             raise ConfigError(
-                f"a time constant is above 0 and a floor in (0, 1), got {self.tau_s} s and "
+                f"a time constant is above 0 s and finite and a floor in (0, 1), got {self.tau_s} s and "
                 f"{self.floor}; correct them"
             )
 
@@ -77,6 +77,7 @@ class Latency:
         """Spikes [T, ...] of levels [...]: in the step nearest to their time; later ones are lost.
 
         Raises:
+            ConfigError: no steps, or ``dt_s`` is no finite time above 0.
             DataError: levels out of range.
         """
         steps, dt_s = steps_of(steps, dt_s)
@@ -85,7 +86,13 @@ class Latency:
         return (clock == at).to(torch.float32)
 
     def decode(self, z: Tensor, *, dt_s: float) -> Tensor:
-        """Levels [...] by the first spike of each of [T, ...]; 0 where none came."""
+        """Levels [...] by the first spike of each of [T, ...]; 0 where none came.
+
+        Raises:
+            ConfigError: ``dt_s`` is no finite time above 0.
+            ShapeError: no steps.
+        """
+        z, dt_s = coded("spikes", z), seconds("dt_s", dt_s)
         came = z.amax(0) > 0
         first = z.argmax(0) * dt_s
         if self.law == "linear":
@@ -135,6 +142,7 @@ class Phase:
         Raises:
             ConfigError: less than a cycle.
         """
+        z = coded("spikes", z)
         cycles = len(z) // self.bits
         if cycles < 1:
             raise ConfigError(

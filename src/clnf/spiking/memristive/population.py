@@ -150,7 +150,11 @@ class MemristivePopulation(nn.Module):
         """
         x = dense("events", x, dtype=torch.float32).contiguous()
         cells, (_, inputs, neurons) = self.cells, self.cells.shape
-        push = torch.zeros(len(x), neurons) if push is None else dense("pushes", push, dtype=torch.float32)
+        push = (
+            torch.zeros(len(x), neurons)
+            if push is None
+            else dense("pushes", push, dtype=torch.float32)
+        )
         if x.dim() != 2 or x.shape[1] != inputs or push.shape != (len(x), neurons):
             raise ShapeError(
                 f"events are [T, {inputs}] and pushes [T, {neurons}], got {[*x.shape]} and "
