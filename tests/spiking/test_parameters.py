@@ -1,4 +1,4 @@
-"""Parameters at their ends: steps much longer or much shorter than time constants, NaN, infinity."""
+"""Parameters at their ends: steps far longer or shorter than time constants, NaN, infinity."""
 
 import math
 from decimal import Decimal, getcontext

@@ -1,5 +1,6 @@
 """Tensors that people hand in: lists, arrays and tensors alike, looked at once, at the door."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from clnf.core.errors import ConfigError, ShapeError
+from clnf.core.errors import ConfigError, DataError, ShapeError
 from clnf.core.inputs import shown
 
-__all__ = ["dense", "not_finite", "shares"]
+__all__ = ["dense", "finite", "not_finite", "shares"]
 
 
 def dense(name: str, value: object, *, dtype: torch.dtype | None = None) -> Tensor:
@@ -33,6 +34,21 @@ def dense(name: str, value: object, *, dtype: torch.dtype | None = None) -> Tens
     if fault:
         raise ShapeError(f"{name} must be a dense tensor of real numbers, got {fault}")
     return found if dtype is None else found.to(dtype)
+
+
+def finite(name: str, value: Tensor) -> float:
+    """A tensor of one number, as a float.
+
+    Raises:
+        DataError: it is NaN or infinite.
+
+    >>> finite("a loss", torch.tensor(0.5))
+    0.5
+    """
+    found = float(value)
+    if not math.isfinite(found):
+        raise DataError(f"{name} must be finite, got {found}; look for what overflowed before")
+    return found
 
 
 def not_finite(values: Tensor) -> str:

@@ -4,6 +4,8 @@ from typing import final
 
 from torch import Tensor, nn
 
+from clnf.core.errors import ConfigError
+from clnf.core.inputs import shown
 from clnf.spiking.layers import AbstractPopulation
 from clnf.spiking.steps import State
 
@@ -21,7 +23,9 @@ class Chain(nn.Sequential):
 
     >>> import torch
     >>> from clnf.spiking.cells import LI, LIF
-    >>> from clnf.spiking.layers import Neurons, Readout
+    >>> from clnf.core.errors import ConfigError
+    from clnf.core.inputs import shown
+    from clnf.spiking.layers import Neurons, Readout
     >>> chain = Chain(Neurons(LIF(), dt_s=1e-3), nn.Linear(4, 2), Readout(LI(), dt_s=1e-3))
     >>> out, states = chain.run(torch.ones(5, 3, 4))
     >>> out.shape, [state is None for state in states]
@@ -34,8 +38,17 @@ class Chain(nn.Sequential):
         Args:
             x: inputs [T, B, ...].
             states: one for each module; None for rest.
+
+        Raises:
+            ConfigError: not one state for each module.
         """
         before = states or (None,) * len(self)
+        if not isinstance(before, tuple | list) or len(before) != len(self):
+            raise ConfigError(
+                f"states are one for each of {len(self)} modules, None for those without, got "
+                f"{len(before) if isinstance(before, tuple | list) else shown(before)}; give "
+                "those that run gave"
+            )
         after: list[State | None] = []
         for module, state in zip(self, before, strict=True):
             if isinstance(module, AbstractPopulation):

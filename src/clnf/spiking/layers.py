@@ -8,13 +8,13 @@
 
 from abc import abstractmethod
 from dataclasses import fields, replace
-from typing import final
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor, nn
 
-from clnf.core.errors import ConfigError
-from clnf.core.inputs import seconds, shown, whole
+from clnf.core.errors import ConfigError, ShapeError
+from clnf.core.inputs import instance, seconds, shown, whole
 from clnf.core.rng import torch_rng
 from clnf.spiking.cells import AbstractCell
 from clnf.spiking.coefficients import Coefficients, check_finite
@@ -22,7 +22,7 @@ from clnf.spiking.over_time import leak_over_time, recurrent_over_time, spike_ov
 from clnf.spiking.steps import State
 from clnf.spiking.surrogates import AbstractSurrogate, Triangle
 
-__all__ = ["AbstractPopulation", "Neurons", "Readout", "RecurrentNeurons", "drawn"]
+__all__ = ["AbstractPopulation", "Neurons", "Readout", "RecurrentNeurons", "drawn", "slope_of"]
 
 
 def drawn(seed: int, *shape: int, scale: float) -> nn.Parameter:
@@ -31,6 +31,19 @@ def drawn(seed: int, *shape: int, scale: float) -> nn.Parameter:
         return nn.Parameter(torch.empty(shape))
     values = torch.rand(shape, generator=torch_rng(seed, "weights", *shape))
     return nn.Parameter((values * 2 - 1) * scale)
+
+
+def slope_of(surrogate: AbstractSurrogate | None) -> AbstractSurrogate:
+    """A surrogate as it was given, or the triangle that stands for none.
+
+    Raises:
+        ConfigError: it is no surrogate.
+    """
+    made = surrogate or Triangle()
+    kind: Any = AbstractSurrogate
+    return cast(
+        AbstractSurrogate, instance("surrogate", made, kind, "give one, such as Triangle()")
+    )
 
 
 class AbstractPopulation(nn.Module):
@@ -80,6 +93,26 @@ class AbstractPopulation(nn.Module):
         """What a step does."""
         return self.cell.coefficients(self.dt_s)
 
+    def fit(self, shape: tuple[int, ...]) -> None:
+        """Refuse a population whose cells' parameters are of another shape.
+
+        Args:
+            shape: of the population, [N] or more axes.
+
+        Raises:
+            ShapeError: a tensor among the parameters does not spread to it.
+        """
+        for name in self._tensors:
+            own = tuple(getattr(self, name).shape)
+            tail = shape[len(shape) - len(own) :]
+            if len(own) > len(shape) or any(
+                a not in (1, b) for a, b in zip(own, tail, strict=True)
+            ):
+                raise ShapeError(
+                    f"{name} has the shape {[*own]} and its population {[*shape]}; give one value "
+                    "for each cell, or a number"
+                )
+
     @abstractmethod
     def run(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """All steps from a state: what comes out and the state after.
@@ -123,9 +156,11 @@ class Neurons(AbstractPopulation):
         kernels: bool = True,
     ) -> None:
         super().__init__(cell, dt_s=dt_s, kernels=kernels, spikes=True)
-        self.surrogate = surrogate or Triangle()
+        self.surrogate = slope_of(surrogate)
 
     def run(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        if self._tensors and isinstance(x, Tensor):
+            self.fit(tuple(x.shape[2:]))
         return spike_over_time(x, self.coefficients(), self.surrogate, state, kernels=self.kernels)
 
 
@@ -153,8 +188,8 @@ class RecurrentNeurons(AbstractPopulation):
         kernels: bool = True,
     ) -> None:
         super().__init__(cell, dt_s=dt_s, kernels=kernels, spikes=True)
-        self.surrogate = surrogate or Triangle()
-        whole("size", size, least=1)
+        self.surrogate = slope_of(surrogate)
+        self.fit((whole("size", size, least=1),))
         self.weight = drawn(seed, size, size, scale=size**-0.5)
 
     def run(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -177,4 +212,6 @@ class Readout(AbstractPopulation):
         super().__init__(cell, dt_s=dt_s, kernels=kernels, spikes=False)
 
     def run(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        if self._tensors and isinstance(x, Tensor):
+            self.fit(tuple(x.shape[2:]))
         return leak_over_time(x, self.coefficients(), state, kernels=self.kernels)

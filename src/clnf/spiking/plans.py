@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clnf.core.errors import ConfigError, ShapeError
+from clnf.core.inputs import instance, shown
 from clnf.spiking.coefficients import Coefficients, Value
 from clnf.spiking.kernels import (
     Cells,
@@ -220,8 +221,10 @@ def check_state(state: State, k: Coefficients, shape: torch.Size) -> None:
     """Refuse a state of another population.
 
     Raises:
+        ConfigError: no state.
         ShapeError: of another shape, or without something that its cells have.
     """
+    instance("state", state, State, "give what run() of these cells returned")
     has = {"spikes": k.threshold, "current": k.synapse, "adaptation": k.adaptation}
     lacks = [name for name, part in has.items() if (part is None) != (getattr(state, name) is None)]
     lacks += ["wait"] if (state.wait is None) != (not k.hold) else []
@@ -247,6 +250,8 @@ def check_inputs(x: Tensor, k: Coefficients, *, spikes: bool) -> None:
     if spikes != (k.threshold is not None):
         kind, other = ("no", "leak_over_time") if spikes else ("a", "spike_over_time")
         raise ConfigError(f"these cells have {kind} threshold; take {other}")
+    if not isinstance(x, Tensor) or x.layout != torch.strided:
+        raise ShapeError(f"inputs over time are a dense tensor, got {shown(x)}; convert them")
     if x.dim() < 3 or x.numel() == 0:
         raise ShapeError(
             f"inputs over time have the shape [steps, samples, neurons], got {[*x.shape]}; "

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from clnf.core.inputs import whole
+from clnf.core.errors import ShapeError
+from clnf.core.inputs import shown, whole
 from clnf.spiking.cells import AbstractCell
 from clnf.spiking.convolution.maps import Convolution, pair
 from clnf.spiking.events.maps import AbstractMap, Kept, Linear
-from clnf.spiking.layers import AbstractPopulation, drawn
+from clnf.spiking.layers import AbstractPopulation, drawn, slope_of
 from clnf.spiking.memory import room
 from clnf.spiking.over_time import Weights, weighted
 from clnf.spiking.plans import is_plain, spread_bias
@@ -30,6 +31,7 @@ __all__ = [
     "SpikingConv2d",
     "SpikingLinear",
     "arrived",
+    "check_arriving",
 ]
 
 
@@ -56,6 +58,22 @@ class _Arrived(torch.autograd.Function):
         return gx, gw, gb, None
 
 
+def check_arriving(x: Tensor, weight: Tensor) -> None:
+    """Refuse inputs that weights cannot be multiplied with, whatever their shape.
+
+    Raises:
+        ShapeError: no dense tensor, nothing in it, or of another type than the weights.
+    """
+    if not isinstance(x, Tensor) or x.layout != torch.strided:
+        raise ShapeError(f"inputs of weights are a dense tensor, got {shown(x)}; convert them")
+    if x.numel() == 0:
+        raise ShapeError(f"inputs of weights have steps and samples, got {[*x.shape]}; give some")
+    if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise ShapeError(
+            f"inputs are of the weights' type, {weight.dtype}, got {x.dtype}; convert one of them"
+        )
+
+
 def arrived(
     x: Tensor, weight: Tensor, bias: Tensor | None, by: AbstractMap, *, kernels: bool = True
 ) -> Tensor:
@@ -71,6 +89,7 @@ def arrived(
     Raises:
         ShapeError: inputs do not fit the weights.
     """
+    check_arriving(x, weight)
     by.shape(x.shape, weight.shape)
     if not (kernels and is_plain(x, weight, bias)):
         return by.plain(x, weight, bias)
@@ -188,14 +207,16 @@ class SpikingLinear(AbstractPopulation):
         seed: int = 0,
     ) -> None:
         super().__init__(cell, dt_s=dt_s, kernels=True, spikes=True)
-        self.surrogate = surrogate or Triangle()
+        self.surrogate = slope_of(surrogate)
         inputs, neurons = pair("sizes", sizes, 1)
+        self.fit((neurons,))
         self.weight = drawn(seed, neurons, inputs, scale=inputs**-0.5)
         ring = drawn(seed, neurons, neurons, scale=neurons**-0.5) if recurrent else None
         self.recurrent: nn.Parameter | None
         self.register_parameter("recurrent", ring)
 
     def run(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        check_arriving(x, self.weight)
         weights = Weights(Linear(), self.weight, None, self.recurrent)
         k = self.coefficients()
         return weighted(x, weights, k, self.surrogate, state, kernels=self.kernels)
@@ -232,5 +253,7 @@ class SpikingConv2d(AbstractPopulation):
         self.weight = drawn(seed, *shape, scale=torch.Size(shape[1:]).numel() ** -0.5)
 
     def run(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        check_arriving(x, self.weight)
+        self.fit(self.by.shape(x.shape, self.weight.shape)[2:])
         weights, k = Weights(self.by, self.weight), self.coefficients()
         return weighted(x, weights, k, self.surrogate, state, kernels=self.kernels)

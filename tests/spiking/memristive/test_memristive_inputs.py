@@ -14,6 +14,8 @@ from clnf.devices.voltage import Sinh
 from clnf.spiking.memristive import (
     CellArray,
     Competition,
+    Gate,
+    GateRule,
     MemristivePopulation,
     Overlap,
     action,
@@ -168,3 +170,22 @@ def test_populations_take_finite_events_and_volts() -> None:
 def test_competition_is_of_numbers(name: str) -> None:
     with pytest.raises(ConfigError):
         Competition(**{name: NAN})
+
+
+@pytest.mark.parametrize("bad", [NAN, INF, 1e30])
+def test_first_errors_that_have_no_scale_are_refused_and_leave_the_gate_as_it_was(
+    bad: float,
+) -> None:
+    gate, error = Gate(GateRule(threshold=1.0)), torch.ones(4, 3)
+    with pytest.raises(DataError, match="scale of the first errors must be finite"):
+        gate.let(error * bad)
+    assert gate.scale.item() == gate.seen.item() == 0
+    assert gate.let(error).all()
+    assert gate.scale.item() == 4
+
+
+@pytest.mark.parametrize("on", ["samples", "errors"])
+def test_errors_of_a_gate_have_samples(on: Any) -> None:
+    for bad in (torch.tensor(1.0), torch.ones(3)):
+        with pytest.raises(ShapeError, match="errors are"):
+            Gate(GateRule(on=on)).let(bad)

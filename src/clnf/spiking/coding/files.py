@@ -82,10 +82,8 @@ class Recording(NamedTuple):
         >>> Recording.of(torch.tensor([[0, 1], [-1, 0]]), dt_s=1e-3).time_us
         array([   0, 1000])
         """
-        found, step_us = (
-            dense("events", events, dtype=torch.float32).detach().cpu(),
-            seconds("dt_s", dt_s) * 1e6,
-        )
+        found = dense("events", events, dtype=torch.float32).detach().cpu()
+        step_us = seconds("dt_s", dt_s) * 1e6
         if found.dim() < 1:
             raise ShapeError("events have steps, got a single number; give [steps, ...]")
         rows = found.reshape(len(found), math.prod(found.shape[1:]))

@@ -46,12 +46,11 @@ class Population:
     def __post_init__(self) -> None:
         check_fields(self)
         whole("cells", self.cells, least=2)
-        if not (
-            -float("inf") < self.low < self.high < float("inf") and 0 < self.overlap < float("inf")
-        ):
+        endless = float("inf")
+        if not (-endless < self.low < self.high < endless and 0 < self.overlap < endless):
             raise ConfigError(
-                f"fields lie from low to high, both finite, and have a width, got {self.low}, {self.high} and "
-                f"{self.overlap}; correct them"
+                "fields lie from low to high, both finite, and have a width, got "
+                f"{self.low}, {self.high} and {self.overlap}; correct them"
             )
 
     def centres(self) -> Tensor:

@@ -60,8 +60,8 @@ class Latency:
             )
         if not (0 < self.tau_s < float("inf") and 0 < self.floor < 1):
             raise ConfigError(
-                f"a time constant is above 0 s and finite and a floor in (0, 1), got {self.tau_s} s and "
-                f"{self.floor}; correct them"
+                "a time constant is above 0 s and finite, a floor in (0, 1), got "
+                f"{self.tau_s} s and {self.floor}; correct them"
             )
 
     def times_s(self, x: object) -> Tensor:

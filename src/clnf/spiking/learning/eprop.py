@@ -19,14 +19,22 @@ from collections.abc import Callable
 from typing import NamedTuple, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clnf.core.errors import ConfigError
 from clnf.core.inputs import instance
 from clnf.core.tensors import dense
 from clnf.spiking.coefficients import Coefficients, Value
 from clnf.spiking.layers import Readout
-from clnf.spiking.learning.traces import Traces, check_traced, trace_step, traces_of
+from clnf.spiking.learning.traces import (
+    Traces,
+    check_error,
+    check_lesson,
+    check_traced,
+    learn,
+    trace_step,
+    traces_of,
+)
 from clnf.spiking.steps import leak_step, spiked, start
 from clnf.spiking.synapses import EventLinear, SpikingLinear
 
@@ -74,7 +82,8 @@ class EProp:
         feedback: fixed weights B [K, N] by which errors come back; None for the read-out's own.
 
     Raises:
-        ConfigError: cells that have no common traces, or shapes that do not fit.
+        ConfigError: cells that have no common traces, shapes that do not fit, or a read-out in
+            steps of another length.
 
     >>> from clnf.spiking.cells import LI, LIF
     >>> layer = SpikingLinear((4, 3), LIF(), dt_s=1e-3, recurrent=True)
@@ -104,16 +113,24 @@ class EProp:
             )
         if readout.coefficients().synapse is not None:
             raise ConfigError("this rule takes a read-out without a current; give LI()")
-        if feedback is not None and dense("feedback", feedback).shape != shape:
+        if readout.dt_s != layer.dt_s:
+            raise ConfigError(
+                f"a layer and its read-out have steps of one length, got {layer.dt_s} and "
+                f"{readout.dt_s} s; make one of them anew"
+            )
+        made = None if feedback is None else dense("feedback", feedback, dtype=out.weight.dtype)
+        if made is not None and made.shape != shape:
             raise ConfigError(
                 f"feedback has the shape {[*shape]} of the read-out's weights, got "
-                f"{[*feedback.shape]}; correct it"
+                f"{[*made.shape]}; correct it"
             )
-        self.feedback = feedback
+        self.feedback = made
 
     @torch.no_grad()
     def lesson(self, x: Tensor, error_of: ErrorOf) -> Tensor:
         """Run through inputs and add gradients to those of the parameters, without a graph.
+
+        Frozen parameters get none.
 
         Args:
             x: inputs [T, B, I].
@@ -121,7 +138,11 @@ class EProp:
 
         Returns:
             Outputs [T, B, K].
+
+        Raises:
+            ShapeError: inputs or errors of another shape or type.
         """
+        check_lesson(x, self.layer.weight)
         layer, k, leak = self.layer, self.layer.coefficients(), self.readout.coefficients()
         neurons, ring = len(layer.weight), layer.recurrent
         like = x.new_zeros(x.shape[1], neurons)
@@ -140,16 +161,12 @@ class EProp:
             given = _eligible(now, slope, given, k, leak.decay)
             y, end = leak_step(z @ self.out.weight.t(), end, leak)
             outputs.append(y)
-            error = error_of(y, t) * leak.kick
+            error = check_error(error_of(y, t), y) * leak.kick
             sent = leak.decay * sent + z
-            _add(self.out.weight, error.t() @ sent)
+            learn(self.out.weight, error.t() @ sent)
             signal = error @ (self.out.weight if self.feedback is None else self.feedback)
-            _add(layer.weight, torch.einsum("bn,bni->ni", signal, given.seen))
+            learn(layer.weight, torch.einsum("bn,bni->ni", signal, given.seen))
             if ring is not None and before is not None and back is not None:
                 back = _eligible(before, slope, back, k, leak.decay)
-                _add(ring, torch.einsum("bn,bni->ni", signal, back.seen))
+                learn(ring, torch.einsum("bn,bni->ni", signal, back.seen))
         return torch.stack(outputs)
-
-
-def _add(parameter: nn.Parameter | Tensor, more: Tensor) -> None:
-    parameter.grad = more if parameter.grad is None else parameter.grad.add_(more)

@@ -14,6 +14,7 @@ Source: Kaiser, Mostafa & Neftci, Frontiers in Neuroscience 14, 424 (2020).
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import final
 
 import torch
@@ -22,7 +23,15 @@ from torch import Tensor
 from clnf.core.errors import ConfigError
 from clnf.core.inputs import shown, whole
 from clnf.spiking.layers import drawn
-from clnf.spiking.learning.traces import Traces, check_traced, trace_step, traces_of
+from clnf.spiking.learning.traces import (
+    Traces,
+    check_error,
+    check_lesson,
+    check_traced,
+    learn,
+    trace_step,
+    traces_of,
+)
 from clnf.spiking.steps import State, spiked, start
 from clnf.spiking.synapses import SpikingLinear
 
@@ -41,7 +50,8 @@ class LocalLosses:
         seed: of the read-outs, uniform in +-1/sqrt(N).
 
     Raises:
-        ConfigError: no layers, recurrent ones, or cells that have no common traces.
+        ConfigError: no layers, recurrent ones, cells that have no common traces, or layers that do
+            not follow each other.
 
     >>> from clnf.spiking.cells import LIF
     >>> layers = [SpikingLinear((4, 6), LIF(), dt_s=1e-3), SpikingLinear((6, 5), LIF(), dt_s=1e-3)]
@@ -62,6 +72,13 @@ class LocalLosses:
             check_traced(layer.coefficients())
         if not self.layers:
             raise ConfigError("local losses take at least one layer, got none; give some")
+        for first, then in pairwise(self.layers):
+            if then.weight.shape[1] != len(first.weight) or then.dt_s != first.dt_s:
+                raise ConfigError(
+                    f"a layer takes what the one before it gives, got {len(first.weight)} cells "
+                    f"in steps of {first.dt_s} s before {then.weight.shape[1]} inputs in steps of "
+                    f"{then.dt_s} s; make one of them anew"
+                )
         self.readouts = [
             drawn(seed + n, outputs, len(layer.weight), scale=len(layer.weight) ** -0.5).detach()
             for n, layer in enumerate(self.layers)
@@ -71,6 +88,8 @@ class LocalLosses:
     def lesson(self, x: Tensor, error_of: ErrorOf) -> Tensor:
         """Run through inputs and add gradients to those of the weights, without a graph.
 
+        Frozen weights get none.
+
         Args:
             x: inputs [T, B, I].
             error_of: from outputs [B, K] of a step and its number to dloss/dy, [B, K]; asked for
@@ -78,7 +97,11 @@ class LocalLosses:
 
         Returns:
             Outputs of the last layer's read-out, [T, B, K].
+
+        Raises:
+            ShapeError: inputs or errors of another shape or type.
         """
+        check_lesson(x, self.layers[0].weight)
         parts = [layer.coefficients() for layer in self.layers]
         states: list[State | None] = [None for _ in parts]
         traces: list[Traces | None] = [None for _ in parts]
@@ -91,10 +114,8 @@ class LocalLosses:
                 states[n], traces[n] = state, trace
                 matrix = self.readouts[n].to(z)
                 y = z @ matrix.t()
-                signal = (error_of(y, t) @ matrix) * layer.surrogate.slope(u)
-                more = signal.t() @ trace.v
-                held = layer.weight.grad
-                layer.weight.grad = more if held is None else held.add_(more)
+                signal = (check_error(error_of(y, t), y) @ matrix) * layer.surrogate.slope(u)
+                learn(layer.weight, signal.t() @ trace.v)
                 now = z
             outputs.append(y)
         return torch.stack(outputs)

@@ -12,13 +12,22 @@ Source: Bellec et al., Nature Communications 2020, equations 14 to 23.
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from clnf.core.errors import ConfigError
+from clnf.core.errors import ConfigError, ShapeError
+from clnf.core.inputs import instance, shown
 from clnf.spiking.coefficients import Coefficients
 from clnf.spiking.plans import uniform
 
-__all__ = ["Traces", "check_traced", "trace_step", "traces_of"]
+__all__ = [
+    "Traces",
+    "check_error",
+    "check_lesson",
+    "check_traced",
+    "learn",
+    "trace_step",
+    "traces_of",
+]
 
 
 class Traces(NamedTuple):
@@ -44,6 +53,38 @@ def check_traced(k: Coefficients) -> None:
             "online rules take cells that spike, leak alike, subtract their threshold and are not "
             "refractory; use other cells, or gradients through time"
         )
+
+
+def check_lesson(x: Tensor, weight: Tensor) -> None:
+    """Refuse inputs of a lesson that first weights [N, I] cannot take.
+
+    Raises:
+        ShapeError: they are no [T, B, I] of the weights' type, from one step on.
+    """
+    instance("inputs", x, Tensor, "make a tensor")
+    if x.dim() != 3 or not len(x) or x.shape[2] != weight.shape[1] or x.dtype != weight.dtype:
+        raise ShapeError(
+            f"inputs of a lesson are [steps, samples, {weight.shape[1]}] of {weight.dtype}, from "
+            f"one step on, got {[*x.shape]} of {x.dtype}; correct them"
+        )
+
+
+def check_error(error: object, y: Tensor) -> Tensor:
+    """An error as a function gave it, of the shape of the outputs.
+
+    Raises:
+        ShapeError: it is none.
+    """
+    if not isinstance(error, Tensor) or error.shape != y.shape:
+        found = [*error.shape] if isinstance(error, Tensor) else shown(error)
+        raise ShapeError(f"errors of outputs {[*y.shape]} have their shape, got {found}; return it")
+    return error
+
+
+def learn(parameter: nn.Parameter | Tensor, more: Tensor) -> None:
+    """Add to the gradient of a parameter, unless it is frozen."""
+    if parameter.requires_grad:
+        parameter.grad = more if parameter.grad is None else parameter.grad.add_(more)
 
 
 def traces_of(x: Tensor, k: Coefficients) -> Traces:

@@ -35,8 +35,9 @@ from typing import Literal, final
 import torch
 from torch import Tensor, nn
 
-from clnf.core.errors import ConfigError
+from clnf.core.errors import ConfigError, ShapeError
 from clnf.core.inputs import check_fields, whole
+from clnf.core.tensors import finite
 from clnf.core.units import quantity
 from clnf.devices.worth import Offer, check_budget, least_paid, part, turn
 
@@ -142,10 +143,17 @@ class Gate(nn.Module):
         return out
 
     def let(self, error: Tensor) -> Tensor:
-        """The error [B, ...] with what is no event set to 0."""
+        """The error [B, ...] with what is no event set to 0.
+
+        Raises:
+            ShapeError: an error without samples and outputs.
+            DataError: first errors that are not finite, which would close the gate for ever.
+        """
+        if error.dim() < 2:
+            raise ShapeError(f"errors are [samples, ...], got {[*error.shape]}; add an axis")
         size = error.detach().abs() * len(error)
         if not float(self.scale) and bool(size.any()):
-            self.scale.fill_(float(size.square().mean().sqrt()))
+            self.scale.fill_(finite("the scale of the first errors", size.square().mean().sqrt()))
         wanted = float(self.threshold) * float(self.scale)
         if self.rule.on != "errors":
             size = size.flatten(1).amax(1)

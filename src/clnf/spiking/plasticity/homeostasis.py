@@ -15,7 +15,7 @@ from torch import Tensor
 
 from clnf.core.inputs import check_fields
 from clnf.core.units import quantity
-from clnf.spiking.coefficients import Value, decay_of, positive
+from clnf.spiking.coefficients import Value, check_finite, decay_of, positive
 
 __all__ = ["Scaling", "Threshold", "normalised"]
 
@@ -39,6 +39,7 @@ class Threshold:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_finite(self)
         positive("tau_s", self.tau_s)
 
     def step(self, z: Tensor, theta_v: Tensor, *, dt_s: float) -> Tensor:
@@ -75,6 +76,7 @@ class Scaling:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_finite(self)
         positive("goal_hz", self.goal_hz)
         positive("activity_tau_s", self.activity_tau_s)
 

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from clnf.core.errors import ConfigError, ShapeError
+from clnf.core.inputs import instance
 from clnf.spiking.coefficients import Value
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Law",
     "PlasticState",
     "Traces",
+    "check_factors",
     "check_shapes",
     "factor",
     "factors_of",
@@ -153,8 +155,9 @@ def plastic_start(pre: Tensor, post: Tensor, weight: Tensor, k: Law) -> PlasticS
         k: the law.
 
     Raises:
-        ShapeError: shapes that do not belong together.
+        ShapeError: shapes that do not belong together, or weights of whole numbers.
     """
+    instance("k", k, Law, "give rule.law(dt_s)")
     check_shapes(pre, post, weight)
     one = torch.zeros((), dtype=weight.dtype, device=weight.device)
     rest = Traces(*(one.expand(like.shape) for like in (pre, post, pre, post)))
@@ -168,7 +171,7 @@ def check_shapes(pre: Tensor, post: Tensor, weight: Tensor) -> None:
     """Refuse spikes [..., B, I] and [..., B, J] that a weight does not join.
 
     Raises:
-        ShapeError: they do not fit.
+        ShapeError: they do not fit, or weights are whole numbers, in which small steps vanish.
     """
     ends = (post.shape[-1:], pre.shape[-1:]) if pre.dim() > 1 and post.dim() > 1 else ()
     tail = tuple(one[0] for one in ends)
@@ -178,6 +181,32 @@ def check_shapes(pre: Tensor, post: Tensor, weight: Tensor) -> None:
         raise ShapeError(
             f"spikes {[*pre.shape]} before and {[*post.shape]} behind synapses need a weight "
             f"[post, pre] or [samples, post, pre], got {[*weight.shape]}; correct shapes"
+        )
+    if not weight.is_floating_point():
+        raise ShapeError(
+            f"weights change in small steps, got {weight.dtype}; convert them to float first"
+        )
+
+
+def check_factors(state: PlasticState, k: Law, third: object) -> None:
+    """Refuse a third factor, or a state, that a law has no use for.
+
+    Raises:
+        ConfigError: no law, a third factor or an eligibility for a law without one, or none for a
+            law with one.
+    """
+    instance("k", k, Law, "give rule.law(dt_s)")
+    instance("state", state, PlasticState, "give plastic_start(...)")
+    if (third is None) != (k.eligibility is None):
+        raise ConfigError(
+            "a third factor goes with a rule in ThreeFactor(...), and such a rule needs one; got "
+            f"{'none' if third is None else 'one'}"
+        )
+    if (state.eligibility is None) != (k.eligibility is None):
+        raise ConfigError(
+            f"this state {'lacks' if state.eligibility is None else 'has'} the eligibility of a "
+            "rule in ThreeFactor(...), so it is of another law; begin with plastic_start(...) for "
+            "this one"
         )
 
 
@@ -248,7 +277,8 @@ def plastic_step(
             eligibility. [J] and [B, J] go along post cells, so end with [..., 1] for others.
 
     Raises:
-        ConfigError: a third factor for a law without one, or none for a law with one.
+        ConfigError: a third factor for a law without one, or none for a law with one; a state of
+            another law.
 
     >>> from clnf.spiking.plasticity.rules import PairSTDP
     >>> k = PairSTDP(up=0.01, down=0.012).law(1e-3)
@@ -257,11 +287,7 @@ def plastic_step(
     >>> round(plastic_step(off, on, state, k).weight.item(), 5)      # 1 ms later: 0.01 exp(-1/20)
     0.00951
     """
-    if (third is None) != (k.eligibility is None):
-        raise ConfigError(
-            "a third factor goes with a rule in ThreeFactor(...), and such a rule needs one; got "
-            f"{'none' if third is None else 'one'}"
-        )
+    check_factors(state, k, third)
     f, traces = factors_of(pre, post, state.traces, k)
     shared = state.weight.dim() == 2
     change = hebbian(f, state.weight, k, whole=shared and third is None)

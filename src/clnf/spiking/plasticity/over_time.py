@@ -7,7 +7,9 @@ coefficients, time constants, powers, the third factor, the first weights and th
 compiled one once, the loop as often as wanted.
 """
 
+import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -16,11 +18,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from clnf.core.errors import ConfigError, ShapeError
+from clnf.core.inputs import number
+from clnf.core.tensors import dense
 from clnf.spiking.plasticity import kernels
 from clnf.spiking.plasticity.law import (
     Factors,
     Law,
     PlasticState,
+    check_factors,
     check_shapes,
     factors_of,
     plastic_step,
@@ -68,8 +73,9 @@ def plastic_over_time(
             a function nor of each synapse.
 
     Raises:
-        ConfigError: a third factor for a law without one, or none for a law with one.
-        ShapeError: shapes that do not belong together.
+        ConfigError: a third factor for a law without one, or none for a law with one; a state of
+            another law.
+        ShapeError: shapes that do not belong together, or weights of whole numbers.
 
     >>> from clnf.spiking.plasticity import PairSTDP, plastic_start
     >>> up = torch.tensor(0.01, requires_grad=True)
@@ -79,19 +85,44 @@ def plastic_over_time(
     >>> round(up.grad.item(), 4)
     0.9512
     """
+    check_factors(state, k, third)
     check_shapes(pre, post, state.weight)
     if pre.dim() != 3:
         raise ShapeError(f"spikes over time are [steps, samples, cells], got {[*pre.shape]}")
-    if isinstance(third, Tensor) and third.dim() > 0 and len(third) != len(pre):
-        raise ShapeError(f"a third factor for {len(pre)} steps has {len(third)}; give one a step")
-    if (third is None) != (k.eligibility is None):
-        raise ConfigError(
-            "a third factor goes with a rule in ThreeFactor(...), and such a rule needs one; got "
-            f"{'none' if third is None else 'one'}"
-        )
+    if third is not None and not callable(third):
+        third = _checked(third, (*post.shape, pre.shape[2]))
     if not kernels or not _taken(pre, post, state, k, third) or len(pre) == 0:
         return plastic_loop(pre, post, state, k, third)
     return _compiled(pre, post, state, k, None if callable(third) else third)
+
+
+def _checked(third: object, size: tuple[int, ...]) -> Tensor | float:
+    """A third factor that spreads to [T, B, J, I].
+
+    Raises:
+        ConfigError: a number that is not finite.
+        ShapeError: another shape.
+    """
+    if isinstance(third, Real):
+        found = number("a third factor", third)
+        if not math.isfinite(found):
+            raise ConfigError(f"a third factor must be finite, got {found}; correct it")
+        return found
+    made = dense("a third factor", third)
+    steps, samples, post, _ = size
+    kinds = ((), (steps,), (steps, post), (steps, samples, post), size)
+    wanted = kinds[made.dim()] if made.dim() < len(kinds) else ()
+    # Steps are given one by one; along the other axes one value may stand for all.
+    fits = len(wanted) == made.dim() and all(
+        own == full or (own == 1 and axis > 0)
+        for axis, (own, full) in enumerate(zip(made.shape, wanted, strict=True))
+    )
+    if not fits:
+        raise ShapeError(
+            f"a third factor for spikes {[*size[:3]]} is a number, [{steps}], [{steps}, {post}], "
+            f"{[*size[:3]]} or {[*size]}, got {[*made.shape]}; spread it"
+        )
+    return made
 
 
 def _taken(pre: Tensor, post: Tensor, state: PlasticState, k: Law, third: Third | None) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor
 from clnf.core.errors import ConfigError
 from clnf.core.inputs import check_fields, instance
 from clnf.core.units import quantity
-from clnf.spiking.coefficients import Value, decay_of, positive
+from clnf.spiking.coefficients import Value, check_finite, decay_of, positive
 from clnf.spiking.plasticity.law import Law
 
 __all__ = ["Coincident", "PairSTDP", "Pairing", "SoftBounds", "ThreeFactor", "TripletSTDP"]
@@ -67,6 +67,7 @@ class _AbstractTimed:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_finite(self)
         for name, value in vars(self).items():
             if name.endswith("tau_s") and value is not None:
                 positive(name, value)

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 
 from clnf.core.errors import ConfigError
-from clnf.core.inputs import check_fields, whole
+from clnf.core.inputs import check_fields, number, seconds, whole
 from clnf.core.rng import torch_rng
 from clnf.core.units import quantity
-from clnf.spiking.coefficients import positive
+from clnf.spiking.coefficients import check_finite, positive
 from clnf.spiking.plasticity.homeostasis import Threshold
 from clnf.spiking.plasticity.law import Law
 from clnf.spiking.plasticity.rules import PairSTDP, SoftBounds, TripletSTDP
@@ -55,6 +55,7 @@ class Membrane:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_finite(self)
         positive("tau_s", self.tau_s)
         if not 0 <= self.refractory_s < float("inf"):
             raise ConfigError(
@@ -103,9 +104,10 @@ class DiehlCook:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_finite(self)
         whole("inputs", self.inputs, least=1)
         whole("cells", self.cells, least=1)
-        positive("dt_s", self.dt_s)
+        seconds("dt_s", self.dt_s)
         if any(isinstance(v, Tensor) for v in (*self.law(), *vars(self.theta).values())):
             raise ConfigError(
                 "coefficients of this network's rule are numbers, got a tensor; take its value, or "
@@ -146,7 +148,13 @@ class NetworkState(NamedTuple):
 
 
 def started(net: DiehlCook, *, seed: int, largest: float = 0.3) -> NetworkState:
-    """A network at rest with random weights in [0, largest)."""
+    """A network at rest with random weights in [0, largest).
+
+    Raises:
+        ConfigError: the largest weight is not finite, or negative.
+    """
+    if not 0 <= number("largest", largest) < float("inf"):
+        raise ConfigError(f"the largest weight is finite and 0 or more, got {largest}; correct it")
     rng = torch_rng(seed, "competing cells", "weights")
     size, cells = net.inputs, net.cells
     weight = _cut(net, torch.rand(size, cells, generator=rng) * largest)

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from clnf.core.errors import ConfigError, DataError
-from clnf.core.inputs import number, whole
+from clnf.core.inputs import seconds, shown, whole
 from clnf.core.rng import fold
 from clnf.core.tensors import dense
 from clnf.spiking.plasticity.network.kernels import draw
 
-__all__ = ["Events", "events_of", "poisson", "trains_of"]
+__all__ = ["Events", "check_events", "events_of", "poisson", "trains_of"]
 
 
 class Events(NamedTuple):
@@ -36,6 +36,30 @@ class Events(NamedTuple):
     def steps(self) -> int:
         """How many steps there are."""
         return len(self.starts) - 1
+
+
+def check_events(events: Events) -> None:
+    """Refuse events that are no steps of cells: kernels take their places unseen.
+
+    Raises:
+        DataError: other kinds of numbers, steps that do not go up to the end, or cells outside.
+    """
+    if not isinstance(events, Events):
+        raise DataError(f"events must be Events, got {shown(events)}; take events_of(spikes)")
+    starts, cells = events.starts, events.cells
+    fault = ""
+    if (starts.dtype, cells.dtype) != (torch.int64, torch.int32):
+        fault = f"of {starts.dtype} and {cells.dtype}, not int64 and int32"
+    elif starts.dim() != 1 or cells.dim() != 1 or not len(starts):
+        fault = f"{[*starts.shape]} and {[*cells.shape]}, not two rows"
+    else:
+        begins = starts.numpy()
+        if begins[0] != 0 or begins[-1] != len(cells) or (begins[1:] < begins[:-1]).any():
+            fault = f"of steps that do not go up from 0 to the {len(cells)} spikes"
+        elif len(cells) and cells.numpy().view(np.uint32).max() >= events.size:
+            fault = f"of cells from {int(cells.min())} to {int(cells.max())} among {events.size}"
+    if fault:
+        raise DataError(f"events are {fault}; take events_of(spikes)")
 
 
 def events_of(trains: Tensor) -> Events:
@@ -58,7 +82,12 @@ def events_of(trains: Tensor) -> Events:
 
 
 def trains_of(events: Events, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Spikes [T, N] of events."""
+    """Spikes [T, N] of events.
+
+    Raises:
+        DataError: they are none.
+    """
+    check_events(events)
     steps = torch.repeat_interleave(torch.arange(events.steps), events.starts.diff())
     out = torch.zeros(events.steps, events.size, dtype=dtype)
     out[steps, events.cells.long()] = 1.0
@@ -78,7 +107,8 @@ def poisson(
         place: where it is used.
 
     Raises:
-        ConfigError: more than one spike would be due in a step.
+        ConfigError: more than one spike would be due in a step, or ``dt_s`` is no finite time
+            above 0.
         DataError: rates that are negative, not finite, or not [N].
 
     >>> events = poisson([0.0, 100.0], steps=1000, dt_s=1e-3, seed=1)
@@ -87,9 +117,8 @@ def poisson(
     """
     rates = dense("rates", rates_hz, dtype=torch.float64)
     whole("steps", steps, least=1)
-    if not number("dt_s", dt_s) > 0:
-        raise ConfigError(f"dt_s must be above 0, got {dt_s}; correct it")
-    if rates.dim() != 1 or not bool((rates.isfinite() & (rates >= 0)).all()):
+    seconds("dt_s", dt_s)
+    if rates.dim() != 1 or not len(rates) or not bool((rates.isfinite() & (rates >= 0)).all()):
         raise DataError(
             f"rates are [inputs] in Hz from 0 on, got shape {[*rates.shape]}; correct them"
         )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clnf.core.errors import ShapeError
 from clnf.spiking.plasticity.network import kernels
 from clnf.spiking.plasticity.network.diehl_cook import DiehlCook, NetworkState
-from clnf.spiking.plasticity.network.inputs import Events
+from clnf.spiking.plasticity.network.inputs import Events, check_events
 from clnf.spiking.plasticity.network.plain import plain_run
 
 __all__ = ["Spikes", "run"]
@@ -54,6 +54,7 @@ def run(
 
     Raises:
         ShapeError: events of another number of inputs.
+        DataError: events outside them.
 
     >>> from clnf.spiking.plasticity.network import DiehlCook, poisson, run, started
     >>> net = DiehlCook(inputs=50, cells=4, gain_v=4e-3)
@@ -62,6 +63,7 @@ def run(
     >>> len(run(net, state, events).excitatory.cells) > 0, torch.equal(state.weight, before)
     (True, False)
     """
+    check_events(events)
     if events.size != net.inputs or state.weight.shape != (net.inputs, net.cells):
         raise ShapeError(
             f"a network of {net.inputs} inputs and {net.cells} cells got events of {events.size} "
