@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clnf.core.errors import ConfigError
-from clnf.core.inputs import check_fields, instance, number, shown, whole
+from clnf.core.inputs import check_fields, instance, number, seconds, shown, whole
 
 
 @pytest.mark.parametrize("value", [3, np.int16(3)])
@@ -95,6 +95,16 @@ def test_a_field_of_another_kind_is_named(field: str, value: object, wanted: str
         check_fields(Spec(**{field: value}))  # type: ignore[arg-type]
     assert str(error.value).startswith(f"{field} of Spec must be {wanted}")
     assert str(error.value).endswith("; correct it")
+
+
+def test_times_are_above_0_and_finite() -> None:
+    assert seconds("dt_s", Fraction(1, 1000)) == 1e-3
+    for bad in (0, -1e-3, math.inf, -math.inf):
+        with pytest.raises(ConfigError, match="dt_s must be above 0 and finite"):
+            seconds("dt_s", bad)
+    for none in (math.nan, "1 ms", None, True):
+        with pytest.raises(ConfigError, match="dt_s must be a number"):
+            seconds("dt_s", none)
 
 
 def test_a_long_value_is_cut_and_kept_on_one_line() -> None:

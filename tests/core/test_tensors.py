@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from clnf.core.errors import ConfigError, ShapeError
-from clnf.core.tensors import dense, not_finite, shares
+from clnf.core.errors import ConfigError, DataError, ShapeError
+from clnf.core.tensors import dense, finite, not_finite, shares
 
 
 @pytest.mark.parametrize("value", [[[1, 2]], np.ones((1, 2)), torch.ones(1, 2, dtype=torch.half)])
@@ -57,6 +57,13 @@ def test_the_first_value_that_is_not_finite_is_named_with_its_place() -> None:
     values[1, 2] = -math.inf
     assert not_finite(values) == "-inf at [1, 2]"
     assert not_finite(torch.tensor(math.nan)) == "nan"
+
+
+def test_one_number_is_finite() -> None:
+    assert finite("a loss", torch.tensor(2.0)) == 2.0
+    for bad in (math.nan, math.inf):
+        with pytest.raises(DataError, match=f"a loss must be finite, got {bad}"):
+            finite("a loss", torch.tensor(bad))
 
 
 def test_masks_hold_shares() -> None:

@@ -90,7 +90,7 @@ def seconds(name: str, value: object) -> float:
     """
     found = number(name, value)
     if not 0.0 < found < float("inf"):
-        raise ConfigError(f"{name} must be above 0 seconds and finite, got {found}; correct it")
+        raise ConfigError(f"{name} must be above 0 and finite, got {found}; correct it")
     return found
 
 

@@ -39,11 +39,9 @@ def slope_of(surrogate: AbstractSurrogate | None) -> AbstractSurrogate:
     Raises:
         ConfigError: it is no surrogate.
     """
-    made = surrogate or Triangle()
     kind: Any = AbstractSurrogate
-    return cast(
-        AbstractSurrogate, instance("surrogate", made, kind, "give one, such as Triangle()")
-    )
+    made = instance("surrogate", surrogate or Triangle(), kind, "give one, such as Triangle()")
+    return cast(AbstractSurrogate, made)
 
 
 class AbstractPopulation(nn.Module):
@@ -104,10 +102,8 @@ class AbstractPopulation(nn.Module):
         """
         for name in self._tensors:
             own = tuple(getattr(self, name).shape)
-            tail = shape[len(shape) - len(own) :]
-            if len(own) > len(shape) or any(
-                a not in (1, b) for a, b in zip(own, tail, strict=True)
-            ):
+            pairs = zip(reversed(own), reversed(shape), strict=False)
+            if len(own) > len(shape) or any(one not in (1, full) for one, full in pairs):
                 raise ShapeError(
                     f"{name} has the shape {[*own]} and its population {[*shape]}; give one value "
                     "for each cell, or a number"
