@@ -23,9 +23,7 @@ class Chain(nn.Sequential):
 
     >>> import torch
     >>> from clnf.spiking.cells import LI, LIF
-    >>> from clnf.core.errors import ConfigError
-    from clnf.core.inputs import shown
-    from clnf.spiking.layers import Neurons, Readout
+    >>> from clnf.spiking.layers import Neurons, Readout
     >>> chain = Chain(Neurons(LIF(), dt_s=1e-3), nn.Linear(4, 2), Readout(LI(), dt_s=1e-3))
     >>> out, states = chain.run(torch.ones(5, 3, 4))
     >>> out.shape, [state is None for state in states]
