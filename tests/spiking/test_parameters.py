@@ -89,7 +89,7 @@ def test_numbers_that_are_not_finite_are_refused(kind: type[AbstractCell], bad: 
     for name in ("gain", "leak_v", "reset_v", "jump_v"):
         if name in kind.__dataclass_fields__:
             with pytest.raises(ConfigError, match=f"{name} of {kind.__name__} must be a finite"):
-                kind(**{name: bad})
+                kind(**{name: bad})  # type: ignore[arg-type]
 
 
 def test_thresholds_may_be_endless_and_no_nan() -> None:

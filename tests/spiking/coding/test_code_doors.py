@@ -95,7 +95,7 @@ def test_decoders_take_counts_lists_and_words_of_truth() -> None:
         lambda: Phase().decode(torch.ones(0, 2)),
     ):
         with pytest.raises(ShapeError, match="spikes have steps"):
-            empty()
+            empty()  # type: ignore[no-untyped-call]
     with pytest.raises(ShapeError, match="levels of 8 fields"):
         Population().decode(torch.ones(2, 7))
 
@@ -153,7 +153,7 @@ SIGN = np.array([1], np.int8)
         Recording([1], [0], [1], (3,)),  # type: ignore[arg-type]
         Recording(A([1]), A([0]), SIGN, 3),  # type: ignore[arg-type]
         Recording(A([1]), A([0]), SIGN, (3.7,)),  # type: ignore[arg-type]
-        Recording(A([2**63], np.uint64), A([0]), SIGN, (3,)),  # type: ignore[arg-type]
+        Recording(A([2**63], np.uint64), A([0]), SIGN, (3,)),
         "abc",
         None,
     ],
