@@ -224,18 +224,19 @@ def test_all_kinds_go_on_where_they_stopped(all_kinds: dict[str, Graph]) -> None
         assert torch.allclose(torch.cat([first, second]), whole, atol=1e-6), name
 
 
+SOME = 0.5 + torch.rand(6, generator=torch.Generator().manual_seed(5))
 MODELS: dict[str, Any] = {
     "kick": lambda: LIF(tau_s=10e-3),
     "hold": lambda: LIF(drive="hold", reset_v=0.0, gain=3.0, method="euler"),
     "cuba": lambda: CubaLIF(refractory_s=2e-3, leak_v=0.1),
     "if": lambda: IF(gain=0.3, reset_v=-0.2),
-    "many": lambda: LIF(tau_s=torch.linspace(5e-3, 2e-2, 6), threshold_v=torch.rand(6) + 0.5),
+    "many": lambda: LIF(tau_s=torch.linspace(5e-3, 2e-2, 6), threshold_v=SOME),
 }
 
 
 @pytest.mark.parametrize("name", [*MODELS])
 def test_a_model_comes_back_as_it_went(name: str, tmp_path: Path) -> None:
-    """Not one spike differs, and not one potential."""
+    """Not one spike differs, and not one potential; cells all unlike, only by roundings."""
     cell = MODELS[name]()
     read_out = (CubaLI if name == "cuba" else LI)(drive=cell.drive, method=cell.method)
     net = nn.Sequential(
@@ -251,7 +252,9 @@ def test_a_model_comes_back_as_it_went(name: str, tmp_path: Path) -> None:
     assert {"SpikingLinear", "RecurrentNeurons", "Readout"} <= set(kinds)
     x = (torch.rand(40, 3, 20, generator=torch.Generator().manual_seed(2)) < 0.3).float()
     assert net[0](x).any()
-    assert torch.equal(again(x), net(x))
+    # Time constants of their own are read from a file of 32-bit numbers, and so are thresholds.
+    off = 1e-6 if name == "many" else 0.0
+    assert torch.allclose(again(x), net(x), rtol=0.0, atol=off)
     assert identical(graph_of(again), graph)
     sum(one.square().mean() for one in again(x)).backward()
     assert all(one.grad is not None for one in again.parameters())
