@@ -1,6 +1,7 @@
 """Some things more that vectors of sixteen can do.
 
-They write past the cache, show their marks as bits, and take doubles, which fill two registers.
+They write past the cache, show their marks as bits, take doubles, which fill two registers, and
+read coefficients that are one number for all cells, or one each.
 """
 
 from typing import Any
@@ -12,8 +13,8 @@ from numba.extending import intrinsic
 from clnf.devices.sixteen import WIDTH, Doubles, Floats, Marks
 
 __all__ = [
-    "beyond", "differs", "every_double", "load_doubles", "lowest", "marked", "save_doubles",
-    "stream",
+    "beyond", "differs", "every_double", "load_doubles", "lowest", "marked", "place", "save_doubles",
+    "stream", "theirs",
 ]  # fmt: skip
 
 _LONG = ir.IntType(64)
@@ -60,14 +61,44 @@ def _lowest(_: Any, word: Any) -> Any:
     return types.uintp(types.uintp), code
 
 
+def _splat(builder: Any, value: Any) -> Any:
+    """A number sixteen times."""
+    kind, word = ir.VectorType(value.type, WIDTH), ir.IntType(32)
+    empty = ir.Constant(kind, ir.Undefined)
+    first = builder.insert_element(empty, value, word(0))
+    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(word, WIDTH), None))
+
+
+def _place(_: Any, one: Any) -> Any:
+    """Where coefficients of cells are: the address of an array; a number is its own place."""
+    if not isinstance(one, types.Array):
+        return types.float32(one), lambda context, builder, sig, args: args[0]
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        return builder.ptrtoint(data, _LONG)
+
+    return types.uintp(one), code
+
+
+def _theirs(_: Any, place: Any, at: Any) -> Any:
+    """Coefficients of sixteen cells, from what :func:`place` gave."""
+    if isinstance(place, types.Float):
+        return Floats(place, at), lambda context, builder, sig, args: _splat(builder, args[0])
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        start = builder.inttoptr(args[0], ir.FloatType().as_pointer())
+        there = builder.gep(start, [args[1]])
+        return builder.load(builder.bitcast(there, Floats.inside.as_pointer()), align=4)
+
+    return Floats(types.uintp, at), code
+
+
 def _every_double(_: Any, x: Any) -> Any:
     """A float64 sixteen times."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        empty = ir.Constant(Doubles.inside, ir.Undefined)
-        first = builder.insert_element(empty, args[0], ir.IntType(32)(0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), None)
-        return builder.shuffle_vector(first, empty, zeros)
+        return _splat(builder, args[0])
 
     return Doubles(types.float64), code
 
@@ -114,3 +145,5 @@ every_double: Any = intrinsic(_every_double)
 load_doubles: Any = intrinsic(_load_doubles)
 save_doubles: Any = intrinsic(_save_doubles)
 beyond: Any = intrinsic(_beyond)
+place: Any = intrinsic(_place)
+theirs: Any = intrinsic(_theirs)

@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 from clnf.core.errors import ShapeError
 from clnf.spiking.coefficients import Coefficients
 from clnf.spiking.events.maps import AbstractMap, Kept
-from clnf.spiking.kernels import Cells, Grads, leak_forward
+from clnf.spiking.kernels import Cells, leak_forward
 from clnf.spiking.memory import room
 from clnf.spiking.plans import (
     NONE,
@@ -35,6 +35,7 @@ from clnf.spiking.plans import (
     filtered_back,
     flat,
     forward,
+    grads_of,
     group,
     held_of,
     own,
@@ -97,6 +98,7 @@ class _Population(torch.autograd.Function):
         else:
             sweep(Steps(source, flat(u), flat(z), own(run.before, flat(u))), held, ring, run.plan)
         ctx.run, ctx.shape = run, x.shape
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(u, weight, bias, ring, *kept.tensors)
         moved = shaped(held, before)
         if moved.wait is not None:
@@ -108,11 +110,12 @@ class _Population(torch.autograd.Function):
     def backward(ctx: Any, gz: Tensor, gv: Any, gi: Any, ga: Any, _: Any) -> Any:
         u, weight, bias, ring, *kept = ctx.saved_tensors
         run, needs, like = ctx.run, ctx.needs_input_grad, flat(u)
-        gx, grads = room(u.shape), Grads(own(gv, like), own(gi, like), own(ga, like))
+        gz = torch.zeros(u.shape) if gz is None else gz
+        gx, grads = room(u.shape), grads_of((gv, gi, ga), like, run.plan)
         sparse = run.map is not None and needs[0] and run.leak is not None
         e = room(u.shape) if sparse else None
         out = (flat(gx), NONE if e is None else flat(e))
-        ends = (grads.v.copy(), grads.current.copy())
+        ends = (grads.v.copy(), grads.current.copy()) if sparse else ()
         if ring is None:
             backward(like, flat(gz), out, grads, run.plan)
         else:
@@ -127,7 +130,7 @@ class _Population(torch.autograd.Function):
         if run.map is not None and needs[0]:
             gx = _to_inputs(ctx, gx, e, ends, weight)
         state = (
-            torch.from_numpy(one).view(u.shape[1:]) if needed else None
+            torch.from_numpy(one).view(u.shape[1:]) if needed and one.size else None
             for one, needed in zip(grads, needs[4:7], strict=True)
         )
         return gx if needs[0] else None, gw, gb, gr, *state, None
