@@ -13,8 +13,8 @@ from numba.extending import intrinsic
 from clnf.devices.sixteen import WIDTH, Doubles, Floats, Marks
 
 __all__ = [
-    "beyond", "differs", "every_double", "load_doubles", "lowest", "marked", "place", "save_doubles",
-    "stream", "theirs",
+    "beyond", "differs", "every_double", "load_doubles", "lowest", "marked", "place",
+    "save_doubles", "stream", "theirs",
 ]  # fmt: skip
 
 _LONG = ir.IntType(64)

@@ -48,6 +48,7 @@ __all__ = [
     "group",
     "held_of",
     "is_plain",
+    "is_wide",
     "own",
     "shaped",
     "spread_bias",
@@ -201,7 +202,7 @@ def shaped(held: Held, before: State) -> State:
     return State(v, None, current, fading, wait)
 
 
-def _is_wide(*arrays: Floats) -> bool:
+def is_wide(*arrays: Floats) -> bool:
     """Whether arrays are large, of whole vectors, and lie where vectors can be written."""
     found = [one for one in arrays if one.size]
     size, neurons = found[-1].nbytes, found[-1].shape[2]
@@ -210,7 +211,7 @@ def _is_wide(*arrays: Floats) -> bool:
 
 def forward(x: Floats, u: Floats, z: Floats, held: Held, plan: Plan) -> None:
     """Run the kernels. ``x`` without elements: inputs are in ``u``."""
-    size, wide = group(u), _is_wide(x, u, z)
+    size, wide = group(u), is_wide(x, u, z)
 
     def work(first: int, last: int) -> None:
         part = (first, last, size)
@@ -227,7 +228,7 @@ def forward(x: Floats, u: Floats, z: Floats, held: Held, plan: Plan) -> None:
 
 def backward(u: Floats, grad: Floats, out: tuple[Floats, Floats], held: Grads, plan: Plan) -> None:
     """Run the kernels back: fills ``out`` (gradients of inputs, what enters), moves ``held``."""
-    size, wide = group(u), plan.simple and _is_wide(u, grad, *out)
+    size, wide = group(u), plan.simple and is_wide(u, grad, *out)
     how = ((wide and plan.numbers) or plan.cells, plan.slope)
 
     def work(first: int, last: int) -> None:

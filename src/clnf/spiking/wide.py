@@ -18,7 +18,7 @@ from clnf.devices.sixteen import address, every, greater, load, magnitude, save,
 from clnf.spiking.kernels import Cells, Slope
 from clnf.spiking.lanes import place, stream, theirs
 
-__all__ = ["lif_backward_wide", "lif_forward_wide"]
+__all__ = ["lif_backward_wide", "lif_forward_wide", "slopes"]
 
 _F = np.float32
 _I = np.uintp
@@ -27,7 +27,8 @@ _AHEAD = _I(128)  # inputs, 512 bytes; the processor by itself stops at the end 
 
 
 @njit(inline="always")
-def _slopes(u: Any, slope: Slope) -> Any:
+def slopes(u: Any, slope: Slope) -> Any:
+    """The surrogate of sixteen cells."""
     one, zero = every(_F(1.0)), every(_F(0.0))
     narrow, height = every(slope.narrow), every(slope.height)
     if slope.code == 0:
@@ -104,10 +105,10 @@ def lif_backward_wide(
                 here, own = (t * samples + b) * neurons, b * neurons
                 for n in range(_I(0), neurons, _LANES):
                     beyond, now = load(over, here + n), load(held, own + n)
-                    e = load(given, here + n) * _slopes(beyond, slope)
+                    e = load(given, here + n) * slopes(beyond, slope)
                     g = e + where(beyond > zero, theirs(keep, n) * now, now)
                     stream(gx, here + n, theirs(kick, n) * g)
                     if wanted:
                         stream(enters, here + n, e)
                     save(v, own + n, theirs(decay, n) * g)
-    u.size, grad.size, out[0].size, out[1].size  # noqa: B018
+    u.size, grad.size, out[0].size, out[1].size

@@ -26,12 +26,13 @@ from clnf.devices.sixteen import (
     poke_word,
     save,
     save_one,
+    soon,
 )
 from clnf.spiking.lanes import differs, lowest, marked
 
 __all__ = [
-    "BLOCK", "CHUNK", "Events", "Lists", "added", "blocks", "busy", "fill", "outer", "product", "sort",
-    "spot", "summed", "unblocked", "values",
+    "BLOCK", "CHUNK", "Events", "Lists", "added", "blocks", "busy", "fill", "outer", "product",
+    "sort", "spot", "summed", "unblocked", "values",
 ]  # fmt: skip
 
 BLOCK, CHUNK = 64, 512
@@ -241,7 +242,7 @@ def spot(x: NDArray[np.float32], start: NDArray[np.int64], index: NDArray[np.uin
         1 if each event is a one, 0 if not, and -1 if ``index`` has too little room: 64 more than
         there are events.
     """
-    wide, given, zero, one = _I(x.shape[1]), address(x), every(_F(0.0)), every(_F(1.0))
+    wide, given, zero = _I(x.shape[1]), address(x), every(_F(0.0))
     indices, whole, k = address(index), wide // _B * _B, _I(0)
     most, others = _I(index.size) - _B, _I(0)
     start[0] = 0
@@ -284,12 +285,13 @@ def values(x: NDArray[np.float32], events: Events) -> None:
 @njit(nogil=True, cache=True)
 def blocks(w: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     """``out`` [K, I, 64] from ``w`` [N, I], a tile of both at a time; columns past N are left."""
-    tile = _I(16)
+    tile, given, inputs = _I(16), address(w), _I(w.shape[1])
     for block in range(_I(out.shape[0])):
         first = block * _B
-        for begin in range(_I(0), _I(w.shape[1]), tile):
+        for begin in range(_I(0), inputs, tile):
             for n in range(min(_B, _I(w.shape[0]) - first)):
-                for i in range(begin, min(begin + tile, _I(w.shape[1]))):
+                soon(given, (first + n) * inputs + begin + tile)
+                for i in range(begin, min(begin + tile, inputs)):
                     out[block, i, n] = w[first + n, i]
 
 

@@ -24,6 +24,7 @@ from clnf.spiking.events.kernels import (
     unblocked,
     values,
 )
+from clnf.spiking.memory import room
 from clnf.spiking.threads import over
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "spotted",
     "starts",
     "together",
+    "zeros",
 ]
 
 Floats = NDArray[np.float32]
@@ -75,7 +77,8 @@ def spotted(x: Floats, share: float) -> Events | None:
     most = int(min(share, 1.0) * x.size)
     if most < 0:
         return None
-    start, index = np.empty(len(x) + 1, np.int64), np.empty(most + BLOCK + 1, np.uint32)
+    start = np.empty(len(x) + 1, np.int64)
+    index = room(torch.Size((most + BLOCK + 1,))).numpy().view(np.uint32)
     ones = spot(x, start, index)
     if ones < 0 or start[-1] > most:
         return None
@@ -96,9 +99,11 @@ def packed(w: Tensor) -> Floats:
     blocks = -(-columns // BLOCK)
     w = w.detach()
     if not w.is_contiguous() and w.t().is_contiguous():
-        found = (np.zeros if columns % BLOCK else np.empty)((blocks, len(w), BLOCK), np.float32)
+        found = room(torch.Size((blocks, len(w), BLOCK))).numpy()
+        if columns % BLOCK:
+            found[-1] = 0.0
         kernels.blocks(w.t().numpy(), found)
-        return found
+        return cast(Floats, found)
     if columns % BLOCK:
         w = torch.nn.functional.pad(w, (0, blocks * BLOCK - columns))
     split = w.unflatten(1, (blocks, BLOCK)).movedim(0, 1)
@@ -115,7 +120,7 @@ def event_outer(events: Events, g: Floats, inputs: int) -> Tensor:
     rows, columns = g.shape
     by = by_inputs(events, rows, inputs)
     blocks = -(-columns // BLOCK)
-    sums = np.zeros((blocks, inputs, BLOCK), np.float32)
+    sums = zeros(blocks, inputs)
     over(blocks, lambda first, last: outer(by, g, sums, (first, last)))
     return together(sums, columns)
 
@@ -124,13 +129,20 @@ def by_inputs(events: Events, rows: int, inputs: int) -> Events:
     """Events sorted by inputs, chunk by chunk of rows."""
     begin = np.empty((-(-rows // CHUNK), inputs + 1), np.int64)
     size = int(events.start[-1])
-    by = Events(begin, np.empty(size, np.uint32), np.empty(min(size, events.value.size), np.float32))
+    by = Events(
+        begin, np.empty(size, np.uint32), np.empty(min(size, events.value.size), np.float32)
+    )
     sort(events, by)
     return by
 
 
+def zeros(blocks: int, inputs: int) -> Floats:
+    """Sums to begin with, [K, I, 64]."""
+    return cast(Floats, room(torch.Size((blocks, inputs, BLOCK))).zero_().numpy())
+
+
 def together(sums: Floats, columns: int) -> Tensor:
     """Sums [K, I, 64] as a matrix [N, I]."""
-    found = np.empty((columns, sums.shape[1]), np.float32)
-    unblocked(sums, found)
-    return torch.from_numpy(found)
+    found = room(torch.Size((columns, sums.shape[1])))
+    unblocked(sums, found.numpy())
+    return found

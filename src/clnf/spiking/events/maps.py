@@ -20,7 +20,6 @@ from torch import Tensor
 from clnf.core.errors import ShapeError
 from clnf.spiking.events.kernels import Events
 from clnf.spiking.events.lists import (
-    Floats,
     event_outer,
     event_product,
     packed,

@@ -117,6 +117,7 @@ def remains(fades: Any, steps: int) -> float:
 
 @njit(inline="always")
 def bent(room: float, power: float) -> float:
+    """How a step shrinks with the room that is left to a bound, room^power."""
     if power == 0.0:
         return _ONE
     base = max(room, _ZERO)

@@ -9,10 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from clnf.core.errors import ShapeError
-from clnf.spiking.plasticity.network import kernels, wide
+from clnf.spiking.plasticity.network import kernels
 from clnf.spiking.plasticity.network.diehl_cook import DiehlCook, NetworkState
 from clnf.spiking.plasticity.network.inputs import Events
+from clnf.spiking.plasticity.network.places import scratch
 from clnf.spiking.plasticity.network.plain import plain_run
+from clnf.spiking.plasticity.network.wide import run_wide
 
 __all__ = ["Spikes", "run"]
 
@@ -73,10 +75,13 @@ def run(
     hold, how, wide_enough = _made(net, learn)
     bound = net.cells * -(-events.steps // (hold + 1))
     starts, cells = np.zeros(events.steps + 1, np.int64), np.empty(bound, np.int32)
-    given, out = (events.starts.numpy(), events.cells.numpy()), (starts, cells, np.zeros(1, np.int64))
+    given, out = (
+        (events.starts.numpy(), events.cells.numpy()),
+        (starts, cells, np.zeros(1, np.int64)),
+    )
     live, memory, done = _live(state), _memory(state), False
     if wide_enough:
-        done = wide.run_wide(given, live, memory, how, out, wide.scratch(net.inputs, net.cells))
+        done = run_wide(given, live, memory, how, out, scratch(net.inputs, net.cells))
     if not done:
         kernels.run(given, live, memory, how, out, _room(net))
     found = torch.from_numpy(cells[: starts[-1]].copy())
@@ -85,7 +90,7 @@ def run(
 
 @lru_cache(maxsize=16)
 def _made(net: DiehlCook, learn: bool) -> tuple[int, tuple[kernels.Cells, kernels.Rule], bool]:
-    """The shortest refractory time in steps, numbers for the kernels, whether they suit the wide."""
+    """The shortest refractory time in steps, what kernels take, whether it suits the wide one."""
     cells, k = _cells(net, learn=learn), _rule(net)
     decay, rest, threshold = cells.decay[1], cells.rest[1], cells.threshold[1]
     # An inhibitory cell at its threshold or below stays there without pushes; roundings are kept.
@@ -108,7 +113,8 @@ def _live(state: NetworkState) -> kernels.Live:
 
 def _memory(state: NetworkState) -> kernels.Memory:
     last, before, clock = (one.numpy() for one in (state.last, state.before, state.clock))
-    return kernels.Memory(state.weight.numpy(), *state.x.numpy(), last, before, clock)
+    x, slow = state.x.numpy()
+    return kernels.Memory(state.weight.numpy(), x, slow, last, before, clock)
 
 
 def _cells(net: DiehlCook, *, learn: bool) -> kernels.Cells:
