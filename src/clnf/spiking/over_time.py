@@ -105,7 +105,7 @@ class _Population(torch.autograd.Function):
     def backward(ctx: Any, gz: Tensor, gv: Any, gi: Any, ga: Any, _: Any) -> Any:
         u, weight, bias, ring, *kept = ctx.saved_tensors
         run, needs, like = ctx.run, ctx.needs_input_grad, flat(u)
-        gz = torch.zeros(u.shape) if gz is None else gz
+        gz = torch.zeros(u.shape) if gz is None else gz.contiguous()
         grads, gw = grads_of((gv, gi, ga), like, run.plan), None
         weights_alone = needs[1] and not needs[0] and bias is None and ring is None
         if weights_alone and cells_at_once(run.map, u, gz, run.plan):
