@@ -22,8 +22,8 @@ __all__ = [
     "doubles", "every", "every_word", "floats", "floor", "greater", "largest", "lesser", "load",
     "load_one", "load_words", "magnitude", "nearest", "negative", "peek_byte", "peek_count",
     "peek_double", "peek_long", "peek_short", "peek_word", "poke_byte", "poke_count",
-    "poke_double", "poke_long", "poke_short", "poke_word", "root", "save", "save_one", "save_words", "soon", "sum_of_doubles", "where", "where_words", "whole",
-    "words_of",
+    "poke_double", "poke_long", "poke_short", "poke_word", "root", "save", "save_one", "save_words",
+    "soon", "sum_of_doubles", "where", "where_words", "whole", "words_of",
 ]  # fmt: skip
 
 WIDTH = 16
