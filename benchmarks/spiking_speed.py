@@ -24,8 +24,13 @@ differ; ``free`` is the same layer with weights as they were drawn, where a sum 
 otherwise may move a spike. ``kept`` are the numbers of float tensors that are kept for the way
 back, in tensors [steps, samples, cells].
 
-``copies`` is no cell at all: it reads and writes as many tensors as cells must, which says how much
-of the time of ``cells`` is memory's.
+The plain loop takes its inputs apart once (``for now in x``). ``indexed loop`` is the same one with
+``x[t]`` in it, as many write it: its way back fills a tensor of all steps at each step, so that its
+cost goes with the square of the steps. It is run at 100 steps and is nobody's target.
+
+``copies`` is no cell at all: it reads three tensors and writes three, as cells do that keep one for
+the way back. ``least`` reads inputs and gradients and writes as many numbers, past the cache, and
+keeps nothing: no cells with float32 on both sides can be faster than memory lets this be.
 
 Peers are measured where they are installed (see ``peers/spiking.py``); run the script in an
 environment of theirs with ``PYTHONPATH=src``.
@@ -41,14 +46,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numba import njit
 from peers.spiking import BETA, DT_S, found
 from torch import Tensor
 
+from clnf.devices.sixteen import address, every, load
 from clnf.spiking.cells import LIF
 from clnf.spiking.coefficients import Coefficients
 from clnf.spiking.events import maps
 from clnf.spiking.events.maps import Linear
+from clnf.spiking.lanes import stream
+from clnf.spiking.memory import room
 from clnf.spiking.over_time import Weights, weighted
 from clnf.spiking.surrogates import Triangle
 
@@ -99,6 +109,17 @@ def span_of_steps(x: Tensor, v: Tensor, beta: float) -> tuple[Tensor, Tensor]:
 
 def plain_cells(x: Tensor) -> Tensor:
     return span_of_steps(x, torch.zeros_like(x[0]), decay())[0]
+
+
+def indexed_cells(x: Tensor) -> Tensor:
+    """The plain loop, with its inputs taken by number."""
+    v, beta, out = torch.zeros_like(x[0]), decay(), []
+    for t in range(len(x)):
+        v = beta * v + x[t]
+        z = Spike.apply(v - 1.0)
+        v = v - z.detach()
+        out.append(z)
+    return torch.stack(out)
 
 
 def compiled_cells() -> Callable[[Tensor], Tensor]:
@@ -268,6 +289,35 @@ def copies(x: Tensor, w: dict[str, Tensor]) -> Tensor:
     return Copy.apply(x)
 
 
+@njit
+def halved(x: Any, out: Any) -> None:
+    """Half of each number; nothing else could read and write them sooner."""
+    half, given, to = every(np.float32(0.5)), address(x), address(out)
+    for n in range(np.uintp(0), np.uintp(x.size), np.uintp(16)):
+        stream(to, n, load(given, n) * half)
+    x.size, out.size  # noqa: B018
+
+
+def least(x: Tensor, w: dict[str, Tensor]) -> Tensor:
+    """No cells at all: one tensor read and one written, each way."""
+
+    def copied(one: Tensor) -> Tensor:
+        out = room(one.shape)
+        halved(one.detach().view(-1).numpy(), out.view(-1).numpy())
+        return out
+
+    class Least(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return copied(x)
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Tensor:
+            return copied(g)
+
+    return Least.apply(x)
+
+
 def everything(steps: int) -> Iterator[dict[str, Any]]:
     """All cases of a number of steps."""
     peers, away = found()
@@ -287,7 +337,10 @@ def everything(steps: int) -> Iterator[dict[str, Any]]:
     few = {name: run for name, run in others.items() if steps == 100 or name == "torch.compile"}
     yield from compared(steps, "first", {"plain loop": plain, **few})
     yield from compared(steps, "recurrent", {"plain loop": plain})
-    yield from compared(steps, "cells", {"plain loop": plain, "copies": copies, **few})
+    bare: dict[str, Run] = {"plain loop": plain, "copies": copies, "least": least}
+    if steps == 100:
+        bare["indexed loop"] = behind_product(indexed_cells)
+    yield from compared(steps, "cells", bare | few)
     yield free(steps)
 
 

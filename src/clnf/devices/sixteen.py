@@ -20,10 +20,10 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 __all__ = [
     "WIDTH", "Doubles", "Floats", "Marks", "Words", "address", "any_of", "bits_of", "count_bits",
     "doubles", "every", "every_word", "floats", "floor", "greater", "largest", "lesser", "load",
-    "load_one", "load_words", "magnitude", "nearest", "negative", "peek_byte", "peek_long",
-    "peek_short", "peek_word", "poke_byte", "poke_long", "poke_short", "poke_word", "root",
-    "save", "save_one", "save_words", "soon", "sum_of_doubles", "where", "where_words", "whole",
-    "words_of",
+    "load_one", "load_words", "magnitude", "nearest", "negative", "peek_byte", "peek_count",
+    "peek_double", "peek_long", "peek_short", "peek_word", "poke_byte", "poke_count",
+    "poke_double", "poke_long", "poke_short", "poke_word", "root", "save", "save_one", "save_words",
+    "soon", "sum_of_doubles", "where", "where_words", "whole", "words_of",
 ]  # fmt: skip
 
 WIDTH = 16
@@ -338,11 +338,15 @@ peek_byte: Any = intrinsic(_peek(types.uint8))
 peek_short: Any = intrinsic(_peek(types.uint16))
 peek_word: Any = intrinsic(_peek(types.uint32))
 peek_long: Any = intrinsic(_peek(types.uintp))
+peek_count: Any = intrinsic(_peek(types.int64))
+peek_double: Any = intrinsic(_peek(types.float64))
 save_one: Any = intrinsic(_poke(types.float32))
 poke_word: Any = intrinsic(_poke(types.uint32))
 poke_byte: Any = intrinsic(_poke(types.uint8))
 poke_short: Any = intrinsic(_poke(types.uint16))
 poke_long: Any = intrinsic(_poke(types.uintp))
+poke_count: Any = intrinsic(_poke(types.int64))
+poke_double: Any = intrinsic(_poke(types.float64))
 load: Any = intrinsic(_load(Floats))
 load_words: Any = intrinsic(_load(Words))
 save: Any = intrinsic(_save(Floats))

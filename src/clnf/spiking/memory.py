@@ -14,7 +14,7 @@ from torch import Tensor
 
 __all__ = ["room"]
 
-_LARGE = 2**20  # numbers; smaller tensors come from torch
+_LARGE = 2**18  # numbers; smaller tensors come from torch
 _KEPT = 2**27  # numbers that are kept at most, half a gigabyte
 _ALIGN = 16  # numbers in 64 bytes
 

@@ -14,6 +14,7 @@ same for all cells may come last as well:
 Legend: T steps, B samples, N neurons.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple, final
 
 import torch
@@ -22,8 +23,9 @@ from torch.autograd.function import once_differentiable
 
 from clnf.core.errors import ShapeError
 from clnf.spiking.coefficients import Coefficients
+from clnf.spiking.events.layer import back_at_once, cells_at_once, forward_at_once
 from clnf.spiking.events.maps import AbstractMap, Kept
-from clnf.spiking.kernels import Cells, Grads, leak_forward
+from clnf.spiking.kernels import Cells, Grads, Held, leak_forward
 from clnf.spiking.memory import room
 from clnf.spiking.plans import (
     NONE,
@@ -35,6 +37,7 @@ from clnf.spiking.plans import (
     filtered_back,
     flat,
     forward,
+    grads_of,
     group,
     held_of,
     own,
@@ -82,21 +85,15 @@ class _Population(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Any:
         x, weight, bias, ring, v, i, a, run = given
-        source, kept = flat(x), Kept(())
-        if run.map is None:
-            u = room(x.shape)
-        else:
-            u = room(run.map.shape(x.shape, weight.shape))
-            kept, source = run.map.forward(x, weight, u), NONE
-            if bias is not None:
-                u.add_(spread_bias(bias, u))
-        z, before = room(u.shape), State(v, None, i, a, run.wait)
+        u = room(x.shape if run.map is None else run.map.shape(x.shape, weight.shape))
+        z, before, kept = room(u.shape), State(v, None, i, a, run.wait), None
         held = held_of(before, flat(u), run.plan)
-        if ring is None:
-            forward(source, flat(u), flat(z), held, run.plan)
-        else:
-            sweep(Steps(source, flat(u), flat(z), own(run.before, flat(u))), held, ring, run.plan)
+        if bias is None and ring is None and cells_at_once(run.map, u, z, run.plan):
+            kept = forward_at_once(x, weight, (u, z), held.v, run.plan)
+        if kept is None:
+            kept = _stepped((x, weight, bias, ring), (u, z), held, run)
         ctx.run, ctx.shape = run, x.shape
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(u, weight, bias, ring, *kept.tensors)
         moved = shaped(held, before)
         if moved.wait is not None:
@@ -108,16 +105,23 @@ class _Population(torch.autograd.Function):
     def backward(ctx: Any, gz: Tensor, gv: Any, gi: Any, ga: Any, _: Any) -> Any:
         u, weight, bias, ring, *kept = ctx.saved_tensors
         run, needs, like = ctx.run, ctx.needs_input_grad, flat(u)
-        gx, grads = room(u.shape), Grads(own(gv, like), own(gi, like), own(ga, like))
+        gz = torch.zeros(u.shape) if gz is None else gz.contiguous()
+        grads, gw = grads_of((gv, gi, ga), like, run.plan), None
+        weights_alone = needs[1] and not needs[0] and bias is None and ring is None
+        if weights_alone and cells_at_once(run.map, u, gz, run.plan):
+            gw = back_at_once(Kept(tuple(kept)), u, gz, grads.v, run.plan, weight.shape[1])
+        if gw is not None:
+            return None, gw, None, None, *_first(grads, u, needs), None
+        gx = room(u.shape)
         sparse = run.map is not None and needs[0] and run.leak is not None
         e = room(u.shape) if sparse else None
         out = (flat(gx), NONE if e is None else flat(e))
-        ends = (grads.v.copy(), grads.current.copy())
+        ends = (grads.v.copy(), grads.current.copy()) if sparse else ()
         if ring is None:
             backward(like, flat(gz), out, grads, run.plan)
         else:
             sweep_back(Steps(flat(gz), like, like, like[0]), out, grads, ring, run.plan)
-        gw, gb, gr = None, None, None
+        gb, gr = None, None
         if ring is not None and needs[3]:
             gr = of_weights(u, run.before, gx)
         if bias is not None and needs[2]:
@@ -126,11 +130,28 @@ class _Population(torch.autograd.Function):
             gw = run.map.weights(Kept(tuple(kept)), gx, weight)
         if run.map is not None and needs[0]:
             gx = _to_inputs(ctx, gx, e, ends, weight)
-        state = (
-            torch.from_numpy(one).view(u.shape[1:]) if needed else None
-            for one, needed in zip(grads, needs[4:7], strict=True)
-        )
-        return gx if needs[0] else None, gw, gb, gr, *state, None
+        return gx if needs[0] else None, gw, gb, gr, *_first(grads, u, needs), None
+
+
+def _stepped(given: Any, out: tuple[Tensor, Tensor], held: Held, run: _Run) -> Kept:
+    """The map, then the cells; what the map keeps of its inputs."""
+    (x, weight, bias, ring), (u, z) = given, out
+    source, kept = flat(x), Kept(())
+    if run.map is not None:
+        kept, source = run.map.forward(x, weight, u), NONE
+        if bias is not None:
+            u.add_(spread_bias(bias, u))
+    if ring is None:
+        forward(source, flat(u), flat(z), held, run.plan)
+    else:
+        sweep(Steps(source, flat(u), flat(z), own(run.before, flat(u))), held, ring, run.plan)
+    return kept
+
+
+def _first(grads: Grads, u: Tensor, needs: Any) -> Iterator[Tensor | None]:
+    """Gradients of the first state."""
+    for one, needed in zip(grads, needs[4:7], strict=True):
+        yield torch.from_numpy(one).view(u.shape[1:]) if needed and one.size else None
 
 
 def _to_inputs(ctx: Any, gx: Tensor, e: Tensor | None, ends: Any, weight: Tensor) -> Tensor:

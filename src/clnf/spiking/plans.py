@@ -6,6 +6,8 @@ whether that is so.
 Legend: T steps, B samples, N neurons.
 """
 
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -43,9 +45,11 @@ __all__ = [
     "filtered_back",
     "flat",
     "forward",
+    "grads_of",
     "group",
     "held_of",
     "is_plain",
+    "is_wide",
     "own",
     "shaped",
     "spread_bias",
@@ -54,6 +58,7 @@ __all__ = [
 
 Floats = NDArray[np.float32]
 NONE: Floats = np.empty((0, 0, 0), np.float32)
+_NO_STATE: Floats = np.empty((0, 0), np.float32)
 _GROUP = 32768  # numbers of one state that go through all steps together
 _LARGE = 2**22  # bytes of an array that would not stay in cache anyway
 
@@ -63,6 +68,7 @@ class Plan(NamedTuple):
 
     Attributes:
         cells: coefficients, each [N].
+        numbers: the same as numbers; None where they are not one for all cells.
         slope: of spikes.
         hold: refractory steps.
         simple: whether cells have neither current nor adaptation nor refractory time.
@@ -70,6 +76,7 @@ class Plan(NamedTuple):
     """
 
     cells: Cells
+    numbers: Cells | None
     slope: Slope
     hold: int
     simple: bool
@@ -78,24 +85,39 @@ class Plan(NamedTuple):
     @staticmethod
     def of(k: Coefficients, surrogate: AbstractSurrogate | None, shape: torch.Size) -> "Plan":
         """For a population of a shape, [N] or more axes."""
+        if any(isinstance(one, Tensor) for one in _values(k)):
+            return _planned(k, surrogate, shape)
+        return _remembered(k, surrogate, shape)
 
-        def row(value: Value) -> Floats:
-            found = torch.as_tensor(value, dtype=torch.float32).detach().expand(shape)
-            return found.reshape(-1).contiguous().numpy()
 
-        synapse = k.synapse or (0.0, 0.0, 0.0)
-        adaptation = k.adaptation or (0.0, 0.0)
-        threshold = 0.0 if k.threshold is None else k.threshold
-        keep, drop = (1.0, threshold) if k.reset is None else (0.0, -k.reset)
-        values = (k.decay, k.rest, k.kick, threshold, keep, drop, *synapse, *adaptation)
-        cells = Cells(*(row(value) for value in values))
-        slope = Slope(0, np.float32(0), np.float32(0))
-        if surrogate is not None:
-            narrow, height = 1.0 / surrogate.width_v, surrogate.height_per_v
-            slope = Slope(surrogate.code, np.float32(narrow), np.float32(height))
-        simple = k.synapse is None and k.adaptation is None and not k.hold
-        compact = surrogate is not None and surrogate.compact
-        return Plan(cells, slope, k.hold, simple, compact)
+def _values(k: Coefficients) -> tuple[Value, ...]:
+    """Coefficients in the order of :class:`Cells`."""
+    synapse = k.synapse or (0.0, 0.0, 0.0)
+    adaptation = k.adaptation or (0.0, 0.0)
+    threshold = 0.0 if k.threshold is None else k.threshold
+    keep, drop = (1.0, threshold) if k.reset is None else (0.0, -k.reset)
+    return (k.decay, k.rest, k.kick, threshold, keep, drop, *synapse, *adaptation)
+
+
+def _planned(k: Coefficients, surrogate: AbstractSurrogate | None, shape: torch.Size) -> Plan:
+    def row(value: Value) -> Floats:
+        found = torch.as_tensor(value, dtype=torch.float32).detach().expand(shape)
+        return found.reshape(-1).contiguous().numpy()
+
+    values = _values(k)
+    cells, numbers = Cells(*(row(value) for value in values)), None
+    if not any(isinstance(one, Tensor) for one in values):
+        numbers = Cells(*(np.float32(value) for value in values))
+    slope = Slope(0, np.float32(0), np.float32(0))
+    if surrogate is not None:
+        narrow, height = 1.0 / surrogate.width_v, surrogate.height_per_v
+        slope = Slope(surrogate.code, np.float32(narrow), np.float32(height))
+    simple = k.synapse is None and k.adaptation is None and not k.hold
+    compact = surrogate is not None and surrogate.compact
+    return Plan(cells, numbers, slope, k.hold, simple, compact)
+
+
+_remembered = lru_cache(maxsize=64)(_planned)
 
 
 def compiled(k: Coefficients, *tensors: Tensor | None) -> bool:
@@ -150,13 +172,24 @@ def group(x: Floats) -> int:
     return max(1, _GROUP // max(1, x.shape[2]))
 
 
+def _parts(parts: Sequence[Tensor | None], like: Floats, plan: Plan) -> Iterator[Floats]:
+    """Potential, current and adaptation, [B, N]; without elements where kernels need none."""
+    for place, one in enumerate(parts):
+        yield _NO_STATE if one is None and plan.simple and place else own(one, like)
+
+
 def held_of(state: State, like: Floats, plan: Plan) -> Held:
     """A state as arrays of its own, [B, N]."""
-    wait = np.zeros(like.shape[1:], np.int32)
+    wait = np.zeros((0, 0) if plan.simple else like.shape[1:], np.int32)
     if state.wait is not None:
         wait[:] = state.wait.detach().reshape(wait.shape).numpy()
-    v, current, fading = (own(one, like) for one in (state.v, state.current, state.adaptation))
+    v, current, fading = _parts((state.v, state.current, state.adaptation), like, plan)
     return Held(v, current, fading, wait, plan.hold)
+
+
+def grads_of(parts: Sequence[Tensor | None], like: Floats, plan: Plan) -> Grads:
+    """Gradients of a state as arrays of their own, [B, N]."""
+    return Grads(*_parts(parts, like, plan))
 
 
 def shaped(held: Held, before: State) -> State:
@@ -170,7 +203,7 @@ def shaped(held: Held, before: State) -> State:
     return State(v, None, current, fading, wait)
 
 
-def _is_wide(*arrays: Floats) -> bool:
+def is_wide(*arrays: Floats) -> bool:
     """Whether arrays are large, of whole vectors, and lie where vectors can be written."""
     found = [one for one in arrays if one.size]
     size, neurons = found[-1].nbytes, found[-1].shape[2]
@@ -179,13 +212,15 @@ def _is_wide(*arrays: Floats) -> bool:
 
 def forward(x: Floats, u: Floats, z: Floats, held: Held, plan: Plan) -> None:
     """Run the kernels. ``x`` without elements: inputs are in ``u``."""
-    size, wide = group(u), _is_wide(x, u, z)
+    size, wide = group(u), is_wide(x, u, z)
 
     def work(first: int, last: int) -> None:
         part = (first, last, size)
         if plan.simple:
-            run = lif_forward_wide if wide else lif_forward
-            run(x, u, z, held.v, plan.cells, part)
+            if wide:
+                lif_forward_wide(x, u, z, held.v, plan.numbers or plan.cells, part)
+            else:
+                lif_forward(x, u, z, held.v, plan.cells, part)
         else:
             spike_forward(x, u, z, held, plan.cells, part)
 
@@ -194,7 +229,8 @@ def forward(x: Floats, u: Floats, z: Floats, held: Held, plan: Plan) -> None:
 
 def backward(u: Floats, grad: Floats, out: tuple[Floats, Floats], held: Grads, plan: Plan) -> None:
     """Run the kernels back: fills ``out`` (gradients of inputs, what enters), moves ``held``."""
-    size, how, wide = group(u), (plan.cells, plan.slope), _is_wide(u, grad, *out)
+    size, wide = group(u), plan.simple and is_wide(u, grad, *out)
+    how = ((wide and plan.numbers) or plan.cells, plan.slope)
 
     def work(first: int, last: int) -> None:
         part = (first, last, size)

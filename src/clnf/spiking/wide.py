@@ -1,8 +1,9 @@
 """LIF cells over time, sixteen at once, with results written past the cache.
 
 What a step writes is not read again before the whole run is over; written past the cache it does
-not have to be fetched first, which is a third of the traffic. The twin for any sizes is in
-:mod:`clnf.spiking.kernels`, and both give the same bits.
+not have to be fetched first, which is a third of the traffic. Coefficients that all cells share
+come as numbers and stay in registers. The twin for any sizes is in :mod:`clnf.spiking.kernels`, and
+both give the same bits.
 
 Legend: T steps, B samples, N neurons, a multiple of 16; arrays begin at multiples of 64 bytes.
 """
@@ -13,19 +14,21 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from clnf.devices.sixteen import address, every, greater, load, magnitude, save, where
+from clnf.devices.sixteen import address, every, greater, load, magnitude, save, soon, where
 from clnf.spiking.kernels import Cells, Slope
-from clnf.spiking.lanes import stream
+from clnf.spiking.lanes import place, stream, theirs
 
-__all__ = ["lif_backward_wide", "lif_forward_wide"]
+__all__ = ["lif_backward_wide", "lif_forward_wide", "slopes"]
 
 _F = np.float32
 _I = np.uintp
 _LANES = _I(16)
+_AHEAD = _I(128)  # inputs, 512 bytes; the processor by itself stops at the end of each page
 
 
 @njit(inline="always")
-def _slopes(u: Any, slope: Slope) -> Any:
+def slopes(u: Any, slope: Slope) -> Any:
+    """The surrogate of sixteen cells."""
     one, zero = every(_F(1.0)), every(_F(0.0))
     narrow, height = every(slope.narrow), every(slope.height)
     if slope.code == 0:
@@ -48,31 +51,35 @@ def lif_forward_wide(
     cells: Cells,
     part: tuple[int, int, int],
 ) -> None:
-    """As :func:`clnf.spiking.kernels.lif_forward`; inputs that are in ``u`` are written plainly."""
+    """As :func:`clnf.spiking.kernels.lif_forward`; inputs that are in ``u`` are written plainly.
+
+    Each coefficient is an array [N] or a number.
+    """
     samples, neurons = _I(u.shape[1]), _I(u.shape[2])
     fresh = x.size > 0
     given = address(x) if fresh else address(u)
     over, spikes, held = address(u), address(z), address(v)
-    decay, rest, kick = address(cells.decay), address(cells.rest), address(cells.kick)
-    threshold, keep, drop = address(cells.threshold), address(cells.keep), address(cells.drop)
+    decay, rest, kick = place(cells.decay), place(cells.rest), place(cells.kick)
+    threshold, keep, drop = place(cells.threshold), place(cells.keep), place(cells.drop)
     zero, one = every(_F(0.0)), every(_F(1.0))
     for first in range(part[0], part[1], part[2]):
         for t in range(_I(u.shape[0])):
             for b in range(_I(first), _I(min(first + part[2], part[1]))):
                 here, own = (t * samples + b) * neurons, b * neurons
                 for n in range(_I(0), neurons, _LANES):
-                    push = load(kick, n) * load(given, here + n)
-                    p = (load(decay, n) * load(held, own + n) + load(rest, n)) + push
-                    beyond = p - load(threshold, n)
+                    soon(given, here + n + _AHEAD)
+                    push = theirs(kick, n) * load(given, here + n)
+                    p = (theirs(decay, n) * load(held, own + n) + theirs(rest, n)) + push
+                    beyond = p - theirs(threshold, n)
                     fired = beyond > zero
                     if fresh:
                         stream(over, here + n, beyond)
                     if not fresh:
                         save(u, here + n, beyond)
                     stream(spikes, here + n, where(fired, one, zero))
-                    after = load(keep, n) * p - load(drop, n)
+                    after = theirs(keep, n) * p - theirs(drop, n)
                     save(v, own + n, where(fired, after, p))
-    x.size, z.size, cells.decay.size  # noqa: B018
+    x.size, z.size  # noqa: B018
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -88,7 +95,7 @@ def lif_backward_wide(
     cells, slope = how
     samples, neurons = _I(u.shape[1]), _I(u.shape[2])
     over, given, gx, enters = address(u), address(grad), address(out[0]), address(out[1])
-    decay, kick, keep = address(cells.decay), address(cells.kick), address(cells.keep)
+    decay, kick, keep = place(cells.decay), place(cells.kick), place(cells.keep)
     wanted, held, zero = out[1].size > 0, address(v), every(_F(0.0))
     steps = _I(u.shape[0])
     for first in range(part[0], part[1], part[2]):
@@ -98,10 +105,10 @@ def lif_backward_wide(
                 here, own = (t * samples + b) * neurons, b * neurons
                 for n in range(_I(0), neurons, _LANES):
                     beyond, now = load(over, here + n), load(held, own + n)
-                    e = load(given, here + n) * _slopes(beyond, slope)
-                    g = e + where(beyond > zero, load(keep, n) * now, now)
-                    stream(gx, here + n, load(kick, n) * g)
+                    e = load(given, here + n) * slopes(beyond, slope)
+                    g = e + where(beyond > zero, theirs(keep, n) * now, now)
+                    stream(gx, here + n, theirs(kick, n) * g)
                     if wanted:
                         stream(enters, here + n, e)
-                    save(v, own + n, load(decay, n) * g)
-    u.size, grad.size, out[0].size, out[1].size, cells.decay.size
+                    save(v, own + n, theirs(decay, n) * g)
+    u.size, grad.size, out[0].size, out[1].size

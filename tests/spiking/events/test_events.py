@@ -12,6 +12,7 @@ from clnf.spiking.events.lists import (
     event_product,
     events_of,
     packed,
+    spotted,
     starts,
 )
 
@@ -46,6 +47,43 @@ def test_products_are_those_of_matrices(rows: int, inputs: int, columns: int) ->
     torch.testing.assert_close(out.double(), x.double() @ w.double(), atol=1e-5, rtol=1e-5)
     found = event_outer(events, g.numpy(), inputs)
     torch.testing.assert_close(found.double(), g.double().t() @ x.double(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("rows", "inputs", "columns"), SIZES)
+def test_one_pass_finds_the_same_events(rows: int, inputs: int, columns: int) -> None:
+    x = sparse(rows, inputs, 0.3)
+    wanted, found = events_of(x.numpy()), spotted(x.numpy(), 1.0)
+    assert found is not None
+    size = int(wanted.start[-1])
+    assert found.start.tolist() == wanted.start.tolist()
+    assert found.index[:size].tolist() == wanted.index[:size].tolist()
+    assert found.value[:size].tolist() == wanted.value[:size].tolist()
+    share = size / x.numel()
+    assert spotted(x.numpy(), share) is not None
+    assert size == 0 or spotted(x.numpy(), share - 1 / x.numel()) is None
+    assert spotted(x.numpy(), -1.0) is None
+
+
+def test_ones_need_no_values() -> None:
+    x, w, g = (sparse(40, 70) != 0).float(), torch.randn(70, 130), torch.randn(40, 130)
+    ones, some = spotted(x.numpy(), 1.0), events_of(x.numpy())
+    assert ones is not None
+    assert ones.value.size == 0
+    out = [torch.empty(40, 130) for _ in range(2)]
+    for events, one in zip((ones, some), out, strict=True):
+        event_product(events, packed(w), one.numpy())
+    assert torch.equal(*out)
+    assert torch.equal(*(event_outer(events, g.numpy(), 70) for events in (ones, some)))
+    x[3, 5] = 2.0
+    twos = spotted(x.numpy(), 1.0)
+    assert twos is not None
+    assert twos.value.max() == 2.0
+
+
+@pytest.mark.parametrize("columns", [1, 16, 64, 81])
+def test_a_turned_matrix_is_laid_out_the_same(columns: int) -> None:
+    w = torch.randn(columns, 37)
+    assert np.array_equal(packed(w.t()), packed(w.t().contiguous()))
 
 
 def test_a_missing_event_is_seen() -> None:

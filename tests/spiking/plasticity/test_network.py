@@ -18,6 +18,7 @@ from clnf.spiking.plasticity.network import (
     normalise,
     poisson,
     run,
+    running,
     settle,
     started,
     trains_of,
@@ -71,6 +72,47 @@ def test_events_are_the_dense_network_to_the_bit(rule: PairSTDP | TripletSTDP) -
     for name in ("weight", "theta", "v", "wait", "sent", "y"):
         assert torch.equal(getattr(a, name), getattr(b, name)), name
     assert (a.weight - started(net, seed=0).weight).abs().max() > 0.05
+
+
+WIDE: list[tuple[int, PairSTDP]] = [
+    (16, PairSTDP(pairing="nearest", up_alone=-4e-3, down_alone=1e-3, bounds=SoftBounds())),
+    (37, PairSTDP(pairing="nearest", coincident="both", bounds=SoftBounds(up_power=1.0))),
+    (80, PairSTDP(pairing="nearest", coincident="neither")),
+]
+
+
+@pytest.mark.parametrize(("cells", "rule"), WIDE)
+def test_sixteen_cells_at_once_are_the_dense_network(
+    cells: int, rule: PairSTDP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways: list[bool] = []
+    real = running.run_wide
+    monkeypatch.setattr(running, "run_wide", lambda *its: (ways.append(real(*its)), ways[-1])[1])
+    net = dataclasses.replace(SMALL, cells=cells, rule=rule)
+    (fast, a), (plain, b) = (taught(net, compiled=c) for c in (True, False))
+    assert ways == [True] * 3
+    assert sum(len(one.excitatory.cells) for one in fast) > 50
+    assert sum(one.inhibitory for one in fast) > 50
+    assert same(fast, plain)
+    for name in ("weight", "theta", "v", "wait", "sent", "y", "clock"):
+        assert torch.equal(getattr(a, name), getattr(b, name)), name
+    # One wait more or a weight another is another life.
+    for name in ("wait", "weight"):
+        other = started(net, seed=0)
+        getattr(other, name)[0, 0] += 1
+        assert not same([run(net, other, lesson(0))], fast[:1])
+
+
+def test_inhibitory_cells_that_spike_by_themselves_take_the_other_kernel() -> None:
+    bare = dataclasses.replace(SMALL, inhibitory=Membrane(rest_v=-30e-3))
+    lifted = started(SMALL, seed=0)
+    lifted.v[1, 3] = 0.0
+    for net, state in ((bare, started(bare, seed=0)), (SMALL, lifted)):
+        copy = type(state)(*(one.clone() for one in state))
+        found = run(net, state, lesson(0)), run(net, copy, lesson(0), compiled=False)
+        assert found[0].inhibitory == found[1].inhibitory > 0
+        assert torch.equal(state.weight, copy.weight)
+        assert torch.equal(state.v, copy.v)
 
 
 def test_all_pairs_give_the_same_spikes_and_weights_to_a_rounding() -> None:

@@ -108,6 +108,8 @@ class Convolution(AbstractMap):
         if events is None:
             x, way = kept.tensors[0].flatten(0, 1), (self.stride, self.padding, self.dilation)
             return conv2d_weight(x, weight.shape, g.flatten(0, 1), *way)
+        if not events.value.size:
+            events = events._replace(value=np.ones(events.index.shape, np.float32))
         size = torch.Size((*g.shape[:2], weight.shape[1], *kept.tensors[3].shape[1:]))
         places = self._places(size, g.shape, weight)
         rows = cast(Floats, g.flatten(0, 1).flatten(2).contiguous().numpy())

@@ -26,10 +26,14 @@ from clnf.devices.sixteen import (
     poke_word,
     save,
     save_one,
+    soon,
 )
 from clnf.spiking.lanes import differs, lowest, marked
 
-__all__ = ["BLOCK", "CHUNK", "Events", "busy", "fill", "outer", "product", "sort"]
+__all__ = [
+    "BLOCK", "CHUNK", "Events", "Lists", "added", "blocks", "busy", "fill", "outer", "product",
+    "sort", "spot", "summed", "unblocked", "values",
+]  # fmt: skip
 
 BLOCK, CHUNK = 64, 512
 
@@ -45,12 +49,20 @@ class Events(NamedTuple):
     Attributes:
         start: where each row begins, int64 [R + 1]; sorted, each input of each chunk, [C, I + 1].
         index: column of each, uint32; sorted, its row within the chunk.
-        value: float32.
+        value: float32; without elements all are ones.
     """
 
     start: Any
     index: Any
     value: Any
+
+
+class Lists(NamedTuple):
+    """Addresses of events, and whether all are ones."""
+
+    index: int
+    value: int
+    ones: bool
 
 
 @njit(nogil=True, cache=True)
@@ -110,11 +122,41 @@ def sort(events: Events, by: Events) -> None:
             for k in range(_I(events.start[r]), _I(events.start[r + 1])):
                 i = _I(events.index[k])
                 to = _I(begin[i])
-                by.index[to], by.value[to] = np.uint32(r - first), events.value[k]
+                by.index[to] = np.uint32(r - first)
+                if by.value.size > 0:
+                    by.value[to] = events.value[k]
                 begin[i] += 1
         for i in range(begin.shape[0] - 1, 0, -1):
             begin[i] = begin[i - 1]
         begin[0] = events.start[first]
+
+
+@njit(inline="always")
+def summed(lists: Lists, weights: int, first: int, last: int) -> tuple[Any, Any, Any, Any]:
+    """Sum over events ``first`` to ``last`` of their value times their row of 64 numbers."""
+    a, b, c, d = every(_F(0.0)), every(_F(0.0)), every(_F(0.0)), every(_F(0.0))
+    if lists.ones:
+        for k in range(first, last):
+            at = _I(peek_word(lists.index, k)) * _B
+            a, b = a + load(weights, at), b + load(weights, at + _1)
+            c, d = c + load(weights, at + _2), d + load(weights, at + _3)
+        return a, b, c, d
+    for k in range(first, last):
+        at = _I(peek_word(lists.index, k)) * _B
+        times = every(load_one(lists.value, k))
+        a, b = a + times * load(weights, at), b + times * load(weights, at + _1)
+        c, d = c + times * load(weights, at + _2), d + times * load(weights, at + _3)
+    return a, b, c, d
+
+
+@njit(inline="always")
+def added(sums: int, to: int, more: tuple[Any, Any, Any, Any]) -> None:
+    """Add 64 numbers to those at a place."""
+    a, b, c, d = more
+    save(sums, to, load(sums, to) + a)
+    save(sums, to + _1, load(sums, to + _1) + b)
+    save(sums, to + _2, load(sums, to + _2) + c)
+    save(sums, to + _3, load(sums, to + _3) + d)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -123,19 +165,12 @@ def product(
 ) -> None:
     """Rows ``part[0]`` to ``part[1]`` of events times ``w`` [K, I, 64], into ``out`` [R, N]."""
     start, columns, inputs = events.start, _I(out.shape[1]), _I(w.shape[1])
-    index, value, weights = address(events.index), address(events.value), address(w)
-    last = np.empty(BLOCK, _F)
+    lists = Lists(address(events.index), address(events.value), events.value.size == 0)
+    tail = np.empty(BLOCK, _F)
     for block in range(_I(w.shape[0])):
-        n, base = block * _B, block * inputs * _B
+        n, weights = block * _B, address(w) + _I(4) * block * inputs * _B
         for r in range(part[0], part[1]):
-            a, b, c, d = every(_F(0.0)), every(_F(0.0)), every(_F(0.0)), every(_F(0.0))
-            for k in range(_I(start[r]), _I(start[r + 1])):
-                at = base + _I(peek_word(index, k)) * _B
-                times = every(load_one(value, k))
-                a = a + times * load(weights, at)
-                b = b + times * load(weights, at + _1)
-                c = c + times * load(weights, at + _2)
-                d = d + times * load(weights, at + _3)
+            a, b, c, d = summed(lists, weights, _I(start[r]), _I(start[r + 1]))
             if n + _B <= columns:
                 to = _I(r) * columns + n
                 save(out, to, a)
@@ -143,12 +178,12 @@ def product(
                 save(out, to + _2, c)
                 save(out, to + _3, d)
             else:
-                save(last, _I(0), a)
-                save(last, _1, b)
-                save(last, _2, c)
-                save(last, _3, d)
+                save(tail, _I(0), a)
+                save(tail, _1, b)
+                save(tail, _2, c)
+                save(tail, _3, d)
                 for lane in range(columns - n):
-                    out[r, n + lane] = last[lane]
+                    out[r, n + lane] = tail[lane]
     # An address keeps nothing alive; these do, to here.
     events.index.size, events.value.size, w.size  # noqa: B018
 
@@ -184,8 +219,8 @@ def outer(
         out: to be added to.
         part: of the blocks.
     """
-    index, value, sums = address(by.index), address(by.value), address(out)
-    inputs = _I(out.shape[1])
+    lists = Lists(address(by.index), address(by.value), by.value.size == 0)
+    inputs, sums = _I(out.shape[1]), address(out)
     packed = np.zeros((CHUNK, BLOCK), _F)
     grads = address(packed)
     for block in range(part[0], part[1]):
@@ -194,17 +229,79 @@ def outer(
             begin = by.start[chunk]
             _pack(g, packed, chunk * CHUNK, block * BLOCK)
             for i in range(inputs):
-                a, b, c, d = every(_F(0.0)), every(_F(0.0)), every(_F(0.0)), every(_F(0.0))
-                for k in range(_I(begin[i]), _I(begin[i + _I(1)])):
-                    at = _I(peek_word(index, k)) * _B
-                    times = every(load_one(value, k))
-                    a = a + times * load(grads, at)
-                    b = b + times * load(grads, at + _1)
-                    c = c + times * load(grads, at + _2)
-                    d = d + times * load(grads, at + _3)
-                to = (_I(block) * inputs + i) * _B
-                save(out, to, load(sums, to) + a)
-                save(out, to + _1, load(sums, to + _1) + b)
-                save(out, to + _2, load(sums, to + _2) + c)
-                save(out, to + _3, load(sums, to + _3) + d)
+                more = summed(lists, grads, _I(begin[i]), _I(begin[i + _I(1)]))
+                added(sums, (_I(block) * inputs + i) * _B, more)
     by.index.size, by.value.size, packed.size  # noqa: B018
+
+
+@njit(nogil=True, cache=True)
+def spot(x: NDArray[np.float32], start: NDArray[np.int64], index: NDArray[np.uint32]) -> int:
+    """Events of ``x`` [R, I], contiguous, in one pass: where rows begin, and columns.
+
+    Returns:
+        1 if each event is a one, 0 if not, and -1 if ``index`` has too little room: 64 more than
+        there are events.
+    """
+    wide, given, zero = _I(x.shape[1]), address(x), every(_F(0.0))
+    indices, whole, k = address(index), wide // _B * _B, _I(0)
+    most, others = _I(index.size) - _B, _I(0)
+    start[0] = 0
+    for r in range(_I(x.shape[0])):
+        row = r * wide
+        for n in range(_I(0), whole, _B):
+            at = row + n
+            a, b = load(given, at), load(given, at + _1)
+            c, d = load(given, at + _2), load(given, at + _3)
+            marks = marked(differs(a, zero)) | marked(differs(b, zero)) << _1
+            marks |= marked(differs(c, zero)) << _2 | marked(differs(d, zero)) << _3
+            if k > most:
+                return -1
+            while marks != _I(0):
+                here = n + lowest(marks)
+                others |= _I(load_one(given, row + here) != _F(1.0))
+                poke_word(indices, k, np.uint32(here))
+                k += _I(1)
+                marks &= marks - _I(1)
+        for n in range(whole, wide):
+            if x[r, n] != _F(0.0):
+                if k > most:
+                    return -1
+                others |= _I(x[r, n] != _F(1.0))
+                index[k] = np.uint32(n)
+                k += _I(1)
+        start[r + _I(1)] = k
+    x.size, index.size  # noqa: B018
+    return 0 if others else 1
+
+
+@njit(nogil=True, cache=True)
+def values(x: NDArray[np.float32], events: Events) -> None:
+    """Write down the values of events of ``x`` [R, I]."""
+    for r in range(_I(x.shape[0])):
+        for k in range(_I(events.start[r]), _I(events.start[r + _I(1)])):
+            events.value[k] = x[r, events.index[k]]
+
+
+@njit(nogil=True, cache=True)
+def blocks(w: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """``out`` [K, I, 64] from ``w`` [N, I], a tile of both at a time; columns past N are left."""
+    tile, given, inputs = _I(16), address(w), _I(w.shape[1])
+    for block in range(_I(out.shape[0])):
+        first = block * _B
+        for begin in range(_I(0), inputs, tile):
+            for n in range(min(_B, _I(w.shape[0]) - first)):
+                soon(given, (first + n) * inputs + begin + tile)
+                for i in range(begin, min(begin + tile, inputs)):
+                    out[block, i, n] = w[first + n, i]
+
+
+@njit(nogil=True, cache=True)
+def unblocked(sums: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """The way back of :func:`blocks`."""
+    tile = _I(16)
+    for block in range(_I(sums.shape[0])):
+        first = block * _B
+        for begin in range(_I(0), _I(out.shape[1]), tile):
+            for n in range(min(_B, _I(out.shape[0]) - first)):
+                for i in range(begin, min(begin + tile, _I(out.shape[1]))):
+                    out[first + n, i] = sums[block, i, n]

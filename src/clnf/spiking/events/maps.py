@@ -20,12 +20,10 @@ from torch import Tensor
 from clnf.core.errors import ShapeError
 from clnf.spiking.events.kernels import Events
 from clnf.spiking.events.lists import (
-    Floats,
     event_outer,
     event_product,
-    events_of,
     packed,
-    starts,
+    spotted,
 )
 from clnf.spiking.memory import room
 
@@ -50,14 +48,12 @@ class Kept(NamedTuple):
         if len(self.tensors) < 3:
             return None
         start, index, value = (one.numpy() for one in self.tensors[:3])
-        if not value.size:
-            value = np.ones(index.shape, np.float32)
         return Events(start, index.view(np.uint32), value)
 
 
 def kept_events(events: Events) -> Kept:
     """Events as tensors."""
-    spikes = bool((events.value[:-1] == 1).all())
+    spikes = not events.value.size or bool((events.value[:-1] == 1).all())
     value = np.empty(0, np.float32) if spikes else events.value
     arrays = (events.start, events.index.view(np.int32), value)
     return Kept(tuple(torch.from_numpy(one) for one in arrays))
@@ -97,12 +93,10 @@ def _rows(x: Tensor) -> Tensor:
 
 def product_of(x: Tensor, w: Tensor, out: Tensor) -> Events | None:
     """X w for rows ``x`` [R, I] and ``w`` [I, N], into ``out``; events of x where taken."""
-    rows: Floats = x.numpy()
-    start = starts(rows)
-    if start[-1] > BUSY * rows.size:
+    events = spotted(x.numpy(), BUSY)
+    if events is None:
         torch.mm(x, w, out=out)
         return None
-    events = events_of(rows, start)
     event_product(events, packed(w), out.numpy())
     return events
 

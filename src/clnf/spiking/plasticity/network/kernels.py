@@ -19,7 +19,7 @@ from numba import njit
 
 from clnf.devices.kernels import word
 
-__all__ = ["Cells", "Live", "Memory", "Rule", "draw", "run"]
+__all__ = ["Cells", "Live", "Memory", "Rule", "bent", "draw", "gather", "remains", "run"]
 
 _F, _I = np.float32, np.uintp
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
@@ -49,7 +49,7 @@ class Rule(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """Both populations, volts as float64: first excitatory, then inhibitory [2]."""
+    """Both populations, in volts: first excitatory, then inhibitory."""
 
     decay: Any
     rest: Any
@@ -104,19 +104,20 @@ def draw(bars: Any, key0: int, key1: int, starts: Any, cells: Any) -> None:
 
 
 @njit(inline="always")
-def _left(fades: Any, steps: int) -> float:
+def remains(fades: Any, steps: int) -> float:
     """What is left after some steps; a table ends where a float32 stops falling, or is long."""
     if steps < fades.size or fades[-1] < _F(1e-37):
         return fades[min(steps, fades.size - 1)]
-    left = _ONE
+    found = _ONE
     while steps >= fades.size:
-        left *= fades[-1]
+        found *= fades[-1]
         steps -= fades.size - 1
-    return left * fades[steps]
+    return found * fades[steps]
 
 
 @njit(inline="always")
-def _bent(room: float, power: float) -> float:
+def bent(room: float, power: float) -> float:
+    """How a step shrinks with the room that is left to a bound, room^power."""
     if power == 0.0:
         return _ONE
     base = max(room, _ZERO)
@@ -125,13 +126,13 @@ def _bent(room: float, power: float) -> float:
 
 @njit(inline="always")
 def _moved(w: float, up: float, down: float, k: Rule) -> float:
-    rise = up * _bent((k.most - w) * k.narrow, k.up_power)
-    fall = down * _bent((w - k.least) * k.narrow, k.down_power)
+    rise = up * bent((k.most - w) * k.narrow, k.up_power)
+    fall = down * bent((w - k.least) * k.narrow, k.down_power)
     return min(max(w + (rise - fall), k.least), k.most)
 
 
 @njit(inline="always", error_model="numpy")
-def _gather(weight: Any, spikes: Any, drive: Any) -> None:
+def gather(weight: Any, spikes: Any, drive: Any) -> None:
     """What spikes of inputs send to each cell, summed in their order."""
     drive[:] = 0.0
     for n in range(spikes.size):
@@ -217,7 +218,7 @@ def _pre(memory: Memory, i: int, sent: Any, k: Rule, seen: Any, room: tuple[Any,
     """A pre spike: its row of weights and its traces. ``sent`` are cells that spike."""
     drive, kept = room
     age = memory.clock[0] - memory.last[i]
-    x, x2 = memory.x[i] * _left(k.fades, age), memory.x_slow[i] * _left(k.slow_fades, age)
+    x, x2 = memory.x[i] * remains(k.fades, age), memory.x_slow[i] * remains(k.slow_fades, age)
     after = _ONE if k.nearest else x + _ONE
     now = after if k.pre_now else x
     c, d, row = k.down_triplet * x2 + k.down, k.down_alone, memory.weight[i]
@@ -238,7 +239,7 @@ def _posts(memory: Memory, sent: Any, k: Rule, seen: Any, x: Any) -> None:
     """Post spikes, for inputs that do not spike: their columns of weights."""
     weight, now, last, least, most = memory.weight, memory.clock[0], memory.last, k.least, k.most
     for i in range(_I(x.size)):
-        x[i] = memory.x[i] * _left(k.fades, now - last[i])
+        x[i] = memory.x[i] * remains(k.fades, now - last[i])
     for n in range(sent.size):
         j = _I(sent[n])
         a, u = seen[1, j], seen[2, j]
@@ -275,7 +276,7 @@ def run(
     (starts, inputs), (begins, sends, quiet), (cells, k) = events, out, how
     drive, fired, kept, seen, shown = room
     found, calm = 0, np.int64(live.sent[1].sum())
-    _gather(memory.weight, memory.before[: memory.clock[1]], drive)
+    gather(memory.weight, memory.before[: memory.clock[1]], drive)
     for t in range(starts.size - 1):
         first, spikes = found, inputs[starts[t] : starts[t + 1]]
         if _excited(live, cells, calm, drive, fired) > 0:
@@ -295,7 +296,7 @@ def run(
                 _posts(memory, sends[first:found], k, seen, shown)
             memory.clock[0] += 1
         else:
-            _gather(memory.weight, spikes, drive)
+            gather(memory.weight, spikes, drive)
     last = inputs[starts[starts.size - 2] : starts[starts.size - 1]]
     memory.before[: last.size] = last
     memory.clock[1] = last.size

@@ -2,7 +2,7 @@
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,9 @@ from clnf.core.errors import ShapeError
 from clnf.spiking.plasticity.network import kernels
 from clnf.spiking.plasticity.network.diehl_cook import DiehlCook, NetworkState
 from clnf.spiking.plasticity.network.inputs import Events, check_events
+from clnf.spiking.plasticity.network.places import scratch
 from clnf.spiking.plasticity.network.plain import plain_run
+from clnf.spiking.plasticity.network.wide import run_wide
 
 __all__ = ["Spikes", "run"]
 
@@ -72,52 +74,63 @@ def run(
     if not compiled:
         trains, quiet = plain_run(net, state, events, learn=learn)
         return Spikes(trains, quiet)
-    hold = min(_holds(net))
+    hold, how, wide_enough = _made(net, learn)
     bound = net.cells * -(-events.steps // (hold + 1))
     starts, cells = np.zeros(events.steps + 1, np.int64), np.empty(bound, np.int32)
-    calm = np.zeros(1, np.int64)
+    given, out = (
+        (events.starts.numpy(), events.cells.numpy()),
+        (starts, cells, np.zeros(1, np.int64)),
+    )
+    live, memory, done = _live(state), _memory(state), False
+    if wide_enough:
+        done = run_wide(given, live, memory, how, out, scratch(net.inputs, net.cells))
+    if not done:
+        kernels.run(given, live, memory, how, out, _room(net))
+    found = torch.from_numpy(cells[: starts[-1]].copy())
+    return Spikes(Events(torch.from_numpy(starts), found, net.cells), int(out[2][0]))
+
+
+@lru_cache(maxsize=16)
+def _made(net: DiehlCook, learn: bool) -> tuple[int, tuple[kernels.Cells, kernels.Rule], bool]:
+    """The shortest refractory time in steps, what kernels take, whether it suits the wide one."""
+    cells, k = _cells(net, learn=learn), _rule(net)
+    decay, rest, threshold = cells.decay[1], cells.rest[1], cells.threshold[1]
+    # An inhibitory cell at its threshold or below stays there without pushes; roundings are kept.
+    stays = (threshold - rest) * decay + rest <= threshold and cells.reset[1] <= threshold
+    single = k.down_power == 0.0 and k.up_triplet == 0.0 and k.down_triplet == 0.0
+    short = k.slow_fades[-1] == 0.0 and k.post_slow == 0.0 and k.fades[-1] < 1e-37
+    return min(cells.hold), (cells, k), bool(net.cells >= 16 and single and short and stays)
+
+
+def _room(net: DiehlCook) -> Any:
     size = net.cells
     doubles = (np.zeros(size), np.zeros(size), np.zeros((2, size)))
-    room = (*doubles, np.zeros((3, size), np.float32), np.zeros(net.inputs, np.float32))
-    kernels.run(
-        (events.starts.numpy(), events.cells.numpy()),
-        _live(state),
-        _memory(state),
-        (_cells(net, learn=learn), _rule(net)),
-        (starts, cells, calm),
-        room,
-    )
-    found = torch.from_numpy(cells[: starts[-1]].copy())
-    return Spikes(Events(torch.from_numpy(starts), found, net.cells), int(calm[0]))
+    return (*doubles, np.zeros((3, size), np.float32), np.zeros(net.inputs, np.float32))
 
 
 def _live(state: NetworkState) -> kernels.Live:
     v, wait, sent, theta = (one.numpy() for one in (state.v, state.wait, state.sent, state.theta))
-    return kernels.Live(v, wait, sent, theta, state.y[0].numpy(), state.y[1].numpy())
+    return kernels.Live(v, wait, sent, theta, *state.y.numpy())
 
 
 def _memory(state: NetworkState) -> kernels.Memory:
     last, before, clock = (one.numpy() for one in (state.last, state.before, state.clock))
-    x, slow = state.x[0].numpy(), state.x[1].numpy()
+    x, slow = state.x.numpy()
     return kernels.Memory(state.weight.numpy(), x, slow, last, before, clock)
-
-
-def _holds(net: DiehlCook) -> list[int]:
-    return [round(one.refractory_s / net.dt_s) for one in (net.excitatory, net.inhibitory)]
 
 
 def _cells(net: DiehlCook, *, learn: bool) -> kernels.Cells:
     both = (net.excitatory, net.inhibitory)
 
-    def column(name: str) -> NDArray[np.float64]:
-        return np.array([getattr(one, name) for one in both])
+    def pair(name: str) -> tuple[float, ...]:
+        return tuple(float(getattr(one, name)) for one in both)
 
     return kernels.Cells(
-        decay=np.array([math.exp(-net.dt_s / one.tau_s) for one in both]),
-        rest=column("rest_v"),
-        reset=column("reset_v"),
-        threshold=column("threshold_v"),
-        hold=np.array(_holds(net)),
+        decay=tuple(math.exp(-net.dt_s / one.tau_s) for one in both),
+        rest=pair("rest_v"),
+        reset=pair("reset_v"),
+        threshold=pair("threshold_v"),
+        hold=tuple(round(one.refractory_s / net.dt_s) for one in both),
         theta_decay=math.exp(-net.dt_s / float(net.theta.tau_s)),
         jump=float(net.theta.jump_v),
         gain=float(net.gain_v),
