@@ -87,8 +87,15 @@ def arm(recipe: Recipe) -> Outcome:
     return Outcome(match=match, verdicts=lines, broken=broken)
 
 
+def at_once(recipe: Recipe) -> Recipe:
+    """One lesson with the steps and the pulses of one for each new family."""
+    n, learn = len(NEW_FAMILIES), recipe.learn
+    return recipe.changed("learn", steps=n * learn.steps, write_budget=n * learn.write_budget)
+
+
 def joint(recipe: Recipe) -> Outcome:
-    """All four families at once, with the steps of four lessons."""
+    """All four families at once, with the steps and pulses of four lessons."""
+    recipe = at_once(recipe)
     model = LivingModel(recipe)
     model.prepare(Lessons(recipe, Path(tempfile.mkdtemp()), model.concepts).core())
     sources: list[Source] = [emoji_source(name, model.concepts.add(name)) for name in NEW_FAMILIES]
@@ -98,7 +105,7 @@ def joint(recipe: Recipe) -> Outcome:
     data = ShiftSource(JoinSource(sources), reach=recipe.learn.shift)
     lesson = Experience(name="all four", concept="all four", data=data)
     model.begin(lesson.name, lesson.concept)
-    steps = recipe.learn.steps * len(NEW_FAMILIES)
+    steps = recipe.learn.steps
     model.pace(0)
     for info in model.learner.lesson(lesson, steps=steps, batch_size=recipe.learn.batch):
         model.pace((info.step + 1) / steps)
