@@ -3,7 +3,11 @@
 For each seed: the guarded arm, the plain arm, the arm with gate and monitor off (the negative
 control), and a reference taught the four new families jointly, with as many steps, on the same
 chip. Matches are measured on 64 pictures a family. Prints one JSON line a seed and one at the
-end. Long: about 20 minutes a seed on one core, two at a time; CLNF_SEEDS=1 tries one seed.
+end. Long: about 20 minutes a seed on one core, two at a time; CLNF_SEEDS=1 tries one seed. With
+
+    python benchmarks/emoji_stream.py FILE
+
+each part is added to FILE as it ends, and what FILE holds already is not done again.
 """
 
 import json
@@ -13,7 +17,7 @@ import statistics
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -166,19 +170,28 @@ def one_thread() -> None:
 
 def main() -> None:
     """Print a line a seed and the summary."""
+    held = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     base = load_recipe(RECIPE)
     count = int(os.environ.get("CLNF_SEEDS", "3"))
     recipes = [base.model_copy(update={"seed": seed}) for seed in range(count)]
     context = multiprocessing.get_context("spawn")
     results = []
+    found: dict[int, dict[str, Outcome]] = {r.seed: {} for r in recipes}
+    for text in held.read_text().splitlines() if held and held.exists() else ():
+        row = json.loads(text)
+        found.setdefault(row["seed"], {})[row["part"]] = Outcome(**row["outcome"])
+    due = [(part, r) for part in PARTS for r in recipes if part.__name__ not in found[r.seed]]
     with ProcessPoolExecutor(2, context, one_thread) as pool:
-        tasks = {pool.submit(part, r): (r.seed, part.__name__) for part in PARTS for r in recipes}
-        found: dict[int, dict[str, Outcome]] = {r.seed: {} for r in recipes}
+        tasks = {pool.submit(part, r): (r.seed, part.__name__) for part, r in due}
         for task in as_completed(tasks):
             seed, name = tasks[task]
             found[seed][name] = task.result()
+            text = json.dumps({"seed": seed, "part": name, "outcome": asdict(task.result())})
             # One such part takes minutes: say that something goes on.
-            print(seed, name, task.result(), file=sys.stderr, flush=True)
+            print(text, file=sys.stderr, flush=True)
+            if held:
+                with held.open("a") as file:
+                    file.write(text + "\n")
     for recipe in recipes:
         results.append(line(recipe, found[recipe.seed]))
         print(json.dumps(results[-1]), flush=True)
