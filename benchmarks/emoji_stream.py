@@ -3,7 +3,11 @@
 For each seed: the guarded arm, the plain arm, the arm with gate and monitor off (the negative
 control), and a reference taught the four new families jointly, with as many steps, on the same
 chip. Matches are measured on 64 pictures a family. Prints one JSON line a seed and one at the
-end. Long: about 20 minutes a seed on one core, two at a time; CLNF_SEEDS=1 tries one seed.
+end. Long: about 20 minutes a seed on one core, two at a time; CLNF_SEEDS=1 tries one seed. With
+
+    python benchmarks/emoji_stream.py FILE
+
+each part is added to FILE as it ends, and what FILE holds already is not done again.
 """
 
 import json
@@ -13,7 +17,7 @@ import statistics
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +91,15 @@ def arm(recipe: Recipe) -> Outcome:
     return Outcome(match=match, verdicts=lines, broken=broken)
 
 
+def at_once(recipe: Recipe) -> Recipe:
+    """One lesson with the steps and the pulses of one for each new family."""
+    n, learn = len(NEW_FAMILIES), recipe.learn
+    return recipe.changed("learn", steps=n * learn.steps, write_budget=n * learn.write_budget)
+
+
 def joint(recipe: Recipe) -> Outcome:
-    """All four families at once, with the steps of four lessons."""
+    """All four families at once, with the steps and pulses of four lessons."""
+    recipe = at_once(recipe)
     model = LivingModel(recipe)
     model.prepare(Lessons(recipe, Path(tempfile.mkdtemp()), model.concepts).core())
     sources: list[Source] = [emoji_source(name, model.concepts.add(name)) for name in NEW_FAMILIES]
@@ -98,7 +109,7 @@ def joint(recipe: Recipe) -> Outcome:
     data = ShiftSource(JoinSource(sources), reach=recipe.learn.shift)
     lesson = Experience(name="all four", concept="all four", data=data)
     model.begin(lesson.name, lesson.concept)
-    steps = recipe.learn.steps * len(NEW_FAMILIES)
+    steps = recipe.learn.steps
     model.pace(0)
     for info in model.learner.lesson(lesson, steps=steps, batch_size=recipe.learn.batch):
         model.pace((info.step + 1) / steps)
@@ -159,19 +170,28 @@ def one_thread() -> None:
 
 def main() -> None:
     """Print a line a seed and the summary."""
+    held = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     base = load_recipe(RECIPE)
     count = int(os.environ.get("CLNF_SEEDS", "3"))
     recipes = [base.model_copy(update={"seed": seed}) for seed in range(count)]
     context = multiprocessing.get_context("spawn")
     results = []
+    found: dict[int, dict[str, Outcome]] = {r.seed: {} for r in recipes}
+    for text in held.read_text().splitlines() if held and held.exists() else ():
+        row = json.loads(text)
+        found.setdefault(row["seed"], {})[row["part"]] = Outcome(**row["outcome"])
+    due = [(part, r) for part in PARTS for r in recipes if part.__name__ not in found[r.seed]]
     with ProcessPoolExecutor(2, context, one_thread) as pool:
-        tasks = {pool.submit(part, r): (r.seed, part.__name__) for part in PARTS for r in recipes}
-        found: dict[int, dict[str, Outcome]] = {r.seed: {} for r in recipes}
+        tasks = {pool.submit(part, r): (r.seed, part.__name__) for part, r in due}
         for task in as_completed(tasks):
             seed, name = tasks[task]
             found[seed][name] = task.result()
+            text = json.dumps({"seed": seed, "part": name, "outcome": asdict(task.result())})
             # One such part takes minutes: say that something goes on.
-            print(seed, name, task.result(), file=sys.stderr, flush=True)
+            print(text, file=sys.stderr, flush=True)
+            if held:
+                with held.open("a") as file:
+                    file.write(text + "\n")
     for recipe in recipes:
         results.append(line(recipe, found[recipe.seed]))
         print(json.dumps(results[-1]), flush=True)

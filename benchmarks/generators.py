@@ -2,17 +2,17 @@
 
     python benchmarks/generators.py [ARM [SEED]] [--rows FILE] [--steps N] [--pictures N]
 
-The chip, the network and the lessons' lengths of ``recipes/emoji.toml``; lessons hands, people,
-shapes and buttons, all clean, without gate, verdicts and roll-backs, so that an arm shows its guard
-alone. After each lesson every family known is drawn from fixed noise; ``match`` and ``kid`` are the
-matrices R[lesson, family], in shares and squared MMD, ``kid_error`` the standard error of each KID
-from blocks. A family is measured on PICTURES pictures, on twice as many right after its own lesson
-and at the end.
+The chip, the network, the lessons' lengths and their budget of pulses of ``recipes/emoji.toml``;
+lessons hands, people, shapes and buttons, all clean, without gate, verdicts and roll-backs, so that
+an arm shows its guard alone. After each lesson every family known is drawn from fixed noise;
+``match`` and ``kid`` are the matrices R[lesson, family], in shares and squared MMD, ``kid_error``
+the standard error of each KID from blocks. A family is measured on PICTURES pictures, on twice as
+many right after its own lesson and at the end.
 
 Arms: ``plain`` has no guard. ``rehearsal``, ``ewc``, ``distillation``, ``c-lora``, ``masks`` and
 ``reduced rehearsal`` have one. ``default`` is the recipe as shipped: rehearsal, EWC and fence.
 ``default, distillation`` adds distillation to it, ``everything`` C-LoRA as well. ``joint`` teaches
-the four families at once in as many steps, under the guards of ``default``.
+the four families at once in as many steps and pulses, under the guards of ``default``.
 
 ``core`` is the mean match of the five core families at the end, ``newest`` of each new family right
 after its lesson, ``learned`` of the new families at the end, ``all`` of all nine, in points;
@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from emoji_stream import RECIPE, mean
+from emoji_stream import RECIPE, at_once, mean
 from torch import Tensor
 
 from clnf.continual.metrics import backward_transfer, forgetting
@@ -83,14 +83,19 @@ class Size:
     pictures: int = PICTURES
 
 
+def shorter(found: Recipe, steps: int) -> int:
+    """A budget of pulses for lessons of so many steps; first steps take more than later ones."""
+    return round(found.learn.write_budget * (steps / found.learn.steps) ** 0.75)
+
+
 def recipe(arm: str, seed: int, steps: int = 0) -> Recipe:
     """The recipe of an arm."""
     found = load_recipe(RECIPE).model_copy(update={"seed": seed, "lesson": ()})
     if steps:
-        found = found.changed("learn", steps=steps)
+        found = found.changed("learn", steps=steps, write_budget=shorter(found, steps))
     for part, values in ARMS[arm].items():
         found = found.changed(part, **values)
-    return found
+    return at_once(found) if arm == "joint" else found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,9 +152,9 @@ class Run:
     def teach(self) -> None:
         """All lessons, with a row after each."""
         lessons = [_joint(self.model)] if self.arm == "joint" else self._one_by_one()
-        for number, (lesson, steps) in enumerate(lessons):
+        for number, lesson in enumerate(lessons):
             last = self.arm == "joint" or number == len(NEW_FAMILIES) - 1
-            self._lesson(lesson, steps * self.recipe.learn.steps, last=last)
+            self._lesson(lesson, last=last)
             known = [name for name in ALL if name in self.model.concepts.names]
             close = [n for n in known if last or n == lesson.concept]
             far = [n for n in known if n not in close]
@@ -159,21 +164,21 @@ class Run:
                     row[measure] |= values
             self.rows.append(row)
 
-    def _one_by_one(self) -> Iterator[tuple[Experience, int]]:
+    def _one_by_one(self) -> Iterator[Experience]:
         for family in NEW_FAMILIES:
             source = emoji_source(family, self.model.concepts.add(family))
             data = ShiftSource(source, reach=self.recipe.learn.shift)
-            yield Experience(name=family, concept=family, data=data), 1
+            yield Experience(name=family, concept=family, data=data)
 
-    def _lesson(self, lesson: Experience, steps: int, *, last: bool) -> None:
+    def _lesson(self, lesson: Experience, *, last: bool) -> None:
         model, learn = self.model, self.recipe.learn
         model.chip.ledger.lesson = "lesson"
         model.chip.advance(self.recipe.chip.hours_between_lessons * 3600.0)
         model.chip.recalibrate()
         model.begin(lesson.name, lesson.concept)
         model.pace(0)
-        for info in model.learner.lesson(lesson, steps=steps, batch_size=learn.batch):
-            model.pace((info.step + 1) / steps)
+        for info in model.learner.lesson(lesson, steps=learn.steps, batch_size=learn.batch):
+            model.pace((info.step + 1) / learn.steps)
         if not last:  # nothing is taught after it
             model.consolidate(lesson, self.core)
 
@@ -205,13 +210,13 @@ class Run:
         }
 
 
-def _joint(model: LivingModel) -> tuple[Experience, int]:
+def _joint(model: LivingModel) -> Experience:
     """All new families at once, each as often as in the stream."""
     sources: list[Source] = [emoji_source(name, model.concepts.add(name)) for name in NEW_FAMILIES]
     most = max(map(len, sources))
     sources = [SubsetSource(s, torch.arange(most) % len(s)) for s in sources]
     data = ShiftSource(JoinSource(sources), reach=model.recipe.learn.shift)
-    return Experience(name="all four", concept="all four", data=data), len(NEW_FAMILIES)
+    return Experience(name="all four", concept="all four", data=data)
 
 
 def _memory(model: LivingModel) -> int:

@@ -293,6 +293,7 @@ class Recipe(AbstractPart):
         tree = self.model_dump()
         tree["learn"]["steps"] = 16
         tree["learn"]["batch"] = 16
+        tree["learn"]["write_budget"] //= 4  # first steps take more than later ones
         tree["guards"] |= {"rehearsed": 12, "rehearsed_core": 5, "fisher_samples": 8}
         # Six pictures of something learned in a few steps: their match is noisy.
         tree["probe"] |= {"samples": 6, "learned_tolerance": 0.9}
