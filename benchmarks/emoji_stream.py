@@ -1,9 +1,10 @@
 """Retention and plasticity on the emoji stream, over three seeds.
 
 For each seed: the guarded arm, the plain arm, the arm with gate and monitor off (the negative
-control), and a reference taught the four new families jointly, with as many steps, on the same
-chip. Matches are measured on 64 pictures a family. Prints one JSON line a seed and one at the
-end. Long: about 20 minutes a seed on one core, two at a time; CLNF_SEEDS=1 tries one seed. With
+control), the guarded arm without a budget of pulses and with half of it, and a reference taught
+the four new families jointly, with as many steps, on the same chip. Matches are measured on 64
+pictures a family. Prints one JSON line a seed and one at the end. Long: about 40 minutes a seed on
+one core, two at a time; CLNF_SEEDS=1 tries one seed. With
 
     python benchmarks/emoji_stream.py FILE
 
@@ -136,7 +137,18 @@ def unwatched_arm(recipe: Recipe) -> Outcome:
     return arm(recipe.changed("guards", gate=False, monitor=False))
 
 
-PARTS = (guarded_arm, plain_arm, joint, unwatched_arm, start)
+def unlimited_arm(recipe: Recipe) -> Outcome:
+    """As ``guarded_arm`` without a budget of pulses."""
+    return arm(recipe.changed("learn", write_budget=0))
+
+
+def quarter_arm(recipe: Recipe) -> Outcome:
+    """As ``guarded_arm`` with half its budget, a quarter of what lessons would take."""
+    return arm(recipe.changed("learn", write_budget=recipe.learn.write_budget // 2))
+
+
+PARTS = (guarded_arm, plain_arm, joint, unwatched_arm, start, unlimited_arm, quarter_arm)
+BUDGETS = ("guarded_arm", "unlimited_arm", "quarter_arm")
 
 
 def line(recipe: Recipe, found: dict[str, Outcome]) -> dict[str, Any]:
@@ -150,6 +162,9 @@ def line(recipe: Recipe, found: dict[str, Outcome]) -> dict[str, Any]:
         "core_drop_plain": begin - mean(found["plain_arm"].match, CORE_FAMILIES),
         "core_drop_without_gate_and_monitor": begin
         - mean(found["unwatched_arm"].match, CORE_FAMILIES),
+        "core_drop_unlimited": begin - mean(found["unlimited_arm"].match, CORE_FAMILIES),
+        "core_drop_quarter": begin - mean(found["quarter_arm"].match, CORE_FAMILIES),
+        **{f"new_{n.removesuffix('_arm')}": mean(found[n].match, NEW_FAMILIES) for n in BUDGETS},
         "faces_without_gate_and_monitor": found["unwatched_arm"].match["faces"],
         "new_share_of_joint": {n: guarded.match[n] / max(together[n], 1e-9) for n in NEW_FAMILIES},
         "committed_out_of_tolerance": guarded.broken,
@@ -195,7 +210,8 @@ def main() -> None:
     for recipe in recipes:
         results.append(line(recipe, found[recipe.seed]))
         print(json.dumps(results[-1]), flush=True)
-    keys = ("core_drop_guarded", "core_drop_plain", "core_drop_without_gate_and_monitor")
+    keys = [key for key in results[0] if key.startswith(("core_drop_", "new_"))]
+    keys.remove("new_share_of_joint")
     shares = {n: [r["new_share_of_joint"][n] for r in results] for n in NEW_FAMILIES}
     print(
         json.dumps(

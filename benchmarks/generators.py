@@ -179,6 +179,7 @@ class Run:
         model.pace(0)
         for info in model.learner.lesson(lesson, steps=learn.steps, batch_size=learn.batch):
             model.pace((info.step + 1) / learn.steps)
+        model.close()
         if not last:  # nothing is taught after it
             model.consolidate(lesson, self.core)
 

@@ -183,14 +183,19 @@ def test_a_picture_leaves_its_cells_by_every_window(clnf: Any, model: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("more", "fits"), [("threshold_v = -1.0", False), ("threshold_v = nan", False),
-                       ("threshold_v = 0.5", True)],
+    ("more", "fits"), [("threshold_v = -1.0", False), ("threshold_v = 0.5", True)],
 )  # fmt: skip
 def test_a_threshold_lies_above_0(clnf: Any, model: Path, more: str, fits: bool) -> None:
     model.write_text(BIG.format(more=f", {more}").replace("00000", "0"))
     code, out, _ = clnf("spike", "check", model, "--chip", "loihi", "--json")
     found = json.loads(out)["findings"]
     assert (code, [one["limit"] for one in found]) == ((0, []) if fits else (1, ["threshold"]))
+
+
+def test_a_threshold_is_a_number(clnf: Any, model: Path) -> None:
+    model.write_text(BIG.format(more=", threshold_v = nan").replace("00000", "0"))
+    code, out, err = clnf("spike", "check", model, "--chip", "loihi", "--json")
+    assert (code, out, "nan" in err) == (2, "", True)
 
 
 def test_no_model_and_no_chip_are_named_as_such(clnf: Any, model: Path) -> None:

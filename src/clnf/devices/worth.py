@@ -70,7 +70,7 @@ def least_paid(offered: Sequence[Offer], allowed: int, least: float) -> float:
     >>> due, worth = torch.tensor([3.0, -2.0, 1.0]), torch.tensor([0.5, 0.75, 0.25])
     >>> least = least_paid([Offer(due, worth)], allowed=4, least=0.0)
     >>> due * (worth >= least)
-    tensor([0., -2., 0.])
+    tensor([ 0., -2.,  0.])
     """
     due = torch.cat([one.due.flatten() for one in offered])
     asked = due != 0
