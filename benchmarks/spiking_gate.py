@@ -209,7 +209,7 @@ def picture(path: str, out: str) -> None:
         style = "o-" if len(own) > 1 else "o"
         right_.plot([one["pulses"] for one in own], [100 * one["accuracy"] for one in own], style,
                     color=colour, label=kind, ms=4, lw=1)  # fmt: skip
-        for one in own:
+        for one in own if kind != "spared" else ():  # lies where worth does, with its budgets
             word = f"{one['least'] if kind == 'owed' else one['amount']:g}"
             place = one["pulses"], 100 * one["accuracy"]
             right_.annotate(word, place, fontsize=6, xytext=(4, -3), textcoords="offset points")

@@ -1,13 +1,26 @@
 """A generator of five numbers, small enough to be taught, walked and drawn from in a test."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from clnf.core.records import Batch
 
-__all__ = ["Field"]
+__all__ = ["Field", "euler_walk"]
+
+
+def euler_walk(
+    field: Any, cond: Tensor, *, noise: Tensor, steps: int, guidance: float
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Points, times and velocities of a field's way from noise, in Euler's steps."""
+    x = noise
+    for step in range(steps):
+        t = torch.full((len(x),), step / steps)
+        v = field.velocity(x, t, cond)
+        yield x, t, v
+        x = x + guidance * v / steps
 
 
 class Field(nn.Module):
@@ -30,12 +43,7 @@ class Field(nn.Module):
     def walk(
         self, cond: Tensor, *, noise: Tensor, steps: int, guidance: float
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        x = noise
-        for step in range(steps):
-            t = torch.full((len(x),), step / steps)
-            v = self.velocity(x, t, cond)
-            yield x, t, v
-            x = x + guidance * v / steps
+        return euler_walk(self, cond, noise=noise, steps=steps, guidance=guidance)
 
     def draw(self, z: Tensor, cond: Tensor) -> Tensor:
         return z + self.velocity(z, torch.zeros(len(z)), cond)

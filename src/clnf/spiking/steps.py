@@ -21,7 +21,16 @@ from clnf.core.errors import ConfigError
 from clnf.spiking.coefficients import Coefficients, Value
 from clnf.spiking.surrogates import AbstractSurrogate, spike
 
-__all__ = ["State", "leak_loop", "leak_step", "spike_loop", "spike_step", "spiked", "start"]
+__all__ = [
+    "State",
+    "leak_loop",
+    "leak_step",
+    "resting",
+    "spike_loop",
+    "spike_step",
+    "spiked",
+    "start",
+]
 
 
 class State(NamedTuple):
@@ -55,7 +64,7 @@ def start(like: Tensor, k: Coefficients) -> State:
         k: of the cells.
     """
     zeros = torch.zeros_like(like, requires_grad=False)
-    spiking, v, rest = k.threshold is not None, zeros, _resting(k)
+    spiking, v, rest = k.threshold is not None, zeros, resting(k)
     if isinstance(rest, Tensor) or rest != 0:
         v = zeros + rest
     return State(
@@ -67,7 +76,7 @@ def start(like: Tensor, k: Coefficients) -> State:
     )
 
 
-def _resting(k: Coefficients) -> Value:
+def resting(k: Coefficients) -> Value:
     """Where potentials stay; a cell that loses nothing in a step stays at its leak's."""
     lost, leak = 1.0 - k.decay, 0.0 if k.leak is None else k.leak
     if not isinstance(lost, Tensor):

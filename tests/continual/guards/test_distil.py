@@ -11,6 +11,7 @@ from clnf.continual.learner import Learner
 from clnf.core.errors import ConfigError, RunError
 from clnf.core.protocols import Guard
 from clnf.core.records import Batch, Experience
+from faults.small_generator import euler_walk
 
 
 class Spring(nn.Module):
@@ -31,12 +32,7 @@ class Spring(nn.Module):
     def walk(
         self, cond: Tensor, *, noise: Tensor, steps: int, guidance: float
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        x = noise
-        for step in range(steps):
-            t = torch.full((len(x),), step / steps)
-            v = self.velocity(x, t, cond)
-            yield x, t, v
-            x = x + guidance * v / steps
+        return euler_walk(self, cond, noise=noise, steps=steps, guidance=guidance)
 
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
         noise = torch.randn(batch.x.shape, generator=rng)

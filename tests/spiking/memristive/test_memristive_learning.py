@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clnf.core.errors import ConfigError
+from clnf.core.errors import ConfigError, DataError
 from clnf.core.rng import torch_rng
 from clnf.devices.cell import Cell
 from clnf.devices.families import cell
@@ -138,6 +138,23 @@ def test_pulses_owed_for_longer_are_fewer() -> None:
             optimizer.step()
         counts.append(optimizer.pulses)
     assert 0 < counts[1] < 0.9 * counts[0]
+
+
+@pytest.mark.parametrize("mode", ["owed", "drawn"])
+def test_a_gradient_that_is_not_finite_leaves_no_trace(mode: str) -> None:
+    net = nn.Linear(3, 2, bias=False)
+    arrays = laid(net, made(), seed=1)
+    optimizer = PulseSGD(net.parameters(), arrays, lr=0.1, rule=PulseUpdate(mode=mode))  # type: ignore[arg-type]
+    (float("inf") * net(torch.ones(1, 3))).sum().backward()
+    before = net.weight.detach().clone()
+    with pytest.raises(DataError, match="not finite"):
+        optimizer.step()
+    assert optimizer.pulses == 0
+    assert torch.equal(net.weight, before)
+    optimizer.zero_grad()
+    net(torch.ones(1, 3)).sum().backward()
+    optimizer.step()  # nothing that is owed stands in the way
+    assert bool((net.weight < before).all())
 
 
 def test_what_is_no_cell_takes_a_plain_step() -> None:

@@ -20,7 +20,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
-from clnf.core.errors import ConfigError
+from clnf.core.errors import ConfigError, DataError
 from clnf.core.inputs import check_fields, whole
 from clnf.core.ledger import Ledger
 from clnf.core.units import quantity
@@ -118,11 +118,22 @@ class PulseSGD(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Pulse what has a gradient."""
+        """Pulse what has a gradient.
+
+        Raises:
+            DataError: a gradient is not finite; no cell was pulsed and nothing is owed for it.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        for group in self.param_groups:
+            for one in group["params"]:
+                if one.grad is not None and not bool(one.grad.isfinite().all()):
+                    raise DataError(
+                        f"a gradient of shape {tuple(one.shape)} has values that are not finite; "
+                        "no cell was pulsed: leave out the samples that gave it"
+                    )
         dues: dict[nn.Parameter, Tensor] = {}
         rate = 1.0 if self.gate is None else float(self.gate.rate)
         for group in self.param_groups:

@@ -25,6 +25,7 @@ from clnf.spiking.coefficients import Coefficients, Value
 from clnf.spiking.profiles.profile import ChipProfile
 from clnf.spiking.profiles.rounding import rounded, through
 from clnf.spiking.profiles.stages import Stage
+from clnf.spiking.steps import resting
 
 __all__ = ["FREE_BITS", "NEVER", "Die", "Numbers", "decays_of", "numbers_of", "refused"]
 
@@ -150,8 +151,10 @@ def numbers_of(
     share, keep = _decay(_wide(k.decay), profile)
     faded = (None, None) if k.synapse is None else _decay(_wide(k.synapse.decay), profile)
     start = torch.zeros((), dtype=_FLOAT)
-    if bool((_wide(k.rest) != 0).any()):
-        start = rounded(_wide(k.rest) / (1.0 - _wide(k.decay)) / lsb_v).detach()
+    leak = _wide(0.0 if k.leak is None else k.leak)
+    at = _wide(resting(k._replace(decay=_wide(k.decay), rest=_wide(k.rest), leak=leak)))
+    if bool((at != 0).any()):
+        start = rounded(at / lsb_v).detach()
     return Numbers(
         weight=cast(Tensor, given[0]), ring=given[1], bias=_bias(bias / lsb_v, profile),
         threshold=None if threshold is None else _threshold(threshold / lsb_v, profile),
