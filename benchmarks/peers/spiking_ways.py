@@ -1,4 +1,4 @@
-"""Four ways to teach a net of 16, 64 and a few cells, off a chip or on it.
+"""Four ways to teach a net with one hidden layer, off a chip or on it.
 
     bptt    gradients through time of the cross-entropy of 20 times the mean of outputs' spikes
     eprop   e-prop with the same loss, at each step of the mean so far
@@ -19,7 +19,7 @@ import time
 from typing import NamedTuple
 
 import torch
-from peers.spiking_sets import CHANNELS, Task, task
+from peers.spiking_sets import Task, task
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,9 +29,10 @@ from clnf.spiking.chain import Chain
 from clnf.spiking.learning import OnlineRule, Tags, resume_change, watched
 from clnf.spiking.profiles import Constrained, deploy, profile, trace_format, written
 
-HIDDEN, GAIN, TEACHER = 64, 20.0, 4  # a teacher spikes in each fourth step
+GAIN, TEACHER = 20.0, 4  # a teacher spikes in each fourth step
 BATCH, ON_CHIP = 50, 10
-FULL_V = (2.0, 1.0)  # what the largest weight of a chip that learns is worth
+# What the largest weights of a chip that learns are worth, V; half of it on a grid of few steps.
+FULL_V, FEW_FULL_V, FEW = (2.0, 1.0), (1.0, 0.5), 7
 TAG_MOST = 32.0
 MOST = 3.0  # of the layer's mean change, what one weight changes at once
 
@@ -53,16 +54,16 @@ class Taught(NamedTuple):
 
 
 def net_of(found: Task, chip: str, seed: int) -> Chain:
-    """16-64-K cells of a kind that the chip takes, 16 steps long."""
+    """Two layers of cells of a kind that the chip takes, 16 steps long."""
     cell = LIF(tau_s=16 * found.dt_s, reset_v=0.0 if chip == "loihi" else None)
     cells = IF() if chip == "speck" else cell
     slope = FastSigmoid(width_v=0.5)
     layers = [
         SpikingLinear(size, cells, dt_s=found.dt_s, surrogate=slope, seed=seed + 100 * n)
-        for n, size in enumerate(((CHANNELS, HIDDEN), (HIDDEN, found.classes)))
+        for n, size in enumerate(((found.channels, found.hidden), (found.hidden, found.classes)))
     ]
     for layer in layers:
-        layer.weight.data *= 2
+        layer.weight.data *= found.start
     return Chain(*layers)
 
 
@@ -105,12 +106,14 @@ class Lessons:
         self.chip = under(self.net, chip, seed)
         self.model: nn.Module = self.chip or self.net
         self.weights = [layer.weight for layer in self.net]
-        self.format, tags = None, None
+        self.format, tags, self.full_v = None, None, FULL_V
         self.writes, self.turns = 0, 0
         if on:
             assert self.chip is not None
             limits = self.chip.profile
-            self.chip.full_v = {s.name: v for s, v in zip(self.chip.stages(), FULL_V, strict=True)}
+            self.full_v = FEW_FULL_V if limits.top_weight <= FEW else FULL_V
+            names = [one.name for one in self.chip.stages()]
+            self.chip.full_v = dict(zip(names, self.full_v, strict=True))
             if limits.trace_bits is not None:
                 self.format = trace_format(limits)
                 tags = Tags(limits.tag_bits or 8, TAG_MOST)
@@ -126,7 +129,7 @@ class Lessons:
         assert self.chip is not None
         top, weight = self.chip.profile.top_weight, self.weights[n]
         place = (n, self.turns)
-        made = written(weight, change, FULL_V[n] / top, top, seed=self.seed, place=place)
+        made = written(weight, change, self.full_v[n] / top, top, seed=self.seed, place=place)
         self.writes += int((made != weight).sum()) * bool(self.turns)
         weight.copy_(made)
 
@@ -150,10 +153,10 @@ class Lessons:
         y, taught = self.found.y, self.found.taught
         for n in range(passes):
             order = taught[torch.randperm(len(taught), generator=torch_rng(self.seed, "lesson", n))]
-            for m, index in enumerate(order.split(batch)):
+            for index in order.split(batch):
                 self.turns += 1
                 optimizer.zero_grad()
-                self.gradients(self.found.events(index, n, m), y[index])
+                self.gradients(self.found.events(index), y[index])
                 if not self.on:
                     optimizer.step()
                     continue
@@ -169,7 +172,7 @@ class Lessons:
 def right(made: Taught, found: Task) -> float:
     """Share of the asked that are named rightly, on a chip by its whole numbers alone."""
     run = made.net if made.chip is None else deploy(made.chip)
-    said = run(found.events(found.asked, -1, 0)).sum(0).argmax(1)
+    said = run(found.events(found.asked)).sum(0).argmax(1)
     return float((said == found.y[found.asked]).double().mean())
 
 
@@ -177,7 +180,7 @@ def main() -> None:
     """What one lesson of each way takes, in milliseconds of processor time, as JSON lines."""
     found = task("digits", 77)
     index = found.taught[:BATCH]
-    x, label = found.events(index, 0, 0), found.y[index]
+    x, label = found.events(index), found.y[index]
     for way in ("bptt", "eprop", "local", "stdp"):
         lessons = Lessons(way, found, "loihi", seed=77, on=False)
         lessons.gradients(x, label)
