@@ -64,8 +64,8 @@ RATES = {
 # On Loihi, on cells of 32 states and on cells of four.
 RATES_ON = {
     ("digits", "eprop"): (0.01, 0.01, 0.003), ("digits", "local"): (0.03, 0.01, 0.003),
-    ("digits", "stdp"): (0.01, 0.01, 0.01), ("letters", "eprop"): (0.01, 0.01, 0.003),
-    ("letters", "local"): (0.003, 0.003, 0.003), ("letters", "stdp"): (0.003, 0.003, 0.003),
+    ("digits", "stdp"): (0.01, 0.01, 0.01), ("letters", "eprop"): (0.001, 0.03, 0.01),
+    ("letters", "local"): (0.01, 0.003, 0.01), ("letters", "stdp"): (0.003, 0.003, 0.01),
 }  # fmt: skip
 PRICED = {"loihi": "loihi", "xylo": "xylo", "speck": "speck"}
 ARMS = [
