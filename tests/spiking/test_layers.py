@@ -59,3 +59,14 @@ def test_cells_of_the_wrong_kind_are_refused() -> None:
     with pytest.raises(ConfigError, match="size"):
         RecurrentNeurons(LIF(), 0, dt_s=1e-3)
     assert "LIF, dt_s=0.001" in repr(Neurons(LIF(), dt_s=1e-3))
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_an_input_that_is_no_number_makes_its_own_cell_silent(kernels: bool) -> None:
+    neurons, x = Neurons(LIF(tau_s=20e-3), dt_s=1e-3, kernels=kernels), torch.full((6, 1, 32), 0.6)
+    healthy = neurons(x)
+    x[2, 0, 3] = float("nan")
+    spikes = neurons(x)
+    others = torch.arange(32) != 3
+    assert torch.equal(spikes[..., others], healthy[..., others])
+    assert spikes[:2, 0, 3].sum() == 1 and spikes[2:, 0, 3].sum() == 0 < healthy[2:, 0, 3].sum()

@@ -48,7 +48,8 @@ class AbstractPopulation(nn.Module):
     """Cells of one kind with a time step.
 
     Tensors among the cells' parameters are buffers of the module, or parameters if they are
-    ``nn.Parameter``; these learn, by the plain path.
+    ``nn.Parameter``; these learn, by the plain path. Inputs are taken as they come: one that is not
+    a number makes its cell silent from there on, by kernels as by the plain path.
 
     Args:
         cell: whose equations hold.

@@ -145,6 +145,8 @@ class Gate(nn.Module):
     def let(self, error: Tensor) -> Tensor:
         """The error [B, ...] with what is no event set to 0.
 
+        Later errors that are not finite go through as they are; ``PulseSGD`` refuses them.
+
         Raises:
             ShapeError: an error without samples and outputs.
             DataError: first errors that are not finite, which would close the gate for ever.
