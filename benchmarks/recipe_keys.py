@@ -6,9 +6,10 @@
     python benchmarks/recipe_keys.py table FILE    the same as a table of a page
     python benchmarks/recipe_keys.py section FILE  the same as a section of RESULTS.md
 
-The four families of ``generators.py``, taught one after the other as it teaches its ``default``
-arm, in lessons of STEPS steps, without gate and verdicts. ``none`` is the recipe without a budget
+The four families of ``generators.py``, taught one after the other as it teaches its arms, in
+lessons of STEPS steps, without gate and verdicts. ``none`` is the recipe without a budget
 of pulses, all else adds or changes one thing of it; parts of pulses are of those ``none`` takes.
+Beside adapters of their own the guards are switched off in turn.
 ``core`` is the mean match of the five core families at the end, ``newest`` of each new family right
 after its lesson, ``learned`` of the new families at the end, ``all`` of all nine, in points; pulses
 and joules are those of the lessons. ``_over_none`` is mean, least and largest difference from
@@ -23,7 +24,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from emoji_stream import RECIPE
-from generators import SEEDS, Probe, Run, Start
+from generators import OFF, SEEDS, Probe, Run, Start
 from peers.rows import command
 
 from clnf.living.model import LivingModel
@@ -43,6 +44,8 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "random masks": {"mask": {"kind": "random", "share": 0.1}},
     "graded masks": {"mask": {"kind": "activity", "share": 0.1, "bits": 3}},
     "own adapters": {"adapter": {"own": 9}},
+    "own, not rehearsed": {"adapter": {"own": 9}, "guards": {"rehearsal": False}},
+    "own, no other guard": {"adapter": {"own": 9}, "guards": OFF},
     "half the rate": {"learn": {"lr": 5e-3}},
 }
 FIGURES = ("core", "newest", "learned", "all", "kid_all", "pulses", "energy_j")
