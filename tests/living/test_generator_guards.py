@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from clnf.continual.metrics import guard_bytes
 from clnf.core.records import Experience
 from clnf.living import snapshots
 from clnf.living.lessons import Lessons
@@ -59,6 +60,8 @@ def test_on_they_are_resumed_bit_for_bit(tmp_path: Path) -> None:
     losses = [step(one, "people", 1) for one in (model, again)]
     assert losses[0] == losses[1]
     assert same(model.state_dict(), again.state_dict())
+    # Two changes and a start as factors of rank 1; as matrices they would take some 12 MB.
+    assert guard_bytes(again.learner.guards)["CLoRA"] < 0.3e6
     distilled = again.learner.guards[2].state_dict()
     assert torch.unique(distilled["point.cond"]).tolist() == [0, 1, 2, 3, 4, 5, 6]
     # Without what a guard knows, the next step is another one.

@@ -311,6 +311,7 @@ def test_bad_use_gets_a_sentence(net, stir, lesson):
     guard.consolidate(lesson())
     with pytest.raises(RunError, match="other adapters: 0"):
         other.load_state_dict(guard.state_dict())
-    state = {"before.4": torch.zeros(3, 3)}
-    with pytest.raises(RunError, match="another shape of 4"):
-        other.load_state_dict(state)
+    torn = {"before.4": torch.zeros(10, 2), "before_right.4": torch.zeros(3, 96)}
+    for state in ({"before.4": torch.zeros(3, 3)}, {"before.4": torch.zeros(10, 2)}, torn):
+        with pytest.raises(RunError, match="another shape of 4"):
+            other.load_state_dict(state)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from clnf.continual.adapters.closed_form import with_gradients
 from clnf.continual.adapters.lessons import check_lessons, check_state, lessons_of
+from clnf.continual.adapters.sums import LowRankSum, change_of, moved_on, sum_of
 from clnf.core.errors import ConfigError, RunError
 from clnf.core.records import Batch, Experience
 from clnf.core.units import quantity
@@ -85,6 +86,12 @@ class CLoRA:
     learns, so adapters from files count. The paper adapts the keys and values of
     cross-attention; choose layers by ``only`` when attaching.
 
+    S is kept as factors, and so is what D counts from. An adapter that goes on, of rank r, takes
+    3 r (O + I) numbers a layer at most, 2 r (O + I) where it began at zero. Adapters started anew,
+    and cells that were written back or drifted between lessons, add r (O + I) or twice that each
+    time; from O I numbers on S is the matrix itself. A lesson makes both matrices once, and has
+    room for four of that size while it lasts.
+
     On a chip changes are what cells read. Pulses made of outer products ask no gradient, and so
     do not hear of it.
 
@@ -103,8 +110,8 @@ class CLoRA:
         check_lessons(model, "C-LoRA")
         self.params = params or CLoRAParams()
         self._model = model
-        self._before: dict[str, Tensor] = {}
-        self._start: dict[str, Tensor] = {}
+        self._before: dict[str, LowRankSum] = {}
+        self._start: dict[str, LowRankSum] = {}
         self._terms: list[_Term] | None = None
 
     @torch.no_grad()
@@ -113,17 +120,17 @@ class CLoRA:
         before, self._start, self._terms = self._before, {}, None
         self._before = {}
         for key, lesson in lessons_of(self._model).items():
-            own = lesson.learning.change()
-            if bool(own.any()):
+            own = change_of(lesson.learning)
+            if own.any():
                 self._start[key] = own
             if lesson.earlier is None:
                 known = before.get(key)
                 changed = [] if known is None else [known]
             else:
-                changed = [held.change() for held in lesson.earlier]
+                changed = [change_of(held) for held in lesson.earlier]
                 changed += [own] if key in self._start else []
             if changed:
-                self._before[key] = torch.stack(changed).sum(0) if changed[1:] else changed[0]
+                self._before[key] = sum_of(changed)
 
     def mix(self, batch: Batch, rng: torch.Generator) -> Batch:
         """The batch as it is."""
@@ -152,9 +159,9 @@ class CLoRA:
         for key, (_, held, _) in lessons_of(self._model).items():
             if key not in self._before or not held.scale:
                 continue
-            stiffness = self._before[key].square() * (2 * self.params.strength * held.scale**2)
-            start = self._start.get(key)
-            start = None if start is None else start / held.scale
+            earlier, begun = self._before[key].dense(), self._start.get(key)
+            stiffness = earlier.square() * (2 * self.params.strength * held.scale**2)
+            start = None if begun is None else begun.dense() / held.scale
             room = torch.empty_like(stiffness), torch.empty_like(stiffness)
             terms.append(_Term(stiffness, start, *held.weights, *room))
         return terms
@@ -169,13 +176,10 @@ class CLoRA:
         for key, lesson in lessons_of(self._model).items():
             if lesson.earlier is not None:
                 continue
-            moved = lesson.learning.change()
-            if key in self._start:
-                moved -= self._start[key]
-            if key in self._before:
-                moved += self._before[key]
-            if bool(moved.any()):
-                kept[key] = moved
+            now = change_of(lesson.learning)
+            total = moved_on(self._before.get(key), self._start.get(key), now)
+            if total is not None:
+                kept[key] = total
         self._before, self._start, self._terms = kept, {}, None
 
     def energy(self) -> float:
@@ -184,11 +188,16 @@ class CLoRA:
         return 0.0 if value is None else value.item()
 
     def state_dict(self) -> dict[str, Any]:
-        """Earlier changes, and where the lesson under way began."""
-        return {
-            **{f"before.{key}": value.clone() for key, value in self._before.items()},
-            **{f"start.{key}": value.clone() for key, value in self._start.items()},
+        """Earlier changes, and where the lesson under way began, as factors or matrices."""
+        held = {"before": self._before, "start": self._start}
+        lefts = {f"{kind}.{key}": one.left for kind, of in held.items() for key, one in of.items()}
+        rights = {
+            f"{kind}_right.{key}": one.right
+            for kind, of in held.items()
+            for key, one in of.items()
+            if one.right is not None
         }
+        return {entry: value.clone() for entry, value in (lefts | rights).items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave.
@@ -197,11 +206,18 @@ class CLoRA:
             RunError: the state is of layers or adapters that the model does not have.
         """
         known = check_state(self._model, "C-LoRA", {entry.partition(".")[2] for entry in state})
-        found: dict[str, dict[str, Tensor]] = {"before": {}, "start": {}}
+        found: dict[str, dict[str, LowRankSum]] = {"before": {}, "start": {}}
         for entry, value in state.items():
             kind, _, key = entry.partition(".")
+            if kind not in found:
+                continue
             up, down = known[key].weights
-            if value.shape != (len(up), down[0].numel()):
+            right = state.get(f"{kind}_right.{key}")
+            one = LowRankSum(
+                value.to(up.device, copy=True),
+                None if right is None else right.to(up.device, copy=True),
+            )
+            if not one.fits(len(up), down[0].numel()):
                 raise RunError(f"this C-LoRA state was saved for another shape of {key}")
-            found[kind][key] = value.to(up.device, copy=True)
+            found[kind][key] = one
         self._before, self._start, self._terms = found["before"], found["start"], None
