@@ -59,6 +59,8 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "distillation": {"guards": OFF | {"distil": 1.0}},
     "c-lora": {"guards": OFF | {"c_lora": 100.0}},
     "masks": {"guards": OFF, "mask": MASKS},
+    "own": {"guards": OFF, "adapter": {"lessons": 4}},
+    "o-lora": {"guards": OFF | {"o_lora": 0.5}, "adapter": {"lessons": 4}},
     "default": {},
     "joint": {},
     "default, distillation": {"guards": {"distil": 1.0}},

@@ -16,7 +16,7 @@ from clnf.core.errors import ConfigError
 from clnf.media.flow import FlowModel
 from clnf.media.unet import NULL_CONCEPT
 
-__all__ = ["Features", "feature_row"]
+__all__ = ["Features", "feature_row", "own_group"]
 
 _PREFIX = "concept"
 _CONDITION = 2  # place of the concept's row among a field's arguments
@@ -81,10 +81,15 @@ class Features:
 
     def gates(self, chip: Chip, engine: FlowModel) -> Groups:
         """Gates of the adapters' tiles; the look-up table stays open, as its rows have a guard."""
-        return Groups(chip, engine, _group_of, free=("net.concept.weight",))
+        return Groups(chip, engine, own_group, free=("net.concept.weight",))
 
 
-def _group_of(name: str) -> str | None:
+def own_group(name: str) -> str | None:
+    """Group of a layer with adapters, the word after ``of``; None for what all share.
+
+    >>> own_group("net.enter.of.concept6.down"), own_group("net.enter.base")
+    ('concept6', None)
+    """
     words = name.split(".")
     return words[words.index("of") + 1] if "of" in words else None
 

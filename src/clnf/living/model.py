@@ -10,7 +10,7 @@ from clnf.chip.crossbar.wiring import Wires
 from clnf.chip.hosting import Chip, host
 from clnf.chip.spec import ChipSpec
 from clnf.chip.updates import PulseRule
-from clnf.continual.adapters import CLoRA, CLoRAParams, attach
+from clnf.continual.adapters import CLoRA, CLoRAParams, OLoRA, OLoRAParams, attach
 from clnf.continual.fisher import Fisher, FisherParams
 from clnf.continual.guards.distil import Distillation, DistillationParams
 from clnf.continual.guards.ewc import EWC, EWCParams
@@ -28,6 +28,7 @@ from clnf.living.concepts import Concepts
 from clnf.living.edits import Edits
 from clnf.living.features import Features
 from clnf.living.hardware import Hardware
+from clnf.living.lesson_adapters import LessonAdapters
 from clnf.living.recipe import ChipPart, Recipe
 from clnf.living.rows import OwnRow
 from clnf.living.warmth import supplied
@@ -69,9 +70,14 @@ class LivingModel:
         part = recipe.adapter
         rank, scale, seed = part.rank, part.scale, recipe.seed
         self.features: Features | None = None
+        self.stack: LessonAdapters | None = None
         if part.own:
             self.features = Features(
                 self.engine, part.own, rank=rank, scale=scale, seed=seed, only=_adapted
+            )
+        elif part.lessons:
+            self.stack = LessonAdapters(
+                self.engine, part.lessons, rank=rank, scale=scale, seed=seed, only=_adapted
             )
         else:
             attach(self.engine.net, rank=rank, scale=scale, seed=seed, only=_adapted)
@@ -85,7 +91,8 @@ class LivingModel:
             blank=blank,
         )
         self.engine.net.concept.requires_grad_(True)
-        self.gates = self.features.gates(self.chip, self.engine) if self.features else None
+        apart = self.features or self.stack
+        self.gates = apart.gates(self.chip, self.engine) if apart else None
         self.learner = self._learner()
         optimizer = self.learner.optimizer
         budget = optimizer if isinstance(optimizer, Budgeted) else None
@@ -141,6 +148,8 @@ class LivingModel:
             yield Distillation(self.engine, (3, 32, 32), params, seed=seed, also=(NULL_CONCEPT,))
         if part.c_lora:
             yield CLoRA(self.engine, CLoRAParams(strength=part.c_lora))
+        if part.o_lora:
+            yield OLoRA(self.engine, OLoRAParams(strength=part.o_lora))
 
     def _rehearsals(self) -> Iterator[Guard]:
         """Two memories: core cells never change, so what adapters learned needs more rehearsal."""
@@ -177,18 +186,23 @@ class LivingModel:
         return errors
 
     def begin(self, lesson: str, concept: str) -> None:
-        """Start a lesson with a fresh optimizer, the masks it asks for and its concept's tiles.
+        """Start a lesson with a fresh optimizer, the masks it asks for and the tiles it may write.
 
         Momentum left from the last lesson would go on writing what that lesson taught.
 
         Args:
             lesson: its name.
             concept: what it teaches; its own tiles are open, if it has some, all others shut.
+
+        Raises:
+            RunError: each lesson has adapters of its own, and none are left.
         """
         self.learner.optimizer.state.clear()
         self.hardware.begin(lesson, self._fences())
         if self.features is not None and self.gates is not None:
             self.gates.open(self.features.group(self.concepts.row(concept)))
+        if self.stack is not None and self.gates is not None:
+            self.stack.begin(self.gates)
 
     def close(self) -> None:
         """Open all groups of tiles again, once a lesson is taught."""
@@ -215,6 +229,8 @@ class LivingModel:
             core: samples of the core, on which masks are measured as well.
         """
         self.learner.consolidate(experience)
+        if self.stack is not None:
+            self.stack.keep()
         self.hardware.consolidate(experience, core, self._fences())
         if self.hardware.masks is None:
             self._shut()
@@ -244,7 +260,11 @@ class LivingModel:
             "digital": _digital(self.engine),
             "learner": self.learner.state_dict(),
             "concepts": self.concepts.state_dict(),
+            **self._stacked(),
         }
+
+    def _stacked(self) -> dict[str, Any]:
+        return {} if self.stack is None else {"stack": self.stack.state_dict()}
 
     def roll_back(self, origin: dict[str, Any]) -> float:
         """Re-program the plastic cells to an earlier state and restore everything digital.
@@ -256,6 +276,8 @@ class LivingModel:
         """
         left = self.chip.restore_plastic(origin["cells"])
         _load_digital(self.engine, origin["digital"])
+        if self.stack is not None:
+            self.stack.load_state_dict(origin["stack"])
         self.learner.load_state_dict(origin["learner"])
         self.concepts.load_state_dict(origin["concepts"])
         return left
@@ -288,9 +310,9 @@ class LivingModel:
             Root-mean-square error left in the cells, in full scales.
         """
         model = dict(parts["model"])
-        concepts = model.pop("concepts")
+        kept: dict[str, Any] = {n: model.pop(n) for n in ("concepts", "stack") if n in model}
         model.pop("gates", None)
-        origin = {"cells": parts["chip"], "digital": model, "concepts": concepts}
+        origin: dict[str, Any] = {"cells": parts["chip"], "digital": model, **kept}
         left = self.roll_back({**origin, "learner": parts["learner"]})
         self._shut()
         self.hardware.return_to(parts.get("hardware", {}), self._fences())
@@ -305,6 +327,7 @@ class LivingModel:
                 **_digital(self.engine),
                 "concepts": self.concepts.state_dict(),
                 **({} if self.gates is None else {"gates": self.gates.state_dict()}),
+                **self._stacked(),
             },
             "core": {key: whole[key] for key in whole if key in stored},
             "chip": {key: whole[key] for key in whole if key not in stored},
@@ -315,13 +338,15 @@ class LivingModel:
     def load_state_dict(self, parts: dict[str, dict[str, Any]]) -> None:
         """Restore what :meth:`state_dict` gave, bit for bit."""
         model = dict(parts["model"])
-        gates = model.pop("gates", None)
+        gates, stack = model.pop("gates", None), model.pop("stack", None)
         self.concepts.load_state_dict(model.pop("concepts"))
         _load_digital(self.engine, model)
         self.hardware.load_homes(parts.get("hardware", {}))
         self.chip.load_state_dict({**parts["core"], **parts["chip"]})
         if self.gates is not None and gates is not None:
             self.gates.load_state_dict(gates)
+        if self.stack is not None and stack is not None:
+            self.stack.load_state_dict(stack)
         self.learner.load_state_dict(parts["learner"])
         self.hardware.load_state_dict(parts.get("hardware", {}))
 

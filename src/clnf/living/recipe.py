@@ -101,6 +101,7 @@ class AdapterPart(AbstractPart):
     rank: Annotated[int, Field(gt=0, le=256)] = 8
     scale: Annotated[float, Field(gt=0.0)] = 1.0
     own: Annotated[int, Field(ge=0)] = 0
+    lessons: Annotated[int, Field(ge=0, le=64)] = 0
 
     @model_validator(mode="after")
     def _own_fit(self) -> Self:
@@ -109,6 +110,11 @@ class AdapterPart(AbstractPart):
             raise ValueError(
                 f"adapters of their own are for 0, or for {least} to {most} concepts, got "
                 f"{self.own}; the first {least} are what the core knows"
+            )
+        if self.own and self.lessons:
+            raise ValueError(
+                f"own is {self.own} and lessons is {self.lessons}, but an adapter is a concept's "
+                "or a lesson's; set one of them to 0"
             )
         return self
 
@@ -147,6 +153,7 @@ class GuardPart(AbstractPart):
     rehearsal_weight: Annotated[float, Field(ge=0.0)] = 0.0
     distil: Annotated[float, Field(ge=0.0)] = 0.0
     c_lora: Annotated[float, Field(ge=0.0)] = 0.0
+    o_lora: Annotated[float, Field(ge=0.0)] = 0.0
     ewc: bool = True
     ewc_strength: Annotated[float, Field(ge=0.0)] = 50.0
     fence: bool = True
@@ -241,6 +248,17 @@ class Recipe(AbstractPart):
                 f"guards.c_lora is {self.guards.c_lora:g}, but concepts with adapters of their own "
                 "never meet; set it to 0, or adapter.own to 0"
             )
+        if self.guards.o_lora and not self.adapter.lessons:
+            raise ValueError(
+                f"guards.o_lora is {self.guards.o_lora:g}, but no lesson has adapters of its own "
+                "to hold apart from earlier ones; set adapter.lessons to the lessons of the run "
+                "and those to come, or guards.o_lora to 0"
+            )
+        if self.adapter.lessons and len(self.lesson) > self.adapter.lessons:
+            raise ValueError(
+                f"there are adapters for {self.adapter.lessons} lessons and {len(self.lesson)} "
+                "lessons; set adapter.lessons to as many or more"
+            )
         return self
 
     @model_validator(mode="after")
@@ -282,7 +300,7 @@ class Recipe(AbstractPart):
         tree = self.model_dump()
         tree["adapter"]["own"] = 0
         tree["guards"] |= {"rehearsal": False, "ewc": False, "fence": False, "monitor": False}
-        tree["guards"] |= {"distil": 0.0, "c_lora": 0.0}
+        tree["guards"] |= {"distil": 0.0, "c_lora": 0.0, "o_lora": 0.0}
         tree["mask"] = MaskPart().model_dump()
         if self.drift.watch:  # its cells are kept in order alike
             tree["drift"] |= {"data": "nothing", "harm": "nothing"}
