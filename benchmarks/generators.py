@@ -10,9 +10,11 @@ the standard error of each KID from blocks. A family is measured on PICTURES pic
 many right after its own lesson and at the end.
 
 Arms: ``plain`` has no guard. ``rehearsal``, ``ewc``, ``distillation``, ``c-lora``, ``masks`` and
-``reduced rehearsal`` have one. ``default`` is the recipe as shipped: rehearsal, EWC and fence.
-``default, distillation`` adds distillation to it, ``everything`` C-LoRA as well. ``joint`` teaches
-the four families at once in as many steps and pulses, under the guards of ``default``.
+``reduced rehearsal`` have one. ``own`` gives each lesson adapters of its own, which all pictures go
+through, and no guard; ``o-lora`` holds them apart. ``default`` is the recipe as shipped: rehearsal,
+EWC and fence. ``default, distillation`` adds distillation to it, ``everything`` C-LoRA as well.
+``joint`` teaches the four families at once in as many steps and pulses, under the guards of
+``default``.
 
 ``core`` is the mean match of the five core families at the end, ``newest`` of each new family right
 after its lesson, ``learned`` of the new families at the end, ``all`` of all nine, in points;
@@ -67,7 +69,7 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "everything": {"guards": {"distil": 1.0, "c_lora": 100.0}},
     "reduced rehearsal": {"guards": OFF | {"rehearsal": True, "rehearsal_weight": 0.5}},
 }
-EXTRA = ("default, distillation", "everything", "reduced rehearsal")
+EXTRA = ("default, distillation", "everything", "reduced rehearsal", "own", "o-lora")
 FIGURES = (
     "core", "newest", "learned", "all", "kid_all", "forgetting", "backward_transfer", "pulses",
     "energy_j", "chip_s", "memory_bytes",
@@ -108,9 +110,9 @@ class Start:
     row: Row
 
 
-def start(seed: int, pictures: int) -> Start:
-    """Program the core once for all arms of a seed."""
-    plain = recipe("plain", seed)
+def start(arm: str, seed: int, pictures: int) -> Start:
+    """Program the core once for all arms of a seed whose cells are laid out alike."""
+    plain = recipe("plain", seed).changed("adapter", **ARMS[arm].get("adapter", {}))
     model = LivingModel(plain)
     model.chip.program_core()
     state = model.chip.state_dict()
@@ -281,13 +283,14 @@ def main() -> None:
     found: list[dict[str, Any]] = [json.loads(line) for line in there]
     done = {(one["arm"], one["seed"]) for one in found}
     size = Size(steps=wish.steps, pictures=wish.pictures)
-    begun: dict[int, Start] = {}
+    begun: dict[tuple[int, str], Start] = {}
     for arm, seed in jobs(wish.arm, wish.seed):
         if (arm, seed) in done:
             continue
-        if seed not in begun:
-            begun = {seed: start(seed, size.pictures)}
-        found.append(run(arm, seed, size, begun[seed]))
+        alike = (seed, str(ARMS[arm].get("adapter")))
+        if alike not in begun:
+            begun = {alike: start(arm, seed, size.pictures)}
+        found.append(run(arm, seed, size, begun[alike]))
         text = json.dumps(found[-1])
         print(text, flush=True)
         if wish.rows:
