@@ -62,7 +62,7 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "c-lora": {"guards": OFF | {"c_lora": 100.0}},
     "masks": {"guards": OFF, "mask": MASKS},
     "own": {"guards": OFF, "adapter": {"lessons": 4}},
-    "o-lora": {"guards": OFF | {"o_lora": 0.5}, "adapter": {"lessons": 4}},
+    "o-lora": {"adapter": {"lessons": 4}, "guards": OFF | {"o_lora": 0.5}},
     "default": {},
     "joint": {},
     "default, distillation": {"guards": {"distil": 1.0}},

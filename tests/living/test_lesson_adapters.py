@@ -74,7 +74,7 @@ def taught(recipe: Recipe, folder: Path) -> tuple[LivingModel, Experience]:
 
 
 def test_lessons_stay_apart_and_are_resumed_bit_for_bit(tmp_path: Path) -> None:
-    recipe = small(o_lora=5.0)
+    recipe = small(o_lora=5.0, c_lora=100.0)
     model, core = taught(recipe, tmp_path)
     again = LivingModel(recipe, blank=True)
     first, second = wear(model, "lesson0"), wear(model, "lesson1")
