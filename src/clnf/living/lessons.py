@@ -223,7 +223,11 @@ class Lessons:
         return Offered(index=tuple(admission.admitted.tolist()), total=total, news=told), away
 
     def committed(self, number: int, offered: Offered) -> None:
-        """Let the gate remember what was learned, and keep examples of a concept of one's own."""
+        """Let the gate remember what was learned, and keep examples of a concept of one's own.
+
+        The samples are looked at again: what admission saw of them would have to outlive verdict,
+        second look and kill to spare what is next to nothing beside a lesson's steps.
+        """
         concept, index = self.concept(number), torch.tensor(offered.index)
         if concept not in (*CONCEPTS, *self._examples):
             few = index[torch.from_numpy(_spread(len(index), _REAL))]
