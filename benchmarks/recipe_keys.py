@@ -6,9 +6,11 @@
     python benchmarks/recipe_keys.py table FILE    the same as a table of a page
     python benchmarks/recipe_keys.py section FILE  the same as a section of RESULTS.md
 
-The four families of ``generators.py``, taught one after the other as it teaches its ``default``
-arm, in lessons of STEPS steps, without gate and verdicts. ``none`` is the recipe without a budget
-of pulses, all else adds or changes one thing of it; parts of pulses are of those ``none`` takes.
+The four families of ``generators.py``, taught one after the other as it teaches its arms, in
+lessons of STEPS steps, without gate and verdicts. ``none`` is the recipe with one set of adapters
+for all concepts, rehearsal, EWC and fence, and without a budget of pulses; all else adds or changes
+one thing of it; parts of pulses are of those ``none`` takes. Under adapters of their own the other
+guards are switched off one by one.
 ``core`` is the mean match of the five core families at the end, ``newest`` of each new family right
 after its lesson, ``learned`` of the new families at the end, ``all`` of all nine, in points; pulses
 and joules are those of the lessons. ``_over_none`` is mean, least and largest difference from
@@ -22,8 +24,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from emoji_stream import RECIPE
-from generators import SEEDS, Probe, Run, Start
+from emoji_stream import RECIPE, shared
+from generators import OFF, SEEDS, Probe, Run, Start
 from peers.rows import command
 
 from clnf.living.model import LivingModel
@@ -43,6 +45,8 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "random masks": {"mask": {"kind": "random", "share": 0.1}},
     "graded masks": {"mask": {"kind": "activity", "share": 0.1, "bits": 3}},
     "own adapters": {"adapter": {"own": 9}},
+    "own, not rehearsed": {"adapter": {"own": 9}, "guards": {"rehearsal": False}},
+    "own, no other guard": {"adapter": {"own": 9}, "guards": OFF},
     "half the rate": {"learn": {"lr": 5e-3}},
 }
 FIGURES = ("core", "newest", "learned", "all", "kid_all", "pulses", "energy_j")
@@ -50,7 +54,7 @@ FIGURES = ("core", "newest", "learned", "all", "kid_all", "pulses", "energy_j")
 
 def changed(seed: int, arm: str) -> Recipe:
     """The recipe of an arm."""
-    found = load_recipe(RECIPE).model_copy(update={"seed": seed, "lesson": ()})
+    found = shared(load_recipe(RECIPE)).model_copy(update={"seed": seed, "lesson": ()})
     found = found.changed("learn", steps=STEPS, write_budget=0)
     for part, values in ARMS[arm].items():
         found = found.changed(part, **values)

@@ -301,6 +301,6 @@ def test_tiles_of_their_own_are_resumed_bit_for_bit(tmp_path: Path) -> None:
 def test_every_concept_needs_tiles_of_its_own_or_none_has_some() -> None:
     with pytest.raises(ValueError, match="for 0, or for 5 to 63 concepts, got 4"):
         small(adapter={"own": 4})
-    with pytest.raises(ValueError, match=r"the concept table is full \(7 rows\)"):
+    with pytest.raises(ValueError, match=r"takes 6 concepts and has them"):
         small(adapter={"own": 6})
     assert small(adapter={"own": 7}).adapter.rows == 8

@@ -69,4 +69,6 @@ def test_an_input_that_is_no_number_makes_its_own_cell_silent(kernels: bool) -> 
     spikes = neurons(x)
     others = torch.arange(32) != 3
     assert torch.equal(spikes[..., others], healthy[..., others])
-    assert spikes[:2, 0, 3].sum() == 1 and spikes[2:, 0, 3].sum() == 0 < healthy[2:, 0, 3].sum()
+    assert torch.equal(spikes[:2], healthy[:2])
+    assert healthy[2:, 0, 3].any()
+    assert not spikes[2:, 0, 3].any()

@@ -50,7 +50,10 @@ class Concepts:
         if name in self.names:
             return
         if len(self.names) + 1 >= self.rows:
-            raise ConfigError(f"the concept table is full ({self.rows} rows); start a new run")
+            raise ConfigError(
+                f"there is no room for {name!r}: this run takes {self.rows - 1} concepts and has "
+                "them; start a new one, with a larger adapter.own where there is one"
+            )
         for known in self.names:
             # Pictures are kept in files named after concepts; one must not replace another's.
             if safe_name(known).casefold() == safe_name(name).casefold():

@@ -112,6 +112,7 @@ class LivingModel:
         if guards.fence:
             params = FenceParams(fraction=guards.fence_fraction)
             chosen.append(Fence(fisher, params, optimizer=optimizer))
+        if guards.fence or recipe.adapter.own:
             chosen.append(OwnRow(self.engine.net.concept))
         chosen.append(Edits(self.engine.net))
         learn = recipe.learn
