@@ -3,9 +3,9 @@
 For each seed: the guarded arm, the plain arm, the arm with gate and monitor off (the negative
 control), the guarded arm without a budget of pulses and with half of it, and one with adapters of
 its own for each concept in place of guards. Beside them a reference that is taught the four new
-families jointly, with as many steps, on the same chip. Matches are measured on 64 pictures a family.
-Prints one JSON line a seed and one at the end. Long: about 50 minutes a seed on one core, two at a
-time; CLNF_SEEDS=1 tries one seed. With
+families jointly, with as many steps, on the same chip. Matches are measured on 64 pictures a
+family. Prints one JSON line a seed and one at the end. Long: about 50 minutes a seed on one core,
+two at a time; CLNF_SEEDS=1 tries one seed. With
 
     python benchmarks/emoji_stream.py FILE
 

@@ -10,11 +10,11 @@ the standard error of each KID from blocks. A family is measured on PICTURES pic
 many right after its own lesson and at the end.
 
 Arms: ``plain`` has no guard. ``rehearsal``, ``ewc``, ``distillation``, ``c-lora``, ``masks`` and
-``reduced rehearsal`` have one. ``own`` gives each lesson adapters of its own, which all pictures go
-through, and no guard; ``o-lora`` holds them apart. ``default`` is the recipe as shipped: rehearsal,
-EWC and fence. ``default, distillation`` adds distillation to it, ``everything`` C-LoRA as well.
-``joint`` teaches the four families at once in as many steps and pulses, under the guards of
-``default``.
+``reduced rehearsal`` have one. ``own adapters`` gives each concept adapters of its own and has no
+guard, ``a lesson's adapters`` each lesson, which all pictures go through; ``o-lora`` holds these
+apart. ``default`` is the recipe as shipped: rehearsal, EWC and fence. ``default, distillation``
+adds distillation to it, ``everything`` C-LoRA as well. ``joint`` teaches the four families at once
+in as many steps and pulses, under the guards of ``default``.
 
 ``core`` is the mean match of the five core families at the end, ``newest`` of each new family right
 after its lesson, ``learned`` of the new families at the end, ``all`` of all nine, in points;
@@ -61,7 +61,8 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "distillation": {"guards": OFF | {"distil": 1.0}},
     "c-lora": {"guards": OFF | {"c_lora": 100.0}},
     "masks": {"guards": OFF, "mask": MASKS},
-    "own": {"guards": OFF, "adapter": {"lessons": 4}},
+    "own adapters": {"guards": OFF, "adapter": {"own": 9}},
+    "a lesson's adapters": {"guards": OFF, "adapter": {"lessons": 4}},
     "o-lora": {"adapter": {"lessons": 4}, "guards": OFF | {"o_lora": 0.5}},
     "default": {},
     "joint": {},
@@ -69,7 +70,13 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "everything": {"guards": {"distil": 1.0, "c_lora": 100.0}},
     "reduced rehearsal": {"guards": OFF | {"rehearsal": True, "rehearsal_weight": 0.5}},
 }
-EXTRA = ("default, distillation", "everything", "reduced rehearsal", "own", "o-lora")
+EXTRA = (
+    "default, distillation",
+    "everything",
+    "reduced rehearsal",
+    "a lesson's adapters",
+    "o-lora",
+)
 FIGURES = (
     "core", "newest", "learned", "all", "kid_all", "forgetting", "backward_transfer", "pulses",
     "energy_j", "chip_s", "memory_bytes",

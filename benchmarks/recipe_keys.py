@@ -7,15 +7,15 @@
     python benchmarks/recipe_keys.py section FILE  the same as a section of RESULTS.md
 
 The four families of ``generators.py``, taught one after the other as it teaches its arms, in
-lessons of STEPS steps, without gate and verdicts. ``none`` is the recipe without a budget
-of pulses, all else adds or changes one thing of it; parts of pulses are of those ``none`` takes.
-Beside adapters of their own the guards are switched off in turn.
-``core`` is the mean match of the five core families at the end, ``newest`` of each new family right
-after its lesson, ``learned`` of the new families at the end, ``all`` of all nine, in points; pulses
-and joules are those of the lessons. ``_over_none`` is mean, least and largest difference from
-``none`` with the same seeds. A change is worth being the default if it is better beyond what seeds
-do. An arm whose ``all`` is more than FAR points under ``none`` on the first seed is not taken
-further. A run takes two to four minutes of one core.
+lessons of STEPS steps, without gate and verdicts. ``none`` is the recipe without a budget of
+pulses, all else adds or changes one thing of it; parts of pulses are of those ``none`` takes.
+Beside adapters of their own the guards are switched off in turn. ``core`` is the mean match of the
+five core families at the end, ``newest`` of each new family right after its lesson, ``learned`` of
+the new families at the end, ``all`` of all nine, in points; pulses and joules are those of the
+lessons. ``_over_none`` is mean, least and largest difference from ``none`` with the same seeds. A
+change is worth being the default if it is better beyond what seeds do. An arm whose ``all`` is more
+than FAR points under ``none`` on the first seed is not taken further. A run takes two to four
+minutes of one core.
 """
 
 import statistics
