@@ -82,7 +82,9 @@ def test_coefficients_have_the_shape_of_their_cells(rule: Any, name: str) -> Non
             ends = [lived(k, third, kernels=way) for way in (True, False)]
             torch.testing.assert_close(*ends)
             full = rule(**{name: value.expand(2, own)}).law(1e-3)
-            full = full if third is None else full._replace(eligibility=k.eligibility, share=k.share)
+            full = (
+                full if third is None else full._replace(eligibility=k.eligibility, share=k.share)
+            )
             torch.testing.assert_close(ends[0], lived(full, third))
 
 
@@ -107,13 +109,12 @@ def test_powers_and_eligibilities_spread_to_synapses(bad: tuple[int, ...]) -> No
         if len(bad) < 3:
             with pytest.raises(ShapeError, match="eligibility_tau_s must be a number or what"):
                 lived(faded(bad), torch.ones(20), kernels=kernels)
+        ones = torch.ones(20)
         for good in ((), (1,), (1, 1), (5,), (4, 1), (4, 5)):
-            torch.testing.assert_close(
-                lived(bent(good), weight=W, kernels=kernels), lived(bent(()), weight=W)
-            )
-            torch.testing.assert_close(
-                lived(faded(good), torch.ones(20), kernels=kernels), lived(faded(()), torch.ones(20))
-            )
+            found = lived(bent(good), weight=W, kernels=kernels)
+            torch.testing.assert_close(found, lived(bent(()), weight=W))
+            found = lived(faded(good), ones, kernels=kernels)
+            torch.testing.assert_close(found, lived(faded(()), ones))
 
 
 def test_a_power_of_any_shape_has_a_gradient() -> None:
@@ -235,6 +236,16 @@ def test_rules_are_of_finite_numbers(bad: float) -> None:
             make()
     with pytest.raises(DataError, match="rates"):
         poisson([], steps=3, dt_s=1e-3, seed=0)
+
+
+@pytest.mark.parametrize("bad", [-1.0, NAN, INF])
+def test_rates_outside_are_named_with_their_place(bad: float) -> None:
+    with pytest.raises(DataError, match=rf"0 Hz or more, got {bad:g} at \[1\]"):
+        poisson([1.0, bad], steps=3, dt_s=1e-3, seed=0)
+    with pytest.raises(DataError, match=r"\[inputs\], got \[1, 2\]"):
+        poisson([[1.0, 2.0]], steps=3, dt_s=1e-3, seed=0)
+    with pytest.raises(ConfigError, match="place must be of class tuple, got 3"):
+        poisson([1.0], steps=3, dt_s=1e-3, seed=0, place=3)  # type: ignore[arg-type]
 
 
 STARTS = torch.tensor([0, 1, 2])

@@ -48,6 +48,7 @@ __all__ = [
     "check_factors",
     "check_fit",
     "check_shapes",
+    "check_spread",
     "factor",
     "factors_of",
     "hebbian",
@@ -235,16 +236,22 @@ def check_fit(pre: Tensor, post: Tensor, state: PlasticState, k: Law) -> None:
     for names, size, word in ((_OF_PRE, before, "pre"), (_OF_POST, behind, "post")):
         shapes = f", [{size[1]}] ({word} cells) or {[*size]} (samples, {word} cells)"
         for name, told in names.items():
-            _check_spread(told, getattr(k, name), size, shapes)
+            check_spread(told, getattr(k, name), size, shapes)
     weights = tuple(state.weight.shape)
     for name in ("up_power", "down_power"):
-        _check_spread(name, getattr(k, name), weights, f" or what spreads to {[*weights]}")
+        check_spread(name, getattr(k, name), weights, f" or what spreads to {[*weights]}")
     if k.eligibility is not None:
         shapes = f" or what spreads to {[*each]} (samples, post cells, pre cells)"
-        _check_spread("eligibility_tau_s", k.eligibility, each, shapes)
+        check_spread("eligibility_tau_s", k.eligibility, each, shapes)
 
 
-def _check_spread(name: str, value: Value, size: Sequence[int], shapes: str) -> None:
+def check_spread(name: str, value: Value, size: Sequence[int], shapes: str) -> None:
+    """Refuse a coefficient that is no number and does not spread to a size, named as ``shapes``.
+
+    Raises:
+        ConfigError: it is neither a number nor a tensor.
+        ShapeError: it has another shape.
+    """
     if not isinstance(value, Tensor):
         number(name, value, nan=True)
     elif not _spreads(dense(name, value).shape, size):
