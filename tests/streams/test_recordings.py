@@ -54,6 +54,9 @@ def test_what_is_no_recording(tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("hello", encoding="utf-8")
     with pytest.raises(DataError, match="no WAV"):
         read_recording(tmp_path / "text.wav")
+    (tmp_path / "cut.wav").write_bytes(save(tmp_path / "a.wav", tone(200.0)).read_bytes()[:20])
+    with pytest.raises(DataError, match=r"cut.wav is no WAV .* \(it ends early\); leave it out"):
+        read_recording(tmp_path / "cut.wav")
     with pytest.raises(DataError, match="no sound"):
         read_recording(save(tmp_path / "empty.wav", np.zeros((0, 1))))
     (tmp_path / "a.ogg").write_bytes(b"OggS")
@@ -131,6 +134,12 @@ def test_syllables_by_language_and_vowel(tmp_path: Path) -> None:
     batch = found.take(held)
     assert batch.x.shape == (2, 1, 800)
     assert torch.equal(batch.cond, found.vowel[held])
+    assert torch.equal(found.take(held.tolist()).x, batch.x)  # type: ignore[arg-type]
+    for bad in (torch.tensor([5]), torch.tensor([-1]), torch.tensor([0.0]), torch.tensor(0)):
+        with pytest.raises(DataError, match="places .* from 0 to 4, got"):
+            found.take(bad)
+    with pytest.raises(DataError, match="named by its path"):
+        read_vowels(None, CUT)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="no sounds of 'ru'"):
         found.spoken(["ru"])
     with pytest.raises(DataError, match="clnf data get klettres"):

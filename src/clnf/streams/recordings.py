@@ -97,7 +97,10 @@ def _wav(path: Path) -> tuple[NDArray[np.float32], int]:
             width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
             data = file.readframes(file.getnframes())
     except (wave.Error, EOFError, OSError) as error:
-        raise DataError(f"{path} is no WAV file that can be read ({error})") from None
+        fault = str(error) or "it ends early"
+        raise DataError(
+            f"{path} is no WAV file that can be read ({fault}); leave it out or save it anew"
+        ) from None
     if width not in _WIDTHS:
         raise DataError(f"{path} has {8 * width} bits a sample; save it with 16")
     whole = len(data) // (width * channels) * width * channels

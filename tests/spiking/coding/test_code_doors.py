@@ -112,6 +112,8 @@ def test_decoders_are_given_spikes(bad: float) -> None:
         with pytest.raises(DataError, match=rf"finite and 0 or more, got {bad:.3g}.* at"):
             decode()  # type: ignore[no-untyped-call]
     if bad != -1.0:
+        with pytest.raises(DataError, match="levels are finite"):
+            Population().decode(torch.full((2, 8), bad))
         with pytest.raises(DataError, match=r"events are \+1, -1 or 0, got"):
             SendOnDelta().decode(z)
     z[3, 1] = 2.0
