@@ -1,13 +1,15 @@
 """Recordings and spoken vowels, from files made here."""
 
+import struct
 import wave
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from clnf.core.errors import ConfigError, DataError, MissingExtraError
+from clnf.core.errors import ConfigError, DataError, MissingExtraError, ShapeError
 from clnf.streams.recordings import Cut, loudest, read_recording
 from clnf.streams.vowels import VOWELS, read_vowels
 
@@ -52,6 +54,9 @@ def test_what_is_no_recording(tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("hello", encoding="utf-8")
     with pytest.raises(DataError, match="no WAV"):
         read_recording(tmp_path / "text.wav")
+    (tmp_path / "cut.wav").write_bytes(save(tmp_path / "a.wav", tone(200.0)).read_bytes()[:20])
+    with pytest.raises(DataError, match=r"cut.wav is no WAV .* \(it ends early\); leave it out"):
+        read_recording(tmp_path / "cut.wav")
     with pytest.raises(DataError, match="no sound"):
         read_recording(save(tmp_path / "empty.wav", np.zeros((0, 1))))
     (tmp_path / "a.ogg").write_bytes(b"OggS")
@@ -59,6 +64,48 @@ def test_what_is_no_recording(tmp_path: Path) -> None:
         read_recording(tmp_path / "a.ogg")
     with pytest.raises(ConfigError, match="a cut has"):
         Cut(length_s=0.0)
+
+
+@pytest.mark.parametrize("rate", [0, 15_999_989, 2**32 - 5])
+def test_a_damaged_header_is_named_with_its_file(tmp_path: Path, rate: int) -> None:
+    path = save(tmp_path / "es" / "syllab" / "ba.wav", tone(200.0))
+    save(tmp_path / "es" / "syllab" / "be.wav", tone(200.0))
+    assert len(read_vowels(tmp_path, CUT)) == 2
+    header = bytearray(path.read_bytes())
+    struct.pack_into("<I", header, 24, rate)
+    path.write_bytes(header)
+    words = rf"ba\.wav says that it has {rate} samples a second, and 4000 of them"
+    with pytest.raises(DataError, match=words):
+        read_recording(path)
+    with pytest.raises(DataError, match=words):
+        read_vowels(tmp_path, CUT)
+
+
+def test_a_sound_that_would_fill_all_memory_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.wav", np.zeros((4000, 1)), rate=1)
+    with pytest.raises(DataError, match="has 1 samples a second, and 4000"):
+        read_recording(path, rate_hz=100_000)
+    assert len(read_recording(path, rate_hz=2)) == 8000
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("nan"), 8000.5, "a", None, 10**9])
+def test_rates_are_whole_numbers(tmp_path: Path, rate: Any) -> None:
+    path = save(tmp_path / "a.wav", tone(200.0))
+    with pytest.raises(ConfigError, match="rate_hz must be a whole number from 1 to 400000, got"):
+        read_recording(path, rate_hz=rate)
+    with pytest.raises(DataError, match="named by its path"):
+        read_recording(None)  # type: ignore[arg-type]
+
+
+def test_sounds_of_one_channel_have_a_loudest_part() -> None:
+    for bad in (np.zeros(0, np.float32), np.zeros((200, 2), np.float32), np.float32(1.0)):
+        with pytest.raises(ShapeError, match="a sound is one row of samples"):
+            loudest(bad, CUT)  # type: ignore[arg-type]
+    x = np.zeros(4000, np.int16)
+    x[3000:3400] = 32767  # squares of 16 bits would come out small
+    assert float(loudest(x, CUT).sum()) == 400 * 32767.0  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"sounds are finite, got nan at \[5\]"):
+        loudest(np.where(np.arange(9) == 5, np.nan, 0.0), CUT)  # type: ignore[arg-type]
 
 
 def test_the_loudest_part_is_kept_wherever_it_is() -> None:
@@ -87,6 +134,12 @@ def test_syllables_by_language_and_vowel(tmp_path: Path) -> None:
     batch = found.take(held)
     assert batch.x.shape == (2, 1, 800)
     assert torch.equal(batch.cond, found.vowel[held])
+    assert torch.equal(found.take(held.tolist()).x, batch.x)  # type: ignore[arg-type]
+    for bad in (torch.tensor([5]), torch.tensor([-1]), torch.tensor([0.0]), torch.tensor(0)):
+        with pytest.raises(DataError, match="places .* from 0 to 4, got"):
+            found.take(bad)
+    with pytest.raises(DataError, match="named by its path"):
+        read_vowels(None, CUT)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="no sounds of 'ru'"):
         found.spoken(["ru"])
     with pytest.raises(DataError, match="clnf data get klettres"):

@@ -7,7 +7,8 @@
     LI, CubaLI   the same without spikes: read-outs
 
 A neuron spikes where v > threshold, strictly; then the threshold is subtracted from v, or v is set
-to a value, in the same step, and stays there for a refractory time.
+to a value, in the same step, and stays there for a refractory time: the nearest number of whole
+steps, so none where it is shorter than half a step.
 
 What an input of 1 means is said by ``drive``:
 

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clnf.core.errors import DataError
+from clnf.core.inputs import shown
 from clnf.core.records import Batch
+from clnf.core.tensors import dense
 from clnf.streams.recordings import Cut, loudest, read_recording
 
 __all__ = ["LANGUAGES", "VOWELS", "VowelSource", "read_vowels"]
@@ -53,9 +55,21 @@ class VowelSource:
         return len(self.sounds)
 
     def take(self, index: Tensor) -> Batch:
-        """Sounds at ``index`` (int64 [K]), float32 [K, 1, samples], with their vowel."""
-        chosen = torch.from_numpy(self.sounds[index.numpy()])
-        return Batch.of(chosen[:, None], self.vowel[index])
+        """Sounds at ``index`` (int64 [K]), float32 [K, 1, samples], with their vowel.
+
+        Raises:
+            DataError: places that are no whole numbers from 0 on, or beyond the last sound.
+        """
+        found = dense("places of sounds", index)
+        whole = found.dim() == 1 and not found.is_floating_point() and found.dtype != torch.bool
+        if not whole or bool(((found < 0) | (found >= len(self))).any()):
+            raise DataError(
+                f"sounds are at places [K] from 0 to {len(self) - 1}, got {shown(index)}; "
+                "correct them"
+            )
+        found = found.to(torch.int64)
+        chosen = torch.from_numpy(self.sounds[found.numpy()])
+        return Batch.of(chosen[:, None], self.vowel[found])
 
     def spoken(self, languages: Sequence[str]) -> Tensor:
         """Which sounds are of some languages, int64 [K].
@@ -79,6 +93,8 @@ def read_vowels(folder: Path, cut: Cut | None = None) -> VowelSource:
     Raises:
         DataError: none of the files are there, or one cannot be read.
     """
+    if not isinstance(folder, (str, Path)):
+        raise DataError(f"a folder is named by its path, got {shown(folder)}; give its name")
     cut = cut or Cut()
     inner = Path(folder) / "share" / "klettres"
     base = inner if inner.is_dir() else Path(folder)

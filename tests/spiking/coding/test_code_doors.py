@@ -100,6 +100,39 @@ def test_decoders_take_counts_lists_and_words_of_truth() -> None:
         Population().decode(torch.ones(2, 7))
 
 
+@pytest.mark.parametrize("bad", [NAN, INF, -1.0])
+def test_decoders_are_given_spikes(bad: float) -> None:
+    z = torch.zeros(8, 2)
+    z[3, 1] = bad
+    for decode in (
+        lambda: Rate().decode(z, dt_s=DT),
+        lambda: Latency().decode(z, dt_s=DT),
+        lambda: Phase().decode(z),
+    ):
+        with pytest.raises(DataError, match=rf"finite and 0 or more, got {bad:.3g}.* at"):
+            decode()  # type: ignore[no-untyped-call]
+    if bad != -1.0:
+        with pytest.raises(DataError, match="levels are finite"):
+            Population().decode(torch.full((2, 8), bad))
+        with pytest.raises(DataError, match=r"events are \+1, -1 or 0, got"):
+            SendOnDelta().decode(z)
+    z[3, 1] = 2.0
+    assert Phase().decode(z)[1] > 0
+
+
+@pytest.mark.parametrize("place", [3, "a", None])
+def test_places_are_tuples(place: Any) -> None:
+    with pytest.raises(ConfigError, match="place must be of class tuple"):
+        Rate().encode([0.5], steps=4, dt_s=DT, seed=0, place=place)
+
+
+def test_events_are_further_apart_than_a_short_refractory_time() -> None:
+    x = torch.linspace(0, 10, 50)[:, None]
+    for refractory_s, apart in ((0.0, 1), (0.4 * DT, 1), (1.0 * DT, 2), (3.0 * DT, 4)):
+        code = SendOnDelta(step_v=0.01, refractory_s=refractory_s)
+        assert int(code.encode(x, dt_s=DT)[:, 0].nonzero().diff(dim=0).min()) == apart
+
+
 def test_refractory_times_of_too_many_steps_are_refused() -> None:
     with pytest.raises(ConfigError, match="more than 2147483647 steps"):
         SendOnDelta(refractory_s=1.0).encode([0.0, 1.0], dt_s=1e-320)
@@ -137,6 +170,21 @@ def test_recordings_that_would_fill_all_memory_are_refused() -> None:
     late = found._replace(time_us=found.time_us + 2**62)
     with pytest.raises(DataError, match="last time"):
         write_events("late.npz", late)
+
+
+@pytest.mark.parametrize(
+    ("time", "unit"),
+    [([5000, 1000], [0, 1]), ([-1, 5], [0, 1]), ([1, 5], [0, 3]), ([1, 5], [-1, 2]), ([1], [0, 1])],
+)
+def test_steps_of_a_damaged_recording_are_refused(time: list[int], unit: list[int]) -> None:
+    for kind in (np.int64, np.uint64):
+        if min(time) < 0 and kind is np.uint64:
+            continue
+        made = Recording(np.array(time, kind), np.array(unit), np.ones(len(unit), np.int8), (3,))
+        with pytest.raises(DataError, match="the recording is no recording of events"):
+            made.steps(dt_s=DT)
+    good = Recording(np.array([1000, 5000]), np.array([0, 1]), np.ones(2, np.int8), (3,))
+    assert good.steps(dt_s=DT).shape == (6, 3)
 
 
 A = np.array

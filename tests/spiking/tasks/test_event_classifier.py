@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from clnf.core.errors import ConfigError, ShapeError
+from clnf.core.errors import ConfigError, DataError, ShapeError
 from clnf.core.rng import torch_rng
 from clnf.spiking.tasks import EventClassifier, PictureCode
 
@@ -49,6 +49,11 @@ def test_logits_are_potentials_in_the_mean() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ShapeError, match="sides that 5 divides"):
         PictureCode(side=5).events(pictures())
+    for kind in ("latency", "rate", "delta"):
+        broken = pictures()
+        broken[0, 0, 0, 0] = float("nan")
+        with pytest.raises(DataError, match="nan at"):
+            PictureCode(kind=kind, side=4).events(broken)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="must be one of"):
         PictureCode(kind="smell")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="one spike a step"):

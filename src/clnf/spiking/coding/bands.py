@@ -4,6 +4,9 @@
     level      e = low-pass |band|,  l = 1 + 20 log10(e / largest e) / floor_db, cut to [0, 1]
     events     a = a + l highest_hz dt;  a spike where a passes a whole number
 
+Levels are read at the samples nearest to the ends of steps, so steps that are no whole number of
+samples do not drift against the sound.
+
 A front end for sound of few parts: filters, rectifiers, and cells that add up. Levels are told
 against the loudest of the sound, as an automatic gain would do. Who wants changes rather than
 levels gives levels to :class:`~clnf.spiking.coding.delta.SendOnDelta`.
@@ -24,14 +27,17 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 from torch import Tensor
 
-from clnf.core.errors import ConfigError, ShapeError
-from clnf.core.inputs import check_fields, number, whole
-from clnf.core.tensors import dense
+from clnf.core.errors import ConfigError, DataError, ShapeError
+from clnf.core.inputs import check_fields, number, seconds, whole
+from clnf.core.tensors import dense, not_finite
 from clnf.core.units import quantity
+from clnf.spiking.coding.levels import coded
+from clnf.spiking.coding.levels import levels as in_range
 
 __all__ = ["FilterBank"]
 
 _QUIET = 1e-9  # of the largest: below any floor
+_NEAR = 1e-9  # what roundings of sums and products stay below
 
 
 @final
@@ -93,32 +99,37 @@ class FilterBank:
 
         Raises:
             ShapeError: sounds shorter than a step.
+            DataError: a sound is not finite somewhere.
             ConfigError: bands beyond half the rate, or steps shorter than a sample.
         """
         found = dense("sounds", x, dtype=torch.float32).detach().cpu()
+        fault = not_finite(found)
+        if fault:
+            raise DataError(f"sounds are finite, got {fault}; cut or mend them")
         if not 2 * max(self.high_hz, self.smooth_hz) < number("rate_hz", rate_hz) < float("inf"):
             raise ConfigError(
                 f"bands up to {self.high_hz} Hz need more than {2 * self.high_hz:g} samples a "
                 f"second, got {rate_hz}; choose other bands"
             )
-        hop = round(dt_s * rate_hz) if 0 < number("dt_s", dt_s) < float("inf") else 0
-        if hop < 1:
-            raise ConfigError(f"a step has a sample at least, got {dt_s} s at {rate_hz} Hz")
-        if found.dim() < 1 or found.shape[-1] < hop or not found.numel():
-            raise ShapeError(f"sounds have a step of {hop} samples at least, got {[*found.shape]}")
+        ends = _ends(found.shape[-1] if found.dim() else 0, seconds("dt_s", dt_s) * rate_hz)
+        if not (len(ends) and found.numel()):
+            raise ShapeError(
+                f"sounds have a step of {dt_s * rate_hz:g} samples at least, got "
+                f"{[*found.shape]}; give longer ones"
+            )
         sound, edges = found.numpy().astype(np.float64), self.edges_hz()
         smooth = butter(2, self.smooth_hz, fs=rate_hz, output="sos")
         rows = []
         for low, high in pairwise(edges):
             band = butter(self.order, (low, high), "band", fs=rate_hz, output="sos")
-            rows.append(sosfilt(smooth, np.abs(sosfilt(band, sound)))[..., hop - 1 :: hop])
+            rows.append(sosfilt(smooth, np.abs(sosfilt(band, sound)))[..., ends - 1])
         each = np.moveaxis(np.stack(rows, -1), -2, 0)
         most = each.max((0, -1), keepdims=True)
         share = np.maximum(each / np.where(most > 0, most, 1.0), _QUIET)
         level = np.clip(1.0 + 20.0 * np.log10(share) / self.floor_db, 0.0, 1.0)
         return torch.from_numpy(np.where(most > 0, level, 0.0).astype(np.float32))
 
-    def events(self, levels: Tensor, *, dt_s: float) -> Tensor:
+    def events(self, levels: object, *, dt_s: float) -> Tensor:
         """Spikes [T, ..., bands] of levels, one a step at most.
 
         Args:
@@ -127,15 +138,27 @@ class FilterBank:
 
         Raises:
             ConfigError: a level of 1 would give more than a spike a step.
+            DataError: a level is outside.
+            ShapeError: no steps.
 
         >>> FilterBank(highest_hz=500.0).events(torch.ones(4, 1), dt_s=1e-3).flatten().tolist()
         [0.0, 1.0, 0.0, 1.0]
         """
-        share = self.highest_hz * number("dt_s", dt_s)
+        share = self.highest_hz * seconds("dt_s", dt_s)
         if not 0 < share <= 1:
             raise ConfigError(
                 f"{self.highest_hz} Hz at steps of {dt_s} s is more than a spike a step, or none; "
                 "lower highest_hz"
             )
-        whole_part = (levels.to(torch.float64).clamp(0.0, 1.0) * share).cumsum(0).floor()
-        return torch.cat([whole_part[:1], whole_part.diff(dim=0)]).to(torch.float32)
+        found = coded("levels", in_range(levels, dtype=torch.float64))
+        # Multiplied after the sum: a tenth has no exact double, and ten of them are to be one.
+        passed = (found.cumsum(0) * share + _NEAR).floor()
+        return torch.cat([passed[:1], passed.diff(dim=0)]).to(torch.float32)
+
+
+def _ends(samples: int, step: float) -> NDArray[np.int64]:
+    """Where steps of so many samples end in a sound, [T], each at the nearest sample."""
+    if step < 1.0 - _NEAR:
+        raise ConfigError(f"a step has a sample at least, got {step:g} of one; make dt_s longer")
+    found = np.rint(np.arange(1, int((samples + 0.5) / step) + 1) * step).astype(np.int64)
+    return found[found <= samples]

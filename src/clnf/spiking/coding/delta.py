@@ -5,8 +5,9 @@
 
 r is what a receiver that adds up events knows of the signal. Hysteresis h is added where the
 direction changes, which keeps noise from making events there and back. After an event a channel
-rests for a refractory time. Noise is the comparator's, new at every step. A channel gives one event
-a step at most: a signal that moves faster than d a step runs ahead of its events.
+rests for a refractory time, the nearest number of whole steps; below half a step that is none, as
+its events are a step apart anyhow. Noise is the comparator's, new at every step. A channel gives
+one event a step at most: a signal that moves faster than d a step runs ahead of its events.
 
 Sources: Miskowicz, Sensors 2006 (send-on-delta); Lichtsteiner, Posch & Delbruck, IEEE JSSC 2008
 (the same in pixels, with refractory time and noise).
@@ -132,8 +133,16 @@ class SendOnDelta:
         Args:
             events: +1, -1 or 0.
             first_v: the first value of each signal.
+
+        Raises:
+            DataError: an event is not finite.
+            ShapeError: no steps.
         """
-        return coded("events", events).cumsum(0) * self.step_v + first_v
+        found = coded("events", events)
+        fault = not_finite(found)
+        if fault:
+            raise DataError(f"events are +1, -1 or 0, got {fault}; correct them")
+        return found.cumsum(0) * self.step_v + first_v
 
     def split(self, events: Tensor) -> Tensor:
         """Events up and down as spikes of two cells for each channel, [T, ..., 2]."""

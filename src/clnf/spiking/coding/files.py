@@ -113,8 +113,10 @@ class Recording(NamedTuple):
         Raises:
             ConfigError: ``dt_s`` is no finite time above 0, T is no number from 1 on, or there
                 would be more counts than can be held.
+            DataError: the recording is damaged: times out of order, units outside the axes.
         """
         seconds("dt_s", dt_s)
+        _check(self, "the recording")
         # A little later than it began: a time that was rounded stays in its step.
         when = np.floor((self.time_us + 0.5) / (dt_s * 1e6))
         last = int(when[-1]) + 1 if len(when) else 1
@@ -254,7 +256,7 @@ def _check(recording: Recording, name: str) -> None:
         fault = "times, units and signs are not of one length"
     elif min(shape, default=1) < 1:
         fault = f"its axes are {[*shape]}"
-    elif len(time) and (time[0] < 0 or bool((np.diff(time) < 0).any())):
+    elif len(time) and (time[0] < 0 or bool((time[1:] < time[:-1]).any())):
         fault = "its times are not in order from 0 on"
     elif len(time) and time[-1] >= _LATEST_US:
         fault = f"its last time is {time[-1]} microseconds, 2^53 or more"

@@ -5,13 +5,13 @@ from torch import Tensor
 
 from clnf.core.errors import DataError, ShapeError
 from clnf.core.inputs import seconds, whole
-from clnf.core.tensors import dense
+from clnf.core.tensors import dense, not_finite
 
-__all__ = ["coded", "levels", "steps_of"]
+__all__ = ["coded", "levels", "spikes_of", "steps_of"]
 
 
-def levels(x: object) -> Tensor:
-    """Numbers in [0, 1], float32.
+def levels(x: object, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Numbers in [0, 1].
 
     Raises:
         DataError: one is outside, or is no number.
@@ -19,7 +19,7 @@ def levels(x: object) -> Tensor:
     >>> levels([0, 0.5])
     tensor([0.0000, 0.5000])
     """
-    found = dense("levels", x, dtype=torch.float32)
+    found = dense("levels", x, dtype=dtype)
     good = (found >= 0) & (found <= 1)
     if not bool(good.all()):
         place = (~good).nonzero()[0].tolist()
@@ -52,3 +52,23 @@ def coded(name: str, z: object) -> Tensor:
     if found.dim() < 1 or not len(found):
         raise ShapeError(f"{name} have steps, got shape {[*found.shape]}; give some")
     return found if found.is_floating_point() else found.to(torch.float32)
+
+
+def spikes_of(z: object) -> Tensor:
+    """Spikes that a decoder is given, [T, ...]: counts of them, so none is negative.
+
+    Raises:
+        DataError: one is negative, or not finite.
+        ShapeError: there are no steps.
+
+    >>> spikes_of([[1], [0]]).shape
+    torch.Size([2, 1])
+    """
+    found = coded("spikes", z)
+    fault = not_finite(found)
+    if not fault and bool((found < 0).any()):
+        place = (found < 0).nonzero()[0].tolist()
+        fault = f"{found[tuple(place)].item():g} at {place}"
+    if fault:
+        raise DataError(f"spikes are finite and 0 or more, got {fault}; correct them")
+    return found

@@ -77,9 +77,13 @@ class Population:
         The number, of 256 in the range, whose levels, scaled, come closest.
 
         Raises:
+            DataError: a level is not finite.
             ShapeError: not as many levels as there are fields.
         """
         levels = coded("levels", levels).to(torch.float32)
+        fault = not_finite(levels)
+        if fault:
+            raise DataError(f"levels are finite, got {fault}; correct them")
         if levels.shape[-1] != self.cells:
             raise ShapeError(
                 f"levels of {self.cells} fields are [..., {self.cells}], got {[*levels.shape]}; "

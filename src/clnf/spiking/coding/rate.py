@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from clnf.core.errors import ConfigError
-from clnf.core.inputs import check_fields, seconds
+from clnf.core.inputs import check_fields, instance, seconds
 from clnf.core.rng import torch_rng
 from clnf.core.units import quantity
-from clnf.spiking.coding.levels import coded, levels, steps_of
+from clnf.spiking.coding.levels import levels, spikes_of, steps_of
 
 __all__ = ["Rate"]
 
@@ -55,7 +55,7 @@ class Rate:
             place: where the draw is used, for several from one seed.
 
         Raises:
-            ConfigError: more than one spike would be due in a step.
+            ConfigError: more than one spike would be due in a step, or a place is no tuple.
             DataError: levels out of range.
         """
         found, (steps, dt_s) = levels(x), steps_of(steps, dt_s)
@@ -64,6 +64,7 @@ class Rate:
                 f"{self.highest_hz} Hz in steps of {dt_s} s is {self.highest_hz * dt_s:g} spikes a "
                 "step, which holds one at most; shorten dt_s or lower the rate"
             )
+        instance("place", place, tuple, "give one such as (3,)")
         rng = torch_rng(seed, "rate code", *place)
         draws = torch.rand((steps, *found.shape), generator=rng)
         return (draws.to(found.device) < found * (self.highest_hz * dt_s)).to(torch.float32)
@@ -73,7 +74,8 @@ class Rate:
 
         Raises:
             ConfigError: ``dt_s`` is no finite time above 0.
+            DataError: a spike is negative or not finite.
             ShapeError: no steps.
         """
-        found = coded("spikes", z)
+        found = spikes_of(z)
         return (found.mean(0) / (self.highest_hz * seconds("dt_s", dt_s))).clamp(max=1.0)

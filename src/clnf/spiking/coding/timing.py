@@ -23,7 +23,7 @@ from torch import Tensor
 from clnf.core.errors import ConfigError
 from clnf.core.inputs import check_fields, seconds, whole
 from clnf.core.units import quantity
-from clnf.spiking.coding.levels import coded, levels, steps_of
+from clnf.spiking.coding.levels import levels, spikes_of, steps_of
 
 __all__ = ["Latency", "Phase"]
 
@@ -90,9 +90,10 @@ class Latency:
 
         Raises:
             ConfigError: ``dt_s`` is no finite time above 0.
+            DataError: a spike is negative or not finite.
             ShapeError: no steps.
         """
-        z, dt_s = coded("spikes", z), seconds("dt_s", dt_s)
+        z, dt_s = spikes_of(z), seconds("dt_s", dt_s)
         came = z.amax(0) > 0
         first = z.argmax(0) * dt_s
         if self.law == "linear":
@@ -141,8 +142,9 @@ class Phase:
 
         Raises:
             ConfigError: less than a cycle.
+            DataError: a spike is negative or not finite.
         """
-        z = coded("spikes", z)
+        z = spikes_of(z)
         cycles = len(z) // self.bits
         if cycles < 1:
             raise ConfigError(

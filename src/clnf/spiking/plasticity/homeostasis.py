@@ -13,9 +13,12 @@ from typing import final
 
 from torch import Tensor
 
-from clnf.core.inputs import check_fields
+from clnf.core.errors import ConfigError, DataError, ShapeError
+from clnf.core.inputs import check_fields, number, shown
+from clnf.core.tensors import dense, not_finite
 from clnf.core.units import quantity
 from clnf.spiking.coefficients import Value, check_finite, decay_of, positive
+from clnf.spiking.plasticity.law import check_spread
 
 __all__ = ["Scaling", "Threshold", "normalised"]
 
@@ -58,6 +61,8 @@ class Threshold:
 class Scaling:
     """Synaptic scaling: tau_a da/dt = -a + spikes, dw/dt = speed w (goal - a).
 
+    Each is a number, or a tensor [J] or [B, J] with a value for each cell.
+
     Attributes:
         goal_hz: rate that a cell is held at.
         activity_tau_s: over which its rate a is measured.
@@ -90,12 +95,30 @@ class Scaling:
             z: spikes of the cells behind the weights, [B, J].
             rate_hz: their rates before, [B, J].
             dt_s: seconds of a step.
+
+        Raises:
+            ConfigError: ``dt_s`` is no finite time above 0.
+            ShapeError: shapes that do not fit each other.
         """
+        weight, z, rate_hz = self._fitting({"weights": weight, "spikes": z, "rates": rate_hz})
         kept = decay_of(self.activity_tau_s, dt_s, "exact")
         rate = rate_hz * kept + z * (1.0 - kept) / dt_s
-        short = self.goal_hz - rate
+        short = self.speed * (self.goal_hz - rate)
         short = short.mean(0) if weight.dim() == 2 else short
-        return weight * (1.0 + dt_s * self.speed * short[..., None]), rate
+        return weight * (1.0 + dt_s * short[..., None]), rate
+
+    def _fitting(self, given: dict[str, Tensor]) -> list[Tensor]:
+        found = [dense(*one) for one in given.items()]
+        weights, spikes, rates = (tuple(one.shape) for one in found)
+        if len(spikes) != 2 or rates != spikes or weights[:-1] not in (spikes[1:], spikes):
+            raise ShapeError(
+                "scaling takes weights [post, pre] or [samples, post, pre], and spikes and rates "
+                f"[samples, post], got {[*weights]}, {[*spikes]} and {[*rates]}; reshape them"
+            )
+        shapes = f", [{spikes[1]}] (post cells) or {[*spikes]} (samples, post cells)"
+        for name in ("goal_hz", "activity_tau_s", "speed"):
+            check_spread(name, getattr(self, name), spikes, shapes)
+        return found
 
 
 def normalised(weight: Tensor, total: Value) -> Tensor:
@@ -103,10 +126,35 @@ def normalised(weight: Tensor, total: Value) -> Tensor:
 
     Cells without any weight stay without.
 
+    Args:
+        weight: [J, I], or with more axes in front.
+        total: above 0: a number for all cells, [J] with one for each, or [..., J].
+
+    Raises:
+        ConfigError: a sum that is not above 0 and finite.
+        DataError: a weight that is negative or not finite.
+        ShapeError: weights without two axes, or sums that are not those of their cells.
+
     >>> import torch
     >>> normalised(torch.tensor([[1.0, 3.0], [0.0, 0.0]]), 2.0)
     tensor([[0.5000, 1.5000],
             [0.0000, 0.0000]])
     """
+    weight = dense("weights", weight)
+    if weight.dim() < 2:
+        raise ShapeError(f"weights are [..., post, pre], got {[*weight.shape]}; reshape them")
+    fault = not_finite(weight)
+    least = 0.0 if fault or not weight.numel() else float(weight.detach().min())
+    if fault or least < 0:
+        raise DataError(
+            f"weights that are to add up are finite and 0 or more, got {fault or least}; clamp them"
+        )
+    each = weight.shape[:-1]
+    check_spread("total", total, each, f", [{each[-1]}] (post cells) or what spreads to {[*each]}")
+    fault = not_finite(total) if isinstance(total, Tensor) else ""
+    if fault or not (isinstance(total, Tensor) or number("total", total) < float("inf")):
+        raise ConfigError(f"total must be finite, got {fault or shown(total)}; correct it")
+    positive("total", total)
+    wanted = total[..., None] if isinstance(total, Tensor) and total.dim() else total
     sums = weight.sum(-1, keepdim=True)
-    return weight * (total / sums.where(sums != 0, 1.0))
+    return weight * (wanted / sums.where(sums != 0, 1.0))

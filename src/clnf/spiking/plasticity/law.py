@@ -18,20 +18,26 @@ ones before this step's spikes. Spikes of one step: pre comes first (x holds s, 
 both traces hold them, or neither does.
 
 Legend: B samples, I pre cells, J post cells. Weights [J, I] are shared by all samples, whose
-changes add up; weights [B, J, I] are one life for each sample.
+changes add up; weights [B, J, I] are one life for each sample. Coefficients are numbers or tensors:
+A+, a+ and the decays of post traces [J] or [B, J]; A-, a- and the decays of pre traces [I] or
+[B, I]; mu+ and mu- what spreads to the weights, and d_e what spreads to [B, J, I].
 
 Sources: Morrison, Diesmann & Gerstner, Biol. Cybern. 2008 (pairings); Pfister & Gerstner, J.
 Neurosci. 2006 (triplets); Guetig et al., J. Neurosci. 2003 (f+, f-); Izhikevich, Cereb. Cortex 2007
 (eligibility).
 """
 
+import math
+from collections.abc import Sequence
+from numbers import Real
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from clnf.core.errors import ConfigError, ShapeError
-from clnf.core.inputs import instance
+from clnf.core.inputs import instance, number
+from clnf.core.tensors import dense
 from clnf.spiking.coefficients import Value
 
 __all__ = [
@@ -40,13 +46,25 @@ __all__ = [
     "PlasticState",
     "Traces",
     "check_factors",
+    "check_fit",
     "check_shapes",
+    "check_spread",
     "factor",
     "factors_of",
     "hebbian",
     "plastic_start",
     "plastic_step",
 ]
+
+# Which cells a coefficient belongs to. Sentences call decays by the time constants they come from.
+_OF_PRE = {
+    "pre": "pre_tau_s", "pre_slow": "pre_slow_tau_s", "down": "down",
+    "down_triplet": "down_triplet", "down_alone": "down_alone",
+}  # fmt: skip
+_OF_POST = {
+    "post": "post_tau_s", "post_slow": "post_slow_tau_s", "up": "up",
+    "up_triplet": "up_triplet", "up_alone": "up_alone",
+}  # fmt: skip
 
 
 class Law(NamedTuple):
@@ -171,8 +189,11 @@ def check_shapes(pre: Tensor, post: Tensor, weight: Tensor) -> None:
     """Refuse spikes [..., B, I] and [..., B, J] that a weight does not join.
 
     Raises:
+        ConfigError: one is no tensor.
         ShapeError: they do not fit, or weights are whole numbers, in which small steps vanish.
     """
+    for name, one in (("pre", pre), ("post", post), ("weight", weight)):
+        instance(name, one, Tensor, "convert it")
     ends = (post.shape[-1:], pre.shape[-1:]) if pre.dim() > 1 and post.dim() > 1 else ()
     tail = tuple(one[0] for one in ends)
     samples = pre.shape[-2:-1]
@@ -185,6 +206,74 @@ def check_shapes(pre: Tensor, post: Tensor, weight: Tensor) -> None:
     if not weight.is_floating_point():
         raise ShapeError(
             f"weights change in small steps, got {weight.dtype}; convert them to float first"
+        )
+
+
+def check_fit(pre: Tensor, post: Tensor, state: PlasticState, k: Law) -> None:
+    """Refuse states and coefficients that do not fit spikes: kernels take their places unseen.
+
+    Args:
+        pre: spikes [..., B, I].
+        post: spikes [..., B, J].
+        state: before them.
+        k: the law.
+
+    Raises:
+        ConfigError: a coefficient is neither a number nor a tensor.
+        ShapeError: something has a shape that does not fit.
+    """
+    check_shapes(pre, post, state.weight)
+    before, behind = tuple(pre.shape[-2:]), tuple(post.shape[-2:])
+    each = (*behind, before[1])
+    held = [*zip(Traces._fields, state.traces, (before, behind) * 2, strict=True)]
+    held += [] if state.eligibility is None else [("eligibility", state.eligibility, each)]
+    for name, one, size in held:
+        if tuple(one.shape) != size:
+            raise ShapeError(
+                f"{name} of this state has shape {[*one.shape]}, and these spikes need {[*size]}; "
+                "begin with plastic_start(...) for them"
+            )
+    for names, size, word in ((_OF_PRE, before, "pre"), (_OF_POST, behind, "post")):
+        shapes = f", [{size[1]}] ({word} cells) or {[*size]} (samples, {word} cells)"
+        for name, told in names.items():
+            check_spread(told, getattr(k, name), size, shapes)
+    weights = tuple(state.weight.shape)
+    for name in ("up_power", "down_power"):
+        check_spread(name, getattr(k, name), weights, f" or what spreads to {[*weights]}")
+    if k.eligibility is not None:
+        shapes = f" or what spreads to {[*each]} (samples, post cells, pre cells)"
+        check_spread("eligibility_tau_s", k.eligibility, each, shapes)
+
+
+def check_spread(name: str, value: Value, size: Sequence[int], shapes: str) -> None:
+    """Refuse a coefficient that is no number and does not spread to a size, named as ``shapes``.
+
+    Raises:
+        ConfigError: it is neither a number nor a tensor.
+        ShapeError: it has another shape.
+    """
+    if not isinstance(value, Tensor):
+        number(name, value, nan=True)
+    elif not _spreads(dense(name, value).shape, size):
+        raise ShapeError(f"{name} must be a number{shapes}, got {[*value.shape]}; reshape it")
+
+
+def _spreads(own: Sequence[int], size: Sequence[int]) -> bool:
+    ends = zip(reversed(own), reversed(size), strict=False)
+    return len(own) <= len(size) and all(n in (1, full) for n, full in ends)
+
+
+def _check_third(third: object, size: Sequence[int]) -> None:
+    """Refuse a third factor of one step that does not spread to ``size``, [B, J, I]."""
+    if isinstance(third, Real):
+        if not math.isfinite(number("a third factor", third)):
+            raise ConfigError(f"a third factor must be finite, got {third}; correct it")
+        return
+    made = dense("a third factor", instance("a third factor", third, Tensor, "convert it"))
+    if not _spreads((*made.shape, 1) if made.dim() in (1, 2) else made.shape, size):
+        raise ShapeError(
+            f"a third factor of a step is a number, [{size[1]}], {[*size[:2]]} or {[*size]}, got "
+            f"{[*made.shape]}; spread it"
         )
 
 
@@ -212,6 +301,8 @@ def check_factors(state: PlasticState, k: Law, third: object) -> None:
 
 def factors_of(pre: Tensor, post: Tensor, traces: Traces, k: Law) -> tuple[Factors, Traces]:
     """A step's change as products of what is on either side, and the traces after it."""
+    # What is true or false counts as 1 or 0.
+    pre, post = (s.to(traces.pre.dtype) if s.dtype is torch.bool else s for s in (pre, post))
     x, x2 = k.pre * traces.pre, k.pre_slow * traces.pre_slow
     y, y2 = k.post * traces.post, k.post_slow * traces.post_slow
     after = Traces(*(_lifted(t, s, k) for t, s in ((x, pre), (y, post), (x2, pre), (y2, post))))
@@ -240,12 +331,18 @@ def hebbian(f: Factors, weight: Tensor, k: Law, *, whole: bool) -> Tensor:
         whole: give the sum over samples [J, I], not each [B, J, I].
     """
     if whole:
-        up = f.a.mT @ f.x + f.u.sum(0)[:, None]
-        down = f.y.mT @ f.c + f.d.sum(0)
+        up = _product(f.a, f.x) + f.u.sum(0)[:, None]
+        down = _product(f.y, f.c) + f.d.sum(0)
     else:
         up = f.a[..., None] * f.x[..., None, :] + f.u[..., None]
         down = f.y[..., None] * f.c[..., None, :] + f.d[..., None, :]
     return up * factor(weight, k, rising=True) - down * factor(weight, k, rising=False)
+
+
+def _product(post: Tensor, pre: Tensor) -> Tensor:
+    """Post by pre [J, I], summed over samples; a coefficient may be of more digits than spikes."""
+    kind = torch.promote_types(post.dtype, pre.dtype)
+    return post.mT.to(kind) @ pre.to(kind)
 
 
 def factor(weight: Tensor, k: Law, *, rising: bool) -> Tensor | float:
@@ -278,7 +375,8 @@ def plastic_step(
 
     Raises:
         ConfigError: a third factor for a law without one, or none for a law with one; a state of
-            another law.
+            another law; a third factor that is not finite.
+        ShapeError: spikes, state, coefficients or a third factor that do not fit each other.
 
     >>> from clnf.spiking.plasticity.rules import PairSTDP
     >>> k = PairSTDP(up=0.01, down=0.012).law(1e-3)
@@ -288,15 +386,19 @@ def plastic_step(
     0.00951
     """
     check_factors(state, k, third)
+    check_fit(pre, post, state, k)
+    if third is not None:
+        _check_third(third, (*post.shape, pre.shape[-1]))
     f, traces = factors_of(pre, post, state.traces, k)
     shared = state.weight.dim() == 2
     change = hebbian(f, state.weight, k, whole=shared and third is None)
     eligibility = None
     if third is not None and state.eligibility is not None and k.eligibility is not None:
         eligibility = k.eligibility * state.eligibility + change
+        eligibility = eligibility.to(state.eligibility.dtype)
         change = k.share * _along_post(third) * eligibility
         change = change.sum(0) if shared else change
-    weight = state.weight + change
+    weight = (state.weight + change).to(state.weight.dtype)
     if k.least is not None or k.most is not None:
         weight = weight.clamp(k.least, k.most)
     return PlasticState(weight, traces, eligibility)

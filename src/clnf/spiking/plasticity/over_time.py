@@ -26,7 +26,7 @@ from clnf.spiking.plasticity.law import (
     Law,
     PlasticState,
     check_factors,
-    check_shapes,
+    check_fit,
     factors_of,
     plastic_step,
 )
@@ -40,6 +40,7 @@ def plastic_loop(
     pre: Tensor, post: Tensor, state: PlasticState, k: Law, third: Third | None = None
 ) -> PlasticState:
     """All steps, one after the other, in plain torch; arguments as for the call below."""
+    third = _entered(pre, post, state, k, third)
     for t in range(len(pre)):
         state = plastic_step(pre[t], post[t], state, k, _at(third, t, state.weight))
     return state
@@ -75,7 +76,8 @@ def plastic_over_time(
     Raises:
         ConfigError: a third factor for a law without one, or none for a law with one; a state of
             another law.
-        ShapeError: shapes that do not belong together, or weights of whole numbers.
+        ShapeError: shapes that do not belong together, of spikes, state, coefficients and third
+            factor, or weights of whole numbers.
 
     >>> from clnf.spiking.plasticity import PairSTDP, plastic_start
     >>> up = torch.tensor(0.01, requires_grad=True)
@@ -85,15 +87,23 @@ def plastic_over_time(
     >>> round(up.grad.item(), 4)
     0.9512
     """
-    check_factors(state, k, third)
-    check_shapes(pre, post, state.weight)
-    if pre.dim() != 3:
-        raise ShapeError(f"spikes over time are [steps, samples, cells], got {[*pre.shape]}")
-    if third is not None and not callable(third):
-        third = _checked(third, (*post.shape, pre.shape[2]))
+    third = _entered(pre, post, state, k, third)
     if not kernels or not _taken(pre, post, state, k, third) or len(pre) == 0:
         return plastic_loop(pre, post, state, k, third)
     return _compiled(pre, post, state, k, None if callable(third) else third)
+
+
+def _entered(
+    pre: Tensor, post: Tensor, state: PlasticState, k: Law, third: Third | None
+) -> Third | None:
+    """The third factor, after a look at everything."""
+    check_factors(state, k, third)
+    check_fit(pre, post, state, k)
+    if pre.dim() != 3:
+        raise ShapeError(f"spikes over time are [steps, samples, cells], got {[*pre.shape]}")
+    if third is None or callable(third):
+        return third
+    return _checked(third, (*post.shape, pre.shape[2]))
 
 
 def _checked(third: object, size: tuple[int, ...]) -> Tensor | float:
@@ -166,7 +176,8 @@ def _compiled(
 
 
 def _number(value: Tensor | float | None) -> Tensor:
-    return torch.as_tensor(0.0 if value is None else value, dtype=torch.float64)
+    # One number of any shape: the gradients of kernels have none.
+    return torch.as_tensor(0.0 if value is None else value, dtype=torch.float64).reshape(())
 
 
 def _spread_third(third: Tensor | float, post: Tensor, dtype: torch.dtype) -> Tensor:

@@ -25,6 +25,7 @@ from clnf.core.rng import torch_rng
 from clnf.core.units import quantity
 from clnf.spiking.cells import LI, LIF, AbstractCell
 from clnf.spiking.coding import Latency, SendOnDelta
+from clnf.spiking.coding.levels import levels
 from clnf.spiking.layers import Readout
 from clnf.spiking.synapses import EventLinear, SpikingLinear
 
@@ -85,6 +86,7 @@ class PictureCode:
 
         Raises:
             ShapeError: no such pictures, or sides that do not divide.
+            DataError: a pixel is no number.
         """
         if x.dim() != 4 or x.shape[1] != 1 or x.shape[2] % self.side or x.shape[3] % self.side:
             raise ShapeError(
@@ -99,7 +101,7 @@ class PictureCode:
         if self.kind == "rate":
             rng = torch_rng(self.seed, "frozen draws")
             draws = torch.rand((self.steps, 1, self.channels), generator=rng).to(x.device)
-            return (draws < level.flatten(1) * (self.highest_hz * self.dt_s)).float()
+            return (draws < levels(level.flatten(1)) * (self.highest_hz * self.dt_s)).float()
         return self._scanned(level)
 
     def _scanned(self, level: Tensor) -> Tensor:

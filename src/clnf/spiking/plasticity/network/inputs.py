@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from clnf.core.errors import ConfigError, DataError
-from clnf.core.inputs import seconds, shown, whole
+from clnf.core.inputs import instance, seconds, shown, whole
 from clnf.core.rng import fold
 from clnf.core.tensors import dense
 from clnf.spiking.plasticity.network.kernels import draw
@@ -118,15 +118,20 @@ def poisson(
     rates = dense("rates", rates_hz, dtype=torch.float64)
     whole("steps", steps, least=1)
     seconds("dt_s", dt_s)
-    if rates.dim() != 1 or not len(rates) or not bool((rates.isfinite() & (rates >= 0)).all()):
+    if rates.dim() != 1 or not len(rates):
+        raise DataError(f"rates are one or more, [inputs], got {[*rates.shape]}; reshape them")
+    bad = (~(rates.isfinite() & (rates >= 0))).nonzero().flatten().tolist()
+    if bad:
         raise DataError(
-            f"rates are [inputs] in Hz from 0 on, got shape {[*rates.shape]}; correct them"
+            f"rates are finite and 0 Hz or more, got {rates[bad[0]].item():g} at [{bad[0]}]; "
+            "correct them"
         )
     if float(rates.max()) * dt_s > 1:
         raise ConfigError(
             f"{float(rates.max()):g} Hz in steps of {dt_s} s is more than one spike a step; "
             "shorten dt_s"
         )
+    instance("place", place, tuple, "give one such as (3,)")
     key = fold(seed, "poisson", *place)
     bars = np.floor(rates.numpy() * dt_s * 2.0**24).astype(np.uint32)
     starts, cells = np.zeros(steps + 1, np.int64), np.empty(steps * len(bars), np.int32)
