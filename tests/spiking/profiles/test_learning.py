@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clnf.core.errors import ConfigError
+from clnf.core.errors import ConfigError, DataError
 from clnf.spiking.profiles import profile, trace_format, traced, traced_whole, written
 
 LOIHI = trace_format(profile("loihi"))
@@ -67,3 +67,16 @@ def test_weights_are_written_on_their_grid() -> None:
     assert torch.equal(weight.grad, torch.ones(4000))
     top = written(torch.zeros(3), torch.full((3,), 99.0), 0.1, 127, seed=1, place=(0,))
     assert torch.allclose(top, torch.full((3,), 12.7))
+
+
+def test_what_cannot_be_written_is_named() -> None:
+    zero, nan = torch.zeros(3), float("nan")
+    for step in (0.0, -1.0, nan, float("inf")):
+        with pytest.raises(ConfigError, match="step must be above 0 and finite, got"):
+            written(zero, zero, step, 127, seed=1, place=(0,))
+    for top in (nan, 0, 1.5):
+        with pytest.raises(ConfigError, match="top must be a whole number"):
+            written(zero, zero, 0.1, top, seed=1, place=(0,))  # type: ignore[arg-type]
+    for weight, change in ((zero, torch.tensor([0.0, nan, 0.0])), (zero / 0, zero)):
+        with pytest.raises(DataError, match="are finite, got nan at"):
+            written(weight, change, 0.1, 127, seed=1, place=(0,))
