@@ -52,6 +52,9 @@ _LEAST = 1e-3
 class GateRule:
     """What counts as an event.
 
+    On worth, pulses that are worth the same are given together or not at all: where all that are
+    due are worth the same and are more than a step's part of the budget, none is given.
+
     Attributes:
         threshold: in root-mean-squares of the first errors, or in the loss that one pulse saves
             (worth); None is 1 of the former and 0 of the latter.
@@ -190,7 +193,10 @@ class Gate(nn.Module):
         return gated
 
     def lesson(self) -> None:
-        """Begin a lesson: the budget is whole again, the threshold stays."""
+        """Begin a lesson: the budget is whole again; the threshold and the rate stay.
+
+        A rate that a small budget has made low finds its way back step by step.
+        """
         self.spent.zero_()
         self.steps.zero_()
 

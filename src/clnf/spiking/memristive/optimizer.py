@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from clnf.core.errors import ConfigError, DataError
-from clnf.core.inputs import check_fields, whole
+from clnf.core.inputs import check_fields, number, whole
 from clnf.core.ledger import Ledger
 from clnf.core.units import quantity
 from clnf.devices.cell import Cell
@@ -100,7 +100,7 @@ class PulseSGD(torch.optim.Optimizer):
         rule: PulseUpdate | None = None,
         gate: Gate | None = None,
     ) -> None:
-        if not 0 < lr < float("inf"):
+        if not 0 < number("a learning rate", lr) < float("inf"):
             raise ConfigError(f"a learning rate is above 0, got {lr}; correct it")
         super().__init__(list(parameters), {"lr": lr, "pulses": 0})
         self.arrays, self.gate, self.rule = dict(arrays), gate, rule or PulseUpdate()
