@@ -23,6 +23,7 @@ from clnf.spiking.memristive import (
     Wave,
     action,
     bipolar,
+    laid,
     rectangle,
     window,
 )
@@ -200,6 +201,19 @@ def test_rates_are_numbers_above_0(lr: Any) -> None:
     net = torch.nn.Linear(3, 2, bias=False)
     with pytest.raises(ConfigError, match="a learning rate"):
         PulseSGD(net.parameters(), {}, lr=lr)
+
+
+def test_parts_of_an_optimizer_are_what_they_say() -> None:
+    net = torch.nn.Linear(3, 2, bias=False)
+    for given, arrays, gate, words in (
+        (net.parameters(), None, None, "give laid"),
+        (net.parameters(), {}, "x", "gate must be of class Gate"),
+        ([], {}, None, "needs parameters, got none"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            PulseSGD(given, arrays, lr=0.1, gate=gate)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="give a torch module"):
+        laid(None, made(), seed=1)  # type: ignore[arg-type]
 
 
 def test_points_of_a_wave_are_numbers() -> None:

@@ -1,11 +1,12 @@
 """Traces and weights of few bits while they learn."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
-from clnf.core.errors import ConfigError
+from clnf.core.errors import ClnfError, ConfigError
 from clnf.spiking.profiles import profile, trace_format, traced, traced_whole, written
 
 LOIHI = trace_format(profile("loihi"))
@@ -67,3 +68,25 @@ def test_weights_are_written_on_their_grid() -> None:
     assert torch.equal(weight.grad, torch.ones(4000))
     top = written(torch.zeros(3), torch.full((3,), 99.0), 0.1, 127, seed=1, place=(0,))
     assert torch.allclose(top, torch.full((3,), 12.7))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"change": torch.full((3, 4), float("nan"))}, r"changes on a grid are finite, got nan"),
+        ({"weight": torch.full((3, 4), float("nan"))}, r"weights on a grid are finite, got nan"),
+        ({"change": torch.zeros(4)}, r"the shape \[3, 4\] of the weights, got \[4\]"),
+        ({"change": None}, "changes must be of class Tensor"),
+        ({"step": 0.0}, "above 0"),
+        ({"step": -1.0}, "above 0"),
+        ({"step": float("nan")}, "step must be a number"),
+        ({"step": "a"}, "step must be a number"),
+        ({"top": 0}, "top must be a whole number"),
+        ({"top": 1.5}, "top must be a whole number"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(more: dict[str, Any], words: str) -> None:
+    given = {"weight": torch.zeros(3, 4), "change": torch.ones(3, 4), "step": 0.1, "top": 127}
+    assert bool(written(**given, seed=1, place=(0,)).any())  # type: ignore[arg-type]
+    with pytest.raises(ClnfError, match=words):
+        written(**{**given, **more}, seed=1, place=(0,))
