@@ -3,7 +3,8 @@
     python benchmarks/spiking_gate.py                  JSON lines, all runs
     python benchmarks/spiking_gate.py into FILE        runs that the file lacks, added to it
     python benchmarks/spiking_gate.py table FILE       runs of a file as a table
-    python benchmarks/spiking_gate.py picture FILE PNG the curve, and windows of STDP
+    python benchmarks/spiking_gate.py picture FILE PNG the curve, and windows of STDP, from runs or
+                                                       from their means in benchmarks/RESULTS.md
 
 The digits, code and net of ``spiking_digits.py`` on pairs of HfO2 cells (``hfo2_array_optimised``,
 dead cells as published), gradients through time, rate 0.3, three passes in batches of 32, seeds 1
@@ -29,6 +30,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -69,6 +71,12 @@ ARMS = [
 COLOURS = {
     "samples": "#0072B2", "errors": "#D55E00", "owed": "#009E73", "both": "#CC79A7",
     "budget": "#555555", "worth": "#56B4E9", "spared": "#000000", "rate": "#999999",
+}  # fmt: skip
+# Where the numbers at the ends of each line stand, in points from it.
+ENDS = {
+    "samples": ((5, 2), (5, -3)), "errors": ((5, 2), (5, -3)), "owed": ((4, 4), (-3, -11)),
+    "both": ((-18, 2),), "budget": ((4, -8), (5, -6)), "worth": ((4, -8), (-14, 6)),
+    "rate": ((-20, 2), (3, 3)),
 }  # fmt: skip
 
 
@@ -183,10 +191,14 @@ def shapes() -> Iterator[tuple[str, Cell, Overlap, float, str]]:
         yield f"HfO2, actions with tails, w = {weight:g}", one, waves, weight, style
 
 
+def means_in(path: Path) -> list[dict[str, Any]]:
+    """Lines of :func:`summed`, as benchmarks/RESULTS.md keeps them."""
+    every = [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
+    return [one for one in every if one.get("benchmark") == "spiking_gate" and "each" in one]
+
+
 def picture(path: str, out: str) -> None:
     """Windows of STDP on the left, accuracy over pulses on the right."""
-    from pathlib import Path
-
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -202,21 +214,25 @@ def picture(path: str, out: str) -> None:
     left.set_xlabel("spike behind the synapse later by, ms")
     left.set_ylabel("change of conductance, % of its window")
     left.axhline(0, color="k", lw=0.5)
+    left.set_title("What two spikes do to a cell", fontsize=10)
     left.legend(fontsize=7)
-    found = list(summed(rows_in(Path(path), "spiking_gate")))
+    found = list(summed(rows_in(Path(path), "spiking_gate"))) or means_in(Path(path))
     for kind, colour in COLOURS.items():
         own = [one for one in found if one["kind"] == kind]
         style = "o-" if len(own) > 1 else "o"
         right_.plot([one["pulses"] for one in own], [100 * one["accuracy"] for one in own], style,
                     color=colour, label=kind, ms=4, lw=1)  # fmt: skip
-        for one in own if kind != "spared" else ():  # lies where worth does, with its budgets
+        # The ends of a line say what is along it; spared lies where worth does, with its budgets.
+        for one, shift in zip(own[:1] + own[1:][-1:], ENDS.get(kind, ()), strict=False):
             word = f"{one['least'] if kind == 'owed' else one['amount']:g}"
             place = one["pulses"], 100 * one["accuracy"]
-            right_.annotate(word, place, fontsize=6, xytext=(4, -3), textcoords="offset points")
+            right_.annotate(word, place, fontsize=7, color=colour, xytext=shift,
+                            textcoords="offset points")  # fmt: skip
     right_.set_xscale("log")
     right_.xaxis.set_minor_formatter(NullFormatter())
     right_.set_xlabel("pulses")
     right_.set_ylabel("accuracy, %")
+    right_.set_title("What is learned with fewer pulses", fontsize=10)
     right_.legend(fontsize=7, loc="lower center")
     figure.savefig(out, dpi=110)
 

@@ -63,7 +63,8 @@ def test_a_net_that_does_not(clnf: Any, model: Path) -> None:
     code, out, _ = clnf("spike", "check", model, "--chip", "speck")
     assert code == 1
     assert "stride" in out
-    assert "It does not fit: 1 of the limits" in out
+    assert "It does not fit: 1 of the limits is broken." in out
+    assert "The model names no dt_s; taken are steps of 0.001 s." in out
     assert max(map(len, out.splitlines())) <= 100
 
 
@@ -72,6 +73,7 @@ def test_json_for_programs(clnf: Any, model: Path) -> None:
     found = json.loads(out)
     assert (code, found["fits"], found["chip"]) == (1, False, "loihi")
     assert {one["limit"] for one in found["findings"] if not one["fits"]} == {"reset"}
+    assert found["assumed_dt_s"] == 1e-3
     assert found["uses"][1] == {"resource": "neurons", "used": 2058, "most": 131072}
 
 
@@ -84,6 +86,18 @@ def test_a_profile_of_ones_own(clnf: Any, model: Path, tmp_path: Path) -> None:
     code, out, _ = clnf("spike", "check", model, "--chip", mine)
     assert code == 1
     assert "neurons" in out
+    unsaid = out.partition("Not checked, since not known: ")[2]
+    assert all(key in unsaid for key in ("fan_in", "weight_memory_bits", "kernel_max"))
+    assert " neurons," not in unsaid
+
+
+def test_a_file_of_layers_without_inputs_or_steps(clnf: Any, model: Path) -> None:
+    model.write_text(NET.replace("inputs = [2, 34, 34]", "dt_s = 2e-3"))
+    code, _, err = clnf("spike", "check", model, "--chip", "speck")
+    assert code == 2
+    assert "does not say how large a sample is; give --inputs, such as --inputs 2,34,34" in err
+    code, out, _ = clnf("spike", "check", model, "--chip", "speck", "--inputs", "2,34,34", "--json")
+    assert (code, json.loads(out)["assumed_dt_s"]) == (0, None)
 
 
 WRONG = [

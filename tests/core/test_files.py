@@ -1,5 +1,7 @@
 """Files that people name: refused early, written all together or not at all."""
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,50 @@ def test_equal_figures_give_equal_bytes() -> None:
 
     assert drawn(1.0) == drawn(1.0) != drawn(2.0)
     assert b"Software" not in drawn(1.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_what_is_no_plain_file_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    link = tmp_path / "link"
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(ExportError, match=r"cannot be written \(it is no plain file"):
+            check_file(path)
+        with pytest.raises(ExportError, match="it is no plain file"):
+            write_files([(path, b"x")])
+    assert stat.S_ISFIFO(pipe.lstat().st_mode)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "pipe"]
+
+
+def test_a_link_stays_and_what_it_names_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    file, link = tmp_path / "there" / "file", tmp_path / "link"
+    file.write_bytes(b"before")
+    link.symlink_to(file)
+    write_files([(link, b"after")])
+    assert link.is_symlink()
+    assert file.read_bytes() == b"after"
+    file.unlink()
+    write_files([(link, b"new")])  # a link to what is not there makes it, as open() does
+    assert (link.is_symlink(), file.read_bytes()) == (True, b"new")
+    with pytest.raises(ExportError, match="named for two results"):
+        write_files([(link, b"1"), (file, b"2")])
+    assert sorted(p.name for p in file.parent.iterdir()) == ["file"]
+    ring = tmp_path / "ring"
+    ring.symlink_to(ring)
+    with pytest.raises(ExportError, match="its links lead nowhere"):
+        check_file(ring)
+
+
+def test_a_file_that_may_not_be_written_to_stays_and_modes_stay(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"before")
+    file.chmod(0o444)
+    with pytest.raises(ExportError, match=r"file cannot be written \(it may not be written to\)"):
+        write_files([(file, b"after")])
+    assert (file.read_bytes(), stat.S_IMODE(file.stat().st_mode)) == (b"before", 0o444)
+    file.chmod(0o600)  # the control; and a mode that no mask makes
+    write_files([(file, b"after")])
+    assert (file.read_bytes(), stat.S_IMODE(file.stat().st_mode)) == (b"after", 0o600)

@@ -59,16 +59,18 @@ def check(
 
     within("--dt-s", dt_s, (1e-9, 10.0), "s")
     wanted = profile(chip)
-    net, shape = _read(model, dt_s, drive)
-    found = held_against(net, wanted, _sizes(inputs) or shape)
-    values = asdict(found) | {"fits": found.fits, "title": wanted.title}
-    emit(values, as_json, lambda: _show(found, wanted.title))
+    sizes = _sizes(inputs)
+    net, shape = _read(model, dt_s, drive, sizes)
+    found = held_against(net, wanted, sizes or shape)
+    assumed = _assumed(model)
+    values = asdict(found) | {"fits": found.fits, "title": wanted.title, "assumed_dt_s": assumed}
+    emit(values, as_json, lambda: _show(found, wanted.title, assumed))
     if not found.fits:
         raise typer.Exit(NOT_FITTING)
 
 
 def _read(
-    path: Path, dt_s: float | None, drive: "Meaning | None"
+    path: Path, dt_s: float | None, drive: "Meaning | None", inputs: tuple[int, ...] | None
 ) -> "tuple[nn.Module, tuple[int, ...] | None]":
     """A net and the shape of its inputs, where the file tells it."""
     if path.suffix == ".toml":
@@ -76,7 +78,10 @@ def _read(
             raise ConfigError("--dt-s and --drive are for .nir files; a .toml file says dt_s")
         from clnf.spiking.profiles.description import read_description
 
-        return read_description(path)
+        try:
+            return read_description(path, inputs)
+        except ConfigError as error:
+            raise ConfigError(_by_options(str(error), path)) from None
     if path.suffix != ".nir":
         raise ConfigError(f"a model is a .nir file or a .toml file of layers, got {path}; give one")
     from clnf.spiking.exchange import read_row
@@ -87,10 +92,22 @@ def _read(
         raise DataError(_by_options(str(error), path)) from None
 
 
+def _assumed(path: Path) -> float | None:
+    """Seconds of a step that were taken because a file of layers names none."""
+    if path.suffix != ".toml":
+        return None
+    from clnf.core.toml import load_toml
+    from clnf.spiking.profiles.description import DT_S
+
+    return None if "dt_s" in load_toml(path) else DT_S
+
+
 def _by_options(told: str, path: Path) -> str:
     """What is said of a file, with options in place of calls."""
     if "does not say how long a step is" in told:
         return f"{path} does not say how long a step is; give --dt-s, such as --dt-s 1e-3"
+    if "does not say how large a sample is" in told:
+        return told.partition(";")[0] + "; give --inputs, such as --inputs 2,34,34"
     return told.replace("mended()", f"clnf spike nir {path} --write OUT")
 
 
@@ -103,8 +120,10 @@ def _sizes(text: str) -> tuple[int, ...] | None:
     return tuple(int(part) for part in parts)
 
 
-def _show(found: "Fit", title: str) -> None:
+def _show(found: "Fit", title: str, assumed_s: float | None) -> None:
     say(f"{found.chip}: {title}.")
+    if assumed_s is not None:
+        say(f"The model names no dt_s; taken are steps of {assumed_s:g} s.")
     faults = [one for one in found.findings if not one.fits]
     notes = [one for one in found.findings if one.fits]
     heads = ("layer", "what", "net", "chip", "what to do")
@@ -128,5 +147,6 @@ def _show(found: "Fit", title: str) -> None:
         placed = [(n, "none" if core is None else str(core)) for n, core in found.cores.items()]
         show_table(("layer", "core"), placed, title="Cores:")
     if found.gaps:
-        say("Not checked, since no source says it: " + ", ".join(found.gaps) + ".")
-    say("It fits." if found.fits else f"It does not fit: {len(faults)} of the limits are broken.")
+        say("Not checked, since not known: " + ", ".join(found.gaps) + ".")
+    broken = f"{len(faults)} of the limits {'is' if len(faults) == 1 else 'are'} broken"
+    say("It fits." if found.fits else f"It does not fit: {broken}.")

@@ -2,12 +2,14 @@
 
 A name is safe against power loss once its folder was forced to disk (:func:`sync_folder`), the
 bytes behind it once the file was (:func:`write_durably`). Renaming a file whose bytes are safe is
-what replaces an older one without a moment in which neither is whole.
+what replaces an older one without a moment in which neither is whole. A link stays one: what it
+names is replaced. What is no plain file, or may not be written to, is not replaced by one.
 """
 
 import errno
 import io
 import os
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +29,8 @@ def check_file(path: Path | str, ending: str = "") -> Path:
         ending: such as ``".png"``, which the name must have; empty for any.
 
     Raises:
-        ExportError: no path, another ending, a folder of that name, or no folder to write in.
+        ExportError: no path, another ending, no folder to write in, or a folder, a device, a pipe
+            or a read-only file of that name.
     """
     if not isinstance(path, (str, Path)) or "\0" in str(path):
         raise ExportError(f"a file is named by its path, got {shown(path)}; give its name")
@@ -35,16 +38,48 @@ def check_file(path: Path | str, ending: str = "") -> Path:
     if ending and path.suffix.lower() != ending:
         kind = "pictures are PNG files" if ending == ".png" else f"the file must end in {ending}"
         raise ExportError(f"{kind}, got {str(path)!r}; end the name in {ending}")
-    folder, fault = path.absolute().parent, ""
-    if path.is_dir():
-        fault = "it is a folder"
-    elif not folder.is_dir():
-        fault = f"no folder {path.parent}"
-    elif not os.access(folder, os.W_OK | os.X_OK):
-        fault = f"{path.parent} may not be written to"
+    fault = _fault(_target(path))
     if fault:
         raise ExportError(f"{path} cannot be written ({fault}); give a file in a folder of yours")
     return path
+
+
+def _target(path: Path) -> Path:
+    """The file itself, where a path is a link to it."""
+    return Path(os.path.realpath(path))
+
+
+def _mode(target: Path) -> int | None:
+    """Mode of what is there; None for nothing."""
+    try:
+        return os.lstat(target).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _fault(target: Path) -> str:
+    """Why a file cannot be written or replaced; empty where it can."""
+    folder = target.parent
+    if not os.path.isdir(folder):  # noqa: PTH112 - pathlib's raises where one may not look
+        return f"no folder {folder}"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"{folder} may not be written to"
+    try:
+        mode = _mode(target)
+    except OSError as error:
+        return str(error.strerror)
+    if mode is None:
+        return ""
+    if stat.S_ISDIR(mode):
+        return "it is a folder"
+    if stat.S_ISLNK(mode):
+        return "its links lead nowhere"
+    if not stat.S_ISREG(mode):
+        return "it is no plain file but a pipe, a device or the like"
+    # The superuser may write to any file; one that nobody may write to was made so on purpose.
+    if not (mode & 0o222 and os.access(target, os.W_OK)):
+        return "it may not be written to"
+    return ""
 
 
 def png_of(figure: Any) -> bytes:
@@ -57,7 +92,8 @@ def png_of(figure: Any) -> bytes:
 def write_files(files: Sequence[tuple[Path, bytes]]) -> None:
     """Write files so that either all of them are there afterwards or everything is as before.
 
-    Each goes into a draft beside it; when all drafts are whole they take their names.
+    Each goes into a draft beside it; when all drafts are whole they take their names. A file that
+    is replaced keeps its mode.
 
     Args:
         files: path and content of each.
@@ -65,17 +101,21 @@ def write_files(files: Sequence[tuple[Path, bytes]]) -> None:
     Raises:
         ExportError: a file cannot be written, or two have one name.
     """
-    drafts = [(path.with_name(f".{path.name}.{os.getpid()}.part"), path) for path, _ in files]
-    if len({path.absolute() for path, _ in files}) < len(files):
+    targets = [_target(path) for path, _ in files]
+    drafts = [one.with_name(f".{one.name}.{os.getpid()}.part") for one in targets]
+    if len(set(targets)) < len(files):
         raise ExportError(f"{files[0][0]} is named for two results; give each a file of its own")
     at = files[0][0] if files else Path()
     try:
-        for (draft, path), (_, content) in zip(drafts, files, strict=True):
+        for draft, target, (path, content) in zip(drafts, targets, files, strict=True):
             at = check_file(path)
             write_durably(draft, content)
-        for draft, at in drafts:
+            mode = _mode(target)
+            if mode is not None:
+                draft.chmod(stat.S_IMODE(mode))
+        for draft, at in zip(drafts, targets, strict=True):
             draft.replace(at)
-        for folder in dict.fromkeys(path.absolute().parent for _, path in drafts):
+        for folder in dict.fromkeys(target.parent for target in targets):
             sync_folder(folder)
     except OSError as error:
         why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
@@ -83,7 +123,7 @@ def write_files(files: Sequence[tuple[Path, bytes]]) -> None:
             f"{at} cannot be written ({why}); give a file in a folder of yours"
         ) from None
     finally:
-        for draft, _ in drafts:
+        for draft in drafts:
             with suppress(OSError):
                 draft.unlink()
 

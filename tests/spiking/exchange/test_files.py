@@ -3,13 +3,14 @@
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import nir
 import numpy as np
 import pytest
 
-from clnf.core.errors import ClnfError, DataError, ExportError
+from clnf.core.errors import ClnfError, ConfigError, DataError, ExportError
 from clnf.spiking.exchange import (
     Graph,
     Node,
@@ -270,3 +271,10 @@ def test_subgraphs_are_written_as_deep_as_they_are_read(tmp_path: Path) -> None:
         assert identical(read_nir(path), graph)
         graph, deepest = Graph({**ends, "s": graph}, [("i", "s"), ("s", "o")]), depth
     assert deepest == 31
+
+
+@pytest.mark.parametrize("graph", [None, "a", {}])
+def test_what_is_no_graph_is_not_written(tmp_path: Path, graph: Any) -> None:
+    with pytest.raises(ConfigError, match="graph must be of class Graph.*give read_nir"):
+        write_nir(tmp_path / "x.nir", graph)
+    assert list(tmp_path.iterdir()) == []

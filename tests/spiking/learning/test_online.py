@@ -146,7 +146,7 @@ def test_what_one_trace_an_input_cannot_do_is_refused() -> None:
         OnlineRule("local", SpikingLinear((6, 3), LIF(), dt_s=DT_S)).lesson(x, pull)
     with pytest.raises(ConfigError, match="eprop or local"):
         OnlineRule("bptt", ring)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="largest value"):
+    with pytest.raises(ConfigError, match="bits of tags"):
         OnlineRule("eprop", ring, tags=Tags(0, 1.0))
 
 

@@ -11,6 +11,7 @@ from clnf.devices.cell import Cell
 from clnf.devices.families import cell
 from clnf.devices.materials import material
 from clnf.devices.voltage import Sinh
+from clnf.devices.worth import Offer
 from clnf.spiking.memristive import (
     CellArray,
     Competition,
@@ -18,8 +19,11 @@ from clnf.spiking.memristive import (
     GateRule,
     MemristivePopulation,
     Overlap,
+    PulseSGD,
+    Wave,
     action,
     bipolar,
+    laid,
     rectangle,
     window,
 )
@@ -144,10 +148,11 @@ def test_waves_made_for_one_cell_are_refused_for_another() -> None:
 @pytest.mark.parametrize(
     "more",
     [{"window_s": 0.0}, {"width_s": 0.0}, {"width_s": NAN}, {"doses": (-1.0, 0.5)},
-     {"doses": (NAN, 0.5)}, {"doses": (INF, 0.5)}],
+     {"doses": (NAN, 0.5)}, {"doses": (INF, 0.5)}, {"doses": (1,)}, {"doses": 1.0},
+     {"speed": "a"}, {"speed": 0.0}, {"speed": NAN}],
 )  # fmt: skip
 def test_simplified_waves_have_times_and_doses_above_0(more: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="above 0|must be a number"):
+    with pytest.raises(ConfigError, match="above 0|must be a number|doses are two numbers"):
         Overlap.simplified(made(), LAW, **{"window_s": 1e-2, "width_s": 1e-3, **more})
 
 
@@ -189,3 +194,41 @@ def test_errors_of_a_gate_have_samples(on: Any) -> None:
     for bad in (torch.tensor(1.0), torch.ones(3)):
         with pytest.raises(ShapeError, match="errors are"):
             Gate(GateRule(on=on)).let(bad)
+
+
+@pytest.mark.parametrize("lr", ["a", None, 0.0, -1.0, NAN, INF])
+def test_rates_are_numbers_above_0(lr: Any) -> None:
+    net = torch.nn.Linear(3, 2, bias=False)
+    with pytest.raises(ConfigError, match="a learning rate"):
+        PulseSGD(net.parameters(), {}, lr=lr)
+
+
+def test_parts_of_an_optimizer_are_what_they_say() -> None:
+    net = torch.nn.Linear(3, 2, bias=False)
+    for given, arrays, gate, words in (
+        (net.parameters(), None, None, "give laid"),
+        (net.parameters(), {}, "x", "gate must be of class Gate"),
+        ([], {}, None, "needs parameters, got none"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            PulseSGD(given, arrays, lr=0.1, gate=gate)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="give a torch module"):
+        laid(None, made(), seed=1)  # type: ignore[arg-type]
+
+
+def test_points_of_a_wave_are_numbers() -> None:
+    for more in ({"times_s": ("a", "b")}, {"volts_v": (None, 1.0)}, {"times_s": (0.0, NAN)}):
+        with pytest.raises(ConfigError, match="each of .* must be a number|all finite"):
+            Wave(**{"times_s": (0.0, 1.0), "volts_v": (1.0, 0.0), **more})  # type: ignore[arg-type]
+
+
+def test_pulses_worth_the_same_beyond_a_budget_wait_and_a_low_rate_stays() -> None:
+    gate = Gate(GateRule(on="worth", budget=3))
+    alike = Offer(torch.ones(4), torch.ones(4))
+    least = gate.affordable([alike])
+    assert int((alike.worth >= least).sum()) == 0
+    mixed = Offer(torch.ones(4), torch.tensor([1.0, 1.0, 1.0, 0.5]))
+    assert int((mixed.worth >= gate.affordable([mixed])).sum()) == 3
+    low = float(gate.rate)
+    gate.lesson()
+    assert float(gate.rate) == low < 1

@@ -1,11 +1,12 @@
 """Traces and weights of few bits while they learn."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
-from clnf.core.errors import ConfigError, DataError
+from clnf.core.errors import ClnfError, ConfigError
 from clnf.spiking.profiles import profile, trace_format, traced, traced_whole, written
 
 LOIHI = trace_format(profile("loihi"))
@@ -69,14 +70,23 @@ def test_weights_are_written_on_their_grid() -> None:
     assert torch.allclose(top, torch.full((3,), 12.7))
 
 
-def test_what_cannot_be_written_is_named() -> None:
-    zero, nan = torch.zeros(3), float("nan")
-    for step in (0.0, -1.0, nan, float("inf")):
-        with pytest.raises(ConfigError, match="step must be above 0 and finite, got"):
-            written(zero, zero, step, 127, seed=1, place=(0,))
-    for top in (nan, 0, 1.5):
-        with pytest.raises(ConfigError, match="top must be a whole number"):
-            written(zero, zero, 0.1, top, seed=1, place=(0,))  # type: ignore[arg-type]
-    for weight, change in ((zero, torch.tensor([0.0, nan, 0.0])), (zero / 0, zero)):
-        with pytest.raises(DataError, match="are finite, got nan at"):
-            written(weight, change, 0.1, 127, seed=1, place=(0,))
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"change": torch.full((3, 4), float("nan"))}, r"changes on a grid are finite, got nan"),
+        ({"weight": torch.full((3, 4), float("nan"))}, r"weights on a grid are finite, got nan"),
+        ({"change": torch.zeros(4)}, r"the shape \[3, 4\] of the weights, got \[4\]"),
+        ({"change": None}, "changes must be of class Tensor"),
+        ({"step": 0.0}, "above 0"),
+        ({"step": -1.0}, "above 0"),
+        ({"step": float("nan")}, "step must be a number"),
+        ({"step": "a"}, "step must be a number"),
+        ({"top": 0}, "top must be a whole number"),
+        ({"top": 1.5}, "top must be a whole number"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(more: dict[str, Any], words: str) -> None:
+    given = {"weight": torch.zeros(3, 4), "change": torch.ones(3, 4), "step": 0.1, "top": 127}
+    assert bool(written(**given, seed=1, place=(0,)).any())  # type: ignore[arg-type]
+    with pytest.raises(ClnfError, match=words):
+        written(**{**given, **more}, seed=1, place=(0,))

@@ -20,8 +20,9 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor, nn
 
-from clnf.core.errors import ConfigError
-from clnf.core.inputs import whole
+from clnf.core.errors import ConfigError, ShapeError
+from clnf.core.inputs import instance, whole
+from clnf.core.tensors import dense, not_finite
 from clnf.core.units import quantity
 from clnf.spiking.events.maps import Linear
 from clnf.spiking.profiles.simulated import Constrained, Course, pooled
@@ -29,7 +30,7 @@ from clnf.spiking.profiles.stages import Shape, Stage, stages_of
 from clnf.spiking.steps import leak_step, spike_step, start
 from clnf.spiking.surrogates import Triangle
 
-__all__ = ["Counts", "Seen", "count", "look", "operations"]
+__all__ = ["Counts", "Seen", "count", "look", "operations", "shape_of"]
 
 _BITS = 32  # of weights and states of a net that is on no chip
 
@@ -109,6 +110,11 @@ class Seen(NamedTuple):
     state_bits: int
 
 
+def shape_of(x: object) -> Shape | None:
+    """Shape of one sample at one step, as events have it; None where they have none."""
+    return tuple(x.shape[2:]) or None if isinstance(x, Tensor) else None
+
+
 def look(net: nn.Module, x: Tensor, inputs: Shape | None = None) -> list[Seen]:
     """Run a net and keep what its stages did.
 
@@ -116,17 +122,38 @@ def look(net: nn.Module, x: Tensor, inputs: Shape | None = None) -> list[Seen]:
         net: layers in a row, or the same under a chip's limits.
         x: events [T, B, ...].
         inputs: shape of one sample at one step, where the first layer does not tell it.
+
+    Raises:
+        ConfigError: events that are no tensor or not finite, or layers that cannot be counted.
+        ShapeError: events of another shape than the first layer takes.
     """
+    dense("events", instance("events", x, Tensor, "make a tensor"))
     with torch.no_grad():
         if isinstance(net, Constrained):
             return _look_at_chip(net, x)
-        found, now = list[Seen](), x
-        for stage in stages_of(net, inputs):
+        stages = stages_of(net, inputs)
+        found, now = list[Seen](), _checked(x, stages[0])
+        for stage in stages:
             course = _run(stage, now)
             states = 1 + (course.current is not None)
             found.append(Seen(stage, now, stage.weight, stage.ring, course, _BITS, states * _BITS))
             now = course.potential if course.spikes is None else course.spikes
     return found
+
+
+def _checked(x: Tensor, first: Stage) -> Tensor:
+    """Events of the type of the first weights."""
+    if x.dim() < 3 or tuple(x.shape[2:]) != first.inputs or not x.numel():
+        raise ShapeError(
+            f"events are [steps, samples, {', '.join(map(str, first.inputs))}], one step and one "
+            f"sample or more, got {[*x.shape]}; correct them"
+        )
+    bad = not_finite(x)
+    if bad:
+        raise ConfigError(f"events are finite numbers, got {bad}; correct them")
+    if first.weight is not None:
+        return x.to(first.weight.dtype)
+    return x if x.is_floating_point() else x.to(torch.float32)
 
 
 def _look_at_chip(net: Constrained, x: Tensor) -> list[Seen]:
@@ -246,5 +273,5 @@ def count(net: nn.Module | Sequence[Seen], x: Tensor | None = None) -> dict[str,
     if isinstance(net, nn.Module):
         if x is None:
             raise ConfigError("a net is counted on events; give x, [steps, samples, ...]")
-        net = look(net, x, tuple(x.shape[2:]))
+        net = look(net, x, shape_of(x))
     return {one.stage.name: _count(one) for one in net}

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from clnf.core.units import quantity
-from clnf.spiking.energy.counts import Seen, look
+from clnf.spiking.energy.counts import Seen, look, shape_of
 from clnf.spiking.events.maps import AbstractMap, Linear
 from clnf.spiking.profiles.simulated import pooled
 from clnf.spiking.profiles.stages import Shape
@@ -56,13 +56,17 @@ def neurobench(net: nn.Module, x: Tensor, inputs: Shape | None = None) -> NeuroB
         x: events [T, B, ...].
         inputs: shape of one sample at one step, where the first layer does not tell it.
 
+    Raises:
+        ConfigError: events that are no tensor or not finite, or layers that cannot be counted.
+        ShapeError: events of another shape than the first layer takes.
+
     >>> from clnf.spiking import LIF, SpikingLinear
     >>> net = SpikingLinear((4, 3), LIF(), dt_s=1e-3)
     >>> found = neurobench(net, torch.ones(5, 2, 4))
     >>> found.effective_acs, found.dense, found.parameter_count, found.footprint
     (60.0, 60.0, 12, 48)
     """
-    seen = look(net, x, inputs or tuple(x.shape[2:]))
+    seen = look(net, x, inputs or shape_of(x))
     samples = x.shape[1]
     sparse = {
         one.stage.name: (one.course.spikes == 0).double().mean().item()

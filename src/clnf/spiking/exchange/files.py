@@ -13,7 +13,7 @@ import numpy as np
 
 from clnf.core.errors import DataError
 from clnf.core.files import check_file, write_files
-from clnf.core.inputs import shown
+from clnf.core.inputs import instance, shown
 from clnf.spiking.exchange.graph import Graph
 from clnf.spiking.exchange.heaps import Texts
 
@@ -121,12 +121,14 @@ def write_nir(path: Path | str, graph: Graph) -> Path:
         The path.
 
     Raises:
+        ConfigError: it is no graph.
         DataError: names or values that a file cannot hold, or graphs deeper than can be read.
         ExportError: the file cannot be written.
     """
     import nir
 
     path = check_file(path)
+    instance("graph", graph, Graph, "give read_nir(path) or graph_of(net)")
     _check_names(graph, "")
     made, file = _Said(graph.to_nir().to_dict()), io.BytesIO()
     _check_depth(made.values, 0)

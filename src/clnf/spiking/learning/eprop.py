@@ -141,6 +141,8 @@ class EProp:
 
         Raises:
             ShapeError: inputs or errors of another shape or type.
+            DataError: inputs or errors that are not finite. Gradients are then those of the steps
+                before: set them to None.
         """
         check_lesson(x, self.layer.weight)
         layer, k, leak = self.layer, self.layer.coefficients(), self.readout.coefficients()

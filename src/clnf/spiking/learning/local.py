@@ -100,6 +100,8 @@ class LocalLosses:
 
         Raises:
             ShapeError: inputs or errors of another shape or type.
+            DataError: inputs or errors that are not finite. Gradients are then those of the steps
+                before: set them to None.
         """
         check_lesson(x, self.layers[0].weight)
         parts = [layer.coefficients() for layer in self.layers]

@@ -16,7 +16,8 @@ with the cell's own: no gradient, no slope.
 Simplified: one trace an input, also where a spike sets cells to 0; slopes are taken where a cell's
 own decay puts its potential, which differs from the chip's by its rounding. Where nothing is
 rounded and resets subtract, e-prop of two layers is the whole gradient; tests hold it against
-autograd.
+autograd. Where a spike sets cells to 0 it is an approximation, and a rough one: the gradient ends
+at each spike there and the trace does not, so that entries come out several times too large.
 
 Legend: T steps, B samples, I inputs, N cells, K outputs.
 
@@ -24,24 +25,29 @@ Sources: Bellec et al., Nature Communications 11, 3625 (2020); Kaiser, Mostafa &
 in Neuroscience 14, 424 (2020); Ponulak & Kasinski, Neural Computation 22, 467 (2010).
 """
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple, final
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import Any, Literal, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
 
-from clnf.core.errors import ConfigError
-from clnf.core.inputs import number
+from clnf.core.errors import ConfigError, DataError, RunError, ShapeError
+from clnf.core.inputs import instance, number, shown, whole
 from clnf.core.rng import torch_rng
+from clnf.core.tensors import dense, not_finite
 from clnf.spiking.coefficients import Coefficients
 from clnf.spiking.energy.counts import Seen, look
 from clnf.spiking.layers import drawn
+from clnf.spiking.learning.traces import check_error, check_lesson, learn
 from clnf.spiking.profiles.learning import TraceFormat, traced_whole
 from clnf.spiking.profiles.simulated import Constrained
+from clnf.spiking.profiles.stages import Stage, stages_of
 
 __all__ = ["OnlineRule", "Tags", "Watched", "resume_change", "watched"]
 
 ErrorsOf = Callable[[Tensor], Tensor]
+_MOST_BITS = 24  # of what float32 holds exactly
 _IMPULSE = 16.0  # of a spike in a chip's trace: 4 of its 7 bits before the point, room for 8 spikes
 
 
@@ -88,7 +94,10 @@ def watched(
         seed: of their rounding.
 
     Raises:
-        ConfigError: layers or cells for which one trace an input would not do.
+        ConfigError: layers or cells for which one trace an input would not do, or in steps of
+            different lengths.
+        ShapeError: events of another shape or type than the first weights.
+        DataError: events that are not finite.
 
     >>> from clnf.spiking import LIF, SpikingLinear
     >>> net = SpikingLinear((4, 3), LIF(), dt_s=1e-3)
@@ -96,12 +105,10 @@ def watched(
     >>> seen.traces.shape, seen.slopes.shape
     (torch.Size([5, 2, 4]), torch.Size([5, 2, 3]))
     """
-    whole = isinstance(net, Constrained)
-    found = list[Watched]()
-    for n, one in enumerate(look(net, x)):
-        _check(one)
-        found.append(_seen(one, _Way(how, seed + 7 * n, whole)))
-    return found
+    _check(_stages(net), x)
+    limited = isinstance(net, Constrained)
+    ways = (_Way(how, seed + 7 * n, limited) for n in count())
+    return [_seen(one, way) for one, way in zip(look(net, x), ways, strict=False)]
 
 
 class _Way(NamedTuple):
@@ -132,13 +139,28 @@ def _seen(seen: Seen, way: _Way) -> Watched:
     return Watched(stage.weight, outputs, _traces(x, k, stage.dt_s, way), slopes, decay)
 
 
-def _check(seen: Seen) -> None:
-    stage, cell = seen.stage, seen.stage.cell
-    k = None if cell is None else cell.coefficients(stage.dt_s)
+def _stages(net: nn.Module) -> list[Stage]:
+    return net.stages() if isinstance(net, Constrained) else stages_of(net)
+
+
+def _check(stages: list[Stage], x: Tensor) -> None:
+    for stage in stages:
+        _check_stage(stage)
+    steps = sorted({one.dt_s for one in stages})
+    if len(steps) > 1:
+        told = " and ".join(f"{one:g} s" for one in steps)
+        raise ConfigError(f"layers of a rule have steps of one length, got {told}; make them alike")
+    assert stages[0].weight is not None
+    check_lesson(x, stages[0].weight)
+
+
+def _check_stage(stage: Stage) -> None:
+    k = None if stage.cell is None else stage.cell.coefficients(stage.dt_s)
     plain = k is not None and k.synapse is None and k.adaptation is None and not k.hold
     parts = () if k is None else (k.decay, k.kick, k.rest, k.threshold or 0.0)
     alike = all(not isinstance(one, Tensor) or one.numel() == 1 for one in parts)
-    if stage.kind != "linear" or stage.ring is not None or stage.bias is not None:
+    matrix = stage.kind == "linear" and stage.weight is not None
+    if stage.odd or not matrix or stage.ring is not None or stage.bias is not None:
         raise ConfigError(
             f"layer {stage.name} is no plain matrix of weights; these rules take matrices without "
             "recurrence and biases"
@@ -147,6 +169,11 @@ def _check(seen: Seen) -> None:
         raise ConfigError(
             f"cells of layer {stage.name} need more than one trace an input; give IF, LIF or LI "
             "cells that are alike and leak to 0"
+        )
+    if stage.weight is not None and stage.weight.dtype != torch.float32:
+        raise ConfigError(
+            f"weights of layer {stage.name} are torch.float32 for these rules, got "
+            f"{stage.weight.dtype}; convert the net"
         )
 
 
@@ -160,10 +187,6 @@ def _traces(x: Tensor, k: Coefficients, dt_s: float, way: _Way) -> Tensor:
     ago = torch.arange(len(x))[:, None] - torch.arange(len(x))
     fades = float(k.kick) * float(k.decay) ** ago.clamp_min(0).float() * (ago >= 0)
     return torch.einsum("ts,sbi->tbi", fades, x)
-
-
-def _added(weight: Tensor, more: Tensor) -> None:
-    weight.grad = more if weight.grad is None else weight.grad.add_(more)
 
 
 def _products(post: Tensor, pre: Tensor) -> Tensor:
@@ -182,7 +205,7 @@ class OnlineRule:
         seed: of fixed random read-outs, uniform in +-1/sqrt(N), and of rounding.
 
     Raises:
-        ConfigError: a rule of another kind, or tags that hold nothing.
+        ConfigError: a rule of another kind, no net, or tags that hold nothing.
 
     >>> from clnf.spiking import LIF, SpikingLinear
     >>> from clnf.spiking.chain import Chain
@@ -205,8 +228,12 @@ class OnlineRule:
     ) -> None:
         if kind not in ("eprop", "local"):
             raise ConfigError(f"a rule is eprop or local, got {kind!r}; choose one")
-        if tags is not None and not (tags.bits >= 1 and number("most", tags.most) > 0):
-            raise ConfigError(f"tags have bits and a largest value, got {tags}; correct them")
+        instance("net", net, nn.Module, "give a torch module")
+        if traces is not None:
+            instance("traces", traces, TraceFormat, "give trace_format(profile)")
+        if tags is not None:
+            _check_tags(instance("tags", tags, Tags, "give Tags(8, 1.0)"))
+        whole("seed", seed)
         self.kind, self.net, self.traces, self.tags, self.seed = kind, net, traces, tags, seed
         self.lessons = 0
         self._readout: Tensor | None = None
@@ -220,23 +247,54 @@ class OnlineRule:
             errors_of: from outputs [T, B, K] to dloss/dy [T, B, K]; an error of a step may know
                 outputs up to it. Local losses ask it for the hidden layer's read-out, too.
 
+        Frozen weights get none.
+
         Returns:
             Outputs [T, B, K] of the last layer.
+
+        Raises:
+            ConfigError: layers or cells for which one trace an input would not do.
+            ShapeError: events or errors of another shape or type.
+            DataError: events or errors that are not finite; no gradient has changed then.
         """
-        seen = watched(self.net, x, self.traces, seed=self.seed + 1000 * self.lessons)
-        if len(seen) != 2:
-            raise ConfigError(f"these rules take two layers, got {len(seen)}; build such a net")
-        hidden, last = seen
-        felt = errors_of(last.outputs) * last.slopes
-        _added(last.weight, _products(felt, last.traces))
+        layers = len(_stages(self.net))
+        if layers != 2:
+            raise ConfigError(f"these rules take two layers, got {layers}; build such a net")
+        hidden, last = watched(self.net, x, self.traces, seed=self.seed + 1000 * self.lessons)
+        felt = check_error(errors_of(last.outputs), last.outputs) * last.slopes
         if self.kind == "local":
             matrix = self._fixed(last.weight)
-            own = errors_of(hidden.outputs @ matrix.t()) @ matrix
-            _added(hidden.weight, _products(own * hidden.slopes, hidden.traces))
+            y = hidden.outputs @ matrix.t()
+            own = check_error(errors_of(y), y) @ matrix
+            change = _products(own * hidden.slopes, hidden.traces)
         else:
-            _added(hidden.weight, self._eligible(felt @ last.weight, hidden, last.decay))
+            change = self._eligible(felt @ last.weight, hidden, last.decay)
+        for weight, more in ((last.weight, _products(felt, last.traces)), (hidden.weight, change)):
+            learn(weight, more)
         self.lessons += 1
         return last.outputs
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many lessons there were: what is rounded at random follows from it and the seed."""
+        return {"seed": self.seed, "lessons": self.lessons}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave.
+
+        Raises:
+            RunError: the state is of a rule with another seed.
+            ConfigError: it is none.
+        """
+        if set(instance("a state", state, dict)) != {"seed", "lessons"}:
+            raise ConfigError(
+                f"a state of a rule has seed and lessons, got {shown(state)}; give state_dict()"
+            )
+        if state["seed"] != self.seed:
+            raise RunError(
+                f"the saved rule has the seed {shown(state['seed'])}, this one {self.seed}; make "
+                "it with the same one"
+            )
+        self.lessons = whole("lessons", state["lessons"], least=0)
 
     def _fixed(self, weight: Tensor) -> Tensor:
         if self._readout is None:
@@ -262,6 +320,12 @@ class OnlineRule:
         return change
 
 
+def _check_tags(tags: Tags) -> None:
+    whole("bits of tags", tags.bits, least=1, most=_MOST_BITS)
+    if not 0 < number("the largest value of tags", tags.most) < float("inf"):
+        raise ConfigError(f"the largest value of tags is above 0, got {tags.most}; correct it")
+
+
 def resume_change(seen: Watched, wanted: Tensor, *, alone: float = 0.0) -> Tensor:
     """ReSuMe's change of a layer's weights [N, I], in volts, for a rate of 1.
 
@@ -270,10 +334,27 @@ def resume_change(seen: Watched, wanted: Tensor, *, alone: float = 0.0) -> Tenso
         wanted: spikes of the teacher [T, B, N].
         alone: a, of a spike by itself.
 
+    Raises:
+        ConfigError: ``seen`` is of no layer, or ``alone`` no finite number.
+        ShapeError: spikes of another shape than the layer's.
+        DataError: spikes that are not finite.
+
     >>> from clnf.spiking import LIF, SpikingLinear
     >>> net, x = SpikingLinear((2, 1), LIF(), dt_s=1e-3), torch.ones(3, 1, 2) * torch.eye(2)[0]
     >>> change = resume_change(watched(net, 0.01 * x)[0], torch.ones(3, 1, 1))
     >>> bool(change[0, 0] > 0), change[0, 1].item()
     (True, 0.0)
     """
-    return _products(wanted - seen.outputs, seen.traces + alone)
+    instance("seen", seen, Watched, "give one of watched(net, x)")
+    spikes = dense("wanted spikes", wanted, dtype=seen.outputs.dtype)
+    if spikes.shape != seen.outputs.shape:
+        raise ShapeError(
+            f"wanted spikes have the shape {[*seen.outputs.shape]} of the layer's, got "
+            f"{[*spikes.shape]}; correct them"
+        )
+    bad = not_finite(spikes)
+    if bad:
+        raise DataError(f"wanted spikes are finite, got {bad}; correct them")
+    if not abs(number("alone", alone)) < float("inf"):
+        raise ConfigError(f"alone is finite, got {alone}; correct it")
+    return _products(spikes - seen.outputs, seen.traces + alone)

@@ -14,8 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from clnf.core.errors import ConfigError, ShapeError
+from clnf.core.errors import ConfigError, DataError, ShapeError
 from clnf.core.inputs import instance, shown
+from clnf.core.tensors import not_finite
 from clnf.spiking.coefficients import Coefficients
 from clnf.spiking.plans import uniform
 
@@ -59,25 +60,38 @@ def check_lesson(x: Tensor, weight: Tensor) -> None:
     """Refuse inputs of a lesson that first weights [N, I] cannot take.
 
     Raises:
-        ShapeError: they are no [T, B, I] of the weights' type, from one step on.
+        ShapeError: they are no [T, B, I] of the weights' type, from one step and one sample on.
+        DataError: they are not finite.
     """
     instance("inputs", x, Tensor, "make a tensor")
-    if x.dim() != 3 or not len(x) or x.shape[2] != weight.shape[1] or x.dtype != weight.dtype:
+    fits = x.dim() == 3 and x.shape[2] == weight.shape[1] and x.dtype == weight.dtype
+    if not fits or not x.numel():
         raise ShapeError(
             f"inputs of a lesson are [steps, samples, {weight.shape[1]}] of {weight.dtype}, from "
-            f"one step on, got {[*x.shape]} of {x.dtype}; correct them"
+            f"one step and one sample on, got {[*x.shape]} of {x.dtype}; correct them"
         )
+    bad = not_finite(x)
+    if bad:
+        raise DataError(f"inputs of a lesson are finite, got {bad}; leave such samples out")
 
 
 def check_error(error: object, y: Tensor) -> Tensor:
-    """An error as a function gave it, of the shape of the outputs.
+    """An error as a function gave it, of the shape and type of the outputs.
 
     Raises:
         ShapeError: it is none.
+        DataError: it is not finite.
     """
     if not isinstance(error, Tensor) or error.shape != y.shape:
         found = [*error.shape] if isinstance(error, Tensor) else shown(error)
         raise ShapeError(f"errors of outputs {[*y.shape]} have their shape, got {found}; return it")
+    if error.dtype != y.dtype:
+        raise ShapeError(
+            f"errors of outputs of {y.dtype} have their type, got {error.dtype}; convert them"
+        )
+    bad = not_finite(error)
+    if bad:
+        raise DataError(f"errors of outputs are finite, got {bad}; look for what overflowed")
     return error
 
 

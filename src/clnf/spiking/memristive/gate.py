@@ -36,14 +36,14 @@ import torch
 from torch import Tensor, nn
 
 from clnf.core.errors import ConfigError, ShapeError
-from clnf.core.inputs import check_fields, whole
+from clnf.core.inputs import check_fields, instance, whole
 from clnf.core.tensors import finite
 from clnf.core.units import quantity
 from clnf.devices.worth import Offer, check_budget, least_paid, part, turn
 
 __all__ = ["Gate", "GateRule"]
 
-ErrorOf = Callable[[Tensor, int], Tensor]
+ErrorOf = Callable[..., Tensor]
 _LEAST = 1e-3
 
 
@@ -51,6 +51,9 @@ _LEAST = 1e-3
 @dataclass(frozen=True, kw_only=True)
 class GateRule:
     """What counts as an event.
+
+    On worth, pulses that are worth the same are given together or not at all: where all that are
+    due are worth the same and are more than a step's part of the budget, none is given.
 
     Attributes:
         threshold: in root-mean-squares of the first errors, or in the loss that one pulse saves
@@ -110,7 +113,7 @@ class Gate(nn.Module):
 
     def __init__(self, rule: GateRule | None = None) -> None:
         super().__init__()
-        self.rule = rule or GateRule()
+        self.rule = GateRule() if rule is None else instance("rule", rule, GateRule)
         for name, value in (("threshold", self.rule.start), ("scale", 0.0), ("rate", 1.0)):
             self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
         for name in ("seen", "passed", "spent", "steps"):
@@ -145,12 +148,15 @@ class Gate(nn.Module):
     def let(self, error: Tensor) -> Tensor:
         """The error [B, ...] with what is no event set to 0.
 
-        Later errors that are not finite go through as they are; ``PulseSGD`` refuses them.
+        The first axis is that of samples: errors of all steps [T, B, K] go through :meth:`over`,
+        or are given step by step. Later errors that are not finite go through as they are;
+        ``PulseSGD`` refuses them.
 
         Raises:
             ShapeError: an error without samples and outputs.
             DataError: first errors that are not finite, which would close the gate for ever.
         """
+        instance("errors", error, Tensor, "make a tensor")
         if error.dim() < 2:
             raise ShapeError(f"errors are [samples, ...], got {[*error.shape]}; add an axis")
         size = error.detach().abs() * len(error)
@@ -168,15 +174,29 @@ class Gate(nn.Module):
         return error * event.view(*event.shape, *(1 for _ in error.shape[event.dim() :]))
 
     def over(self, error_of: ErrorOf) -> ErrorOf:
-        """An online rule's errors of each step, gated.
+        """An online rule's errors, gated step by step.
 
         Args:
-            error_of: from outputs [B, K] and the number of a step to errors [B, K].
+            error_of: as the rule takes it: from outputs [B, K] and the number of their step to
+                errors [B, K] (``EProp``, ``LocalLosses``), or from outputs of all steps [T, B, K]
+                to errors [T, B, K] (``OnlineRule``).
+
+        Returns:
+            The same with small errors set to 0; the first scale is that of the first step with
+            errors.
         """
-        return lambda y, t: self.let(error_of(y, t))
+
+        def gated(y: Tensor, *step: int) -> Tensor:
+            error = error_of(y, *step)
+            return self.let(error) if step else torch.stack([self.let(one) for one in error])
+
+        return gated
 
     def lesson(self) -> None:
-        """Begin a lesson: the budget is whole again, the threshold stays."""
+        """Begin a lesson: the budget is whole again; the threshold and the rate stay.
+
+        A rate that a small budget has made low finds its way back step by step.
+        """
         self.spent.zero_()
         self.steps.zero_()
 

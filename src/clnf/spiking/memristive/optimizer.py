@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from clnf.core.errors import ConfigError, DataError
-from clnf.core.inputs import check_fields, whole
+from clnf.core.inputs import check_fields, instance, number, shown, whole
 from clnf.core.ledger import Ledger
 from clnf.core.units import quantity
 from clnf.devices.cell import Cell
@@ -78,6 +78,9 @@ class PulseSGD(torch.optim.Optimizer):
         rule: how gradients become pulses.
         gate: told how many writes each step took; one on worth chooses among those that are owed.
 
+    Raises:
+        ConfigError: a rate that is not above 0, no parameters, or parts of another kind.
+
     >>> from clnf.devices.families import cell
     >>> from clnf.devices.materials import material
     >>> row = material("ecram_li").supply(conductance_min_s=1e-6, conductance_max_s=1e-5)
@@ -100,9 +103,18 @@ class PulseSGD(torch.optim.Optimizer):
         rule: PulseUpdate | None = None,
         gate: Gate | None = None,
     ) -> None:
-        if not 0 < lr < float("inf"):
+        if not 0 < number("a learning rate", lr) < float("inf"):
             raise ConfigError(f"a learning rate is above 0, got {lr}; correct it")
-        super().__init__(list(parameters), {"lr": lr, "pulses": 0})
+        if not isinstance(arrays, Mapping):
+            raise ConfigError(
+                f"arrays are cells by parameter, got {shown(arrays)}; give laid(net, cell, seed=1)"
+            )
+        if gate is not None:
+            instance("gate", gate, Gate)
+        learning = list(parameters)
+        if not learning:
+            raise ConfigError("an optimizer needs parameters, got none; give net.parameters()")
+        super().__init__(learning, {"lr": lr, "pulses": 0})
         self.arrays, self.gate, self.rule = dict(arrays), gate, rule or PulseUpdate()
         self._chosen = gate is not None and gate.rule.on == "worth"
         if self._chosen and self.rule.mode != "owed":
@@ -220,6 +232,7 @@ def laid(
     Raises:
         ConfigError: there is no matrix.
     """
+    instance("net", net, nn.Module, "give a torch module")
     made: dict[nn.Parameter, CellArray] = {}
     ledger = ledger or Ledger()
     for name, one in net.named_parameters():

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clnf.core.errors import ConfigError, DeviceLimitError, ShapeError
-from clnf.core.inputs import check_fields, number, seconds
+from clnf.core.inputs import check_fields, number, seconds, shown
 from clnf.core.ledger import ATTOJOULES_PER_JOULE
 from clnf.core.tensors import dense, not_finite
 from clnf.core.units import quantity
@@ -50,6 +50,11 @@ _MOST_DOSE = 1000.0
 _MOST_SPOILED = 0.25
 # A step that moves a cell by less than this share of a pulse is no write.
 _LEAST_DOSE = 1e-3
+
+
+def _check_speed(speed: float) -> None:
+    if not 0 < speed < float("inf"):
+        raise ConfigError(f"a speed is above 0, got {speed}; correct it")
 
 
 @final
@@ -75,8 +80,7 @@ class Overlap:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if not 0 < self.speed < float("inf"):
-            raise ConfigError(f"a speed is above 0, got {self.speed}; correct it")
+        _check_speed(self.speed)
         if min(map(self.law.rate, (self.pulse.up_v, self.pulse.down_v))) <= 0:
             raise DeviceLimitError(
                 f"pulses of {self.pulse.up_v} and {self.pulse.down_v} V, at which steps were "
@@ -109,12 +113,15 @@ class Overlap:
             speed: of lines against spikes.
 
         Raises:
-            ConfigError: a time or a dose that is not above 0 and finite.
+            ConfigError: a time, a dose or a speed that is not above 0 and finite, or no two doses.
             DeviceLimitError: the cell's pulse or law is unknown, or a voltage alone would write
                 what only two together may.
         """
         pulse, known = cell.need(cell.pulse), law_of(cell, law)
         seconds("window_s", window_s), seconds("width_s", width_s)
+        _check_speed(number("speed", speed))
+        if not isinstance(doses, tuple | list) or len(doses) != 2:
+            raise ConfigError(f"doses are two numbers, up and down, got {shown(doses)}; give both")
         if not all(0 < number("a dose", dose) < float("inf") for dose in doses):
             raise ConfigError(f"doses are pulses above 0, got {doses}; correct them")
         rates = [dose * pulse.width_s * speed / width_s for dose in doses]

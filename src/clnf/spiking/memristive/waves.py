@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clnf.core.errors import ConfigError
-from clnf.core.inputs import check_fields
+from clnf.core.inputs import check_fields, number
 from clnf.core.units import quantity
 
 __all__ = ["Wave", "action", "bipolar", "rectangle"]
@@ -43,6 +43,9 @@ class Wave:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        for what in ("times_s", "volts_v"):
+            for one in getattr(self, what):
+                number(f"each of {what}", one, nan=True)
         good = len(self.times_s) == len(self.volts_v) >= 2
         if not (good and np.isfinite([*self.times_s, *self.volts_v]).all()):
             raise ConfigError(

@@ -36,7 +36,8 @@ class Fit:
         findings: what does not fit, and notes.
         uses: resources.
         cores: core of each layer, where the chip has cores of different sizes; None for no core.
-        gaps: what was not checked, since nobody published it, and why.
+        gaps: what was not checked, since nobody published it or the profile does not name it, and
+            why.
     """
 
     chip: str
@@ -75,8 +76,22 @@ def check(net: nn.Module, profile: ChipProfile, inputs: Shape | None = None) -> 
     placed, lacks = _cores(stages, profile)
     found += [*over, *lacks]
     return Fit(
-        chip=profile.name, findings=tuple(found), uses=uses, cores=placed, gaps=dict(profile.gaps)
+        chip=profile.name, findings=tuple(found), uses=uses, cores=placed, gaps=_gaps(profile)
     )
+
+
+def _gaps(profile: ChipProfile) -> dict[str, str]:
+    """Limits that a profile says are not known, and those that it does not name at all."""
+    looked_at = ["inputs", "neurons", "output_neurons", "fan_in", "fan_out", "hidden_synapses",
+                 "kinds", "cells", "resets"]  # fmt: skip
+    if profile.weight_bits is not None and profile.cores is None:
+        looked_at.append("weight_memory_bits")
+    if profile.kinds is None or "convolution" in profile.kinds:
+        looked_at += ["kernel_max", "features", "strides"]
+    if profile.kinds is None or "pool" in profile.kinds:
+        looked_at.append("pools")
+    unsaid = [key for key in looked_at if getattr(profile, key) is None and key not in profile.gaps]
+    return dict(profile.gaps) | dict.fromkeys(unsaid, "the profile does not name it")
 
 
 def _synapses(weight: torch.Tensor | None) -> int:

@@ -21,19 +21,14 @@ import torch
 from torch import Tensor
 
 from clnf.core.errors import ConfigError
-from clnf.core.inputs import shown
+from clnf.core.inputs import instance, shown
 from clnf.spiking.profiles import kernels as compiled
+from clnf.spiking.profiles.doors import check_events
 from clnf.spiking.profiles.fixed import NEVER
 from clnf.spiking.profiles.kernels import Rules, States
 from clnf.spiking.profiles.parts import Counters, Part, begun, draws_of, part_of
 from clnf.spiking.profiles.profile import ChipProfile
-from clnf.spiking.profiles.simulated import (
-    Constrained,
-    Course,
-    check_events,
-    pooled,
-    spikes_a_step,
-)
+from clnf.spiking.profiles.simulated import Constrained, Course, pooled, spikes_a_step
 
 __all__ = ["Deployed", "deploy"]
 
@@ -41,6 +36,8 @@ __all__ = ["Deployed", "deploy"]
 @final
 class Deployed:
     """Stages in whole numbers; made by :func:`deploy`.
+
+    It has no state of its own to keep: the same ``Constrained`` gives the same one again.
 
     Args:
         profile: of the chip.
@@ -69,7 +66,7 @@ class Deployed:
         """All steps from states: what each stage did, and the states after, all int64.
 
         Args:
-            x: events [T, B, ...], whole numbers of any type.
+            x: events [T, B, ...], whole numbers of any type, or booleans.
             states: one for each stage; None for rest.
             kernels: False for torch alone.
 
@@ -95,7 +92,10 @@ class Deployed:
 
 
 def deploy(net: Constrained) -> Deployed:
-    """A net in whole numbers, as it is now.
+    """A net in whole numbers, as it is now; equal states of it give equal numbers.
+
+    Raises:
+        ConfigError: ``net`` is no net under a chip's limits.
 
     >>> from clnf.spiking import IF, SpikingLinear
     >>> from clnf.spiking.profiles.profile import profile
@@ -104,6 +104,7 @@ def deploy(net: Constrained) -> Deployed:
     >>> torch.equal(deploy(chip)(x), chip(x).long())
     True
     """
+    instance("net", net, Constrained, "give Constrained(net, profile)")
     stages, made = net.stages(), list[Part]()
     for place, (stage, by) in enumerate(zip(stages, net.numbers(), strict=True)):
         most = spikes_a_step(net.profile, place == len(stages) - 1)

@@ -1,7 +1,7 @@
 """A net described in a TOML file: layers and their sizes, no code and no weights.
 
     inputs = [2, 34, 34]          shape of one sample at one step
-    dt_s = 1e-3
+    dt_s = 1e-3                   this if not given
     [[layers]]
     kind = "conv"                 linear, conv, pool, flatten, neurons, readout
     channels = 8
@@ -31,7 +31,9 @@ from clnf.spiking.convolution.maps import Convolution, pair
 from clnf.spiking.layers import Neurons, Readout
 from clnf.spiking.synapses import EventLinear, SpikingConv2d, SpikingLinear
 
-__all__ = ["read_description"]
+__all__ = ["DT_S", "read_description"]
+
+DT_S = 1e-3  # of a file that names no steps
 
 _CELLS: dict[str, Callable[..., AbstractCell]] = {
     "IF": cells.IF, "LIF": cells.LIF, "CubaLIF": cells.CubaLIF, "AdaptiveLIF": cells.AdaptiveLIF,
@@ -48,8 +50,14 @@ _KEYS: dict[str, set[str]] = {
 }
 
 
-def read_description(path: Path) -> tuple[Chain, tuple[int, ...]]:
+def read_description(
+    path: Path, inputs: tuple[int, ...] | None = None
+) -> tuple[Chain, tuple[int, ...]]:
     """A net of weights without values and the shape of its inputs, from a TOML file.
+
+    Args:
+        path: of the file.
+        inputs: shape of one sample at one step, where the file does not say.
 
     Raises:
         ConfigError: no such file, an unknown key, kind or cell, or sizes that do not fit.
@@ -62,7 +70,11 @@ def read_description(path: Path) -> tuple[Chain, tuple[int, ...]]:
         raise ConfigError(
             f"{path} has the unknown key {sorted(unknown)[0]!r}; known: inputs, dt_s, layers"
         )
-    shape, layers = table.get("inputs"), table.get("layers")
+    shape, layers = table.get("inputs", inputs and [*inputs]), table.get("layers")
+    if shape is None:
+        raise ConfigError(
+            f"{path} does not say how large a sample is; add inputs, such as inputs = [2, 34, 34]"
+        )
     if not isinstance(shape, list) or not shape:
         raise ConfigError(
             f"inputs of {path} are sizes such as [40] or [2, 34, 34], got {shown(shape)}"
@@ -70,7 +82,7 @@ def read_description(path: Path) -> tuple[Chain, tuple[int, ...]]:
     if not isinstance(layers, list) or not layers:
         raise ConfigError(f"{path} has no [[layers]]; add at least one")
     sizes = tuple(whole("inputs", one, least=1) for one in shape)
-    dt_s, made, now = number("dt_s", table.get("dt_s", 1e-3)), list[nn.Module](), sizes
+    dt_s, made, now = number("dt_s", table.get("dt_s", DT_S)), list[nn.Module](), sizes
     _check_size("inputs", *sizes)
     with torch.device("meta"):
         for place, layer in enumerate(layers):

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from clnf.core.errors import ConfigError
+from clnf.core.tensors import not_finite
 from clnf.devices.draws import hash_normals
 from clnf.spiking.coefficients import Coefficients, Value
 from clnf.spiking.profiles.profile import ChipProfile
@@ -120,7 +121,8 @@ def numbers_of(
             for the largest weight in use.
 
     Raises:
-        ConfigError: a stage that cannot be counted on the chip, see :func:`refused`.
+        ConfigError: a stage that cannot be counted on the chip, see :func:`refused`, or weights
+            that are not finite.
     """
     fault = refused(stage, profile)
     if fault or stage.cell is None:
@@ -128,6 +130,7 @@ def numbers_of(
             f"layer {stage.name} cannot be run on {profile.name}: {fault}; clnf spike check says "
             "what to change"
         )
+    _check_finite(stage)
     k = stage.cell.coefficients(stage.dt_s)
     factor = _wide(k.kick if k.synapse is None else k.synapse.current * k.synapse.uptake)
     pooled = factor / (stage.pool[0] * stage.pool[1])
@@ -161,6 +164,17 @@ def numbers_of(
         keep=keep, fading=faded[1], share=share, fading_share=faded[0], start=start,
         bits=profile.decay_bits or FREE_BITS, lsb_v=lsb_v, used=int(used),
     )  # fmt: skip
+
+
+def _check_finite(stage: Stage) -> None:
+    named = (("weights", stage.weight), ("recurrent weights", stage.ring), ("biases", stage.bias))
+    for what, one in named:
+        bad = "" if one is None or one.is_meta else not_finite(one)
+        if bad:
+            raise ConfigError(
+                f"{what} of layer {stage.name} are finite numbers, got {bad}; load others, or look "
+                "for what overflowed in learning"
+            )
 
 
 def decays_of(stage: Stage, profile: ChipProfile) -> list[tuple[str, Tensor, Tensor]]:

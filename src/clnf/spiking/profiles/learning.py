@@ -19,10 +19,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clnf.core.errors import ConfigError, DataError
-from clnf.core.inputs import number, whole
+from clnf.core.errors import ConfigError, DataError, ShapeError
+from clnf.core.inputs import instance, number, whole
 from clnf.core.rng import torch_rng
-from clnf.core.tensors import not_finite
+from clnf.core.tensors import dense, not_finite
 from clnf.spiking.coefficients import Value, decay_of
 from clnf.spiking.profiles.fixed import FREE_BITS
 from clnf.spiking.profiles.profile import ChipProfile
@@ -143,6 +143,21 @@ def _draws(how: TraceFormat, like: Tensor, seed: int) -> Tensor:
     return stochastic(seed, ("trace",), tuple(like.shape), how.decay_bits)
 
 
+def _wanted(weight: Tensor, change: Tensor) -> Tensor:
+    dense("weights", instance("weights", weight, Tensor, "make a tensor"))
+    dense("changes", instance("changes", change, Tensor, "make a tensor"))
+    if weight.shape != change.shape:
+        raise ShapeError(
+            f"changes have the shape {[*weight.shape]} of the weights, got {[*change.shape]}; "
+            "correct them"
+        )
+    for what, one in (("weights", weight), ("changes", change)):
+        bad = not_finite(one)
+        if bad:
+            raise DataError(f"{what} on a grid are finite, got {bad}; nothing was written")
+    return weight + change
+
+
 def written(
     weight: Tensor, change: Tensor, step: float, top: int, *, seed: int, place: Place
 ) -> Tensor:
@@ -157,22 +172,18 @@ def written(
         place: which change this is, such as ("lesson", 3).
 
     Raises:
-        ConfigError: a step that is not above 0 and finite, or a top that is no whole number from 1
-            on.
+        ConfigError: a step that is not above 0, or a top below 1.
+        ShapeError: weights and changes of different shapes.
         DataError: a weight or a change that is not finite.
 
     >>> w = written(torch.zeros(1000), torch.full((1000,), 0.25), 1.0, 127, seed=1, place=(0,))
     >>> sorted(w.unique().tolist()), abs(w.mean().item() - 0.25) < 0.05
     ([0.0, 1.0], True)
     """
-    if not 0 < number("step", step, nan=True) < float("inf"):
-        raise ConfigError(f"step must be above 0 and finite, got {step}; correct it")
+    wanted = _wanted(weight, change)
+    if not 0 < number("step", step) < float("inf"):
+        raise ConfigError(f"the step of a grid is above 0 and finite, got {step}; correct it")
     whole("top", top, least=1)
-    for name, one in (("weights", weight), ("changes", change)):
-        fault = not_finite(one)
-        if fault:
-            raise DataError(f"{name} are finite, got {fault}; look for what overflowed before")
-    wanted = weight + change
     draws = torch.rand(wanted.shape, generator=torch_rng(seed, "written", *place))
     found = (wanted.detach() / step + draws.to(wanted)).floor().clamp(-top, top)
     return through(found * step, wanted)

@@ -13,13 +13,14 @@ A float64 holds every whole number below 2**53, so nothing is rounded but where 
 Legend: T steps, B samples, N cells.
 """
 
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
 
-from clnf.core.errors import ConfigError, ShapeError
+from clnf.core.errors import ConfigError
 from clnf.core.inputs import instance, shown
+from clnf.spiking.profiles.doors import check_die, check_events, check_full, packed, unpacked
 from clnf.spiking.profiles.fast import Pass, can, run
 from clnf.spiking.profiles.fixed import NEVER, Die, Numbers, numbers_of
 from clnf.spiking.profiles.parts import Counters, part_of
@@ -29,7 +30,7 @@ from clnf.spiking.profiles.stages import Shape, Stage, stages_of
 from clnf.spiking.surrogates import Triangle
 from clnf.spiking.synapses import arrived
 
-__all__ = ["Constrained", "Counters", "Course", "check_events", "pooled", "spikes_a_step"]
+__all__ = ["Constrained", "Counters", "Course", "pooled", "spikes_a_step"]
 
 
 class Course(NamedTuple):
@@ -64,40 +65,12 @@ def spikes_a_step(profile: ChipProfile, last: bool) -> int:
     return profile.spikes_per_step if most is None else most
 
 
-def check_events(x: Tensor, shape: Shape, profile: ChipProfile) -> None:
-    """Refuse inputs that are no events.
-
-    Raises:
-        ShapeError: of another shape than the first layer takes.
-        ConfigError: values that are not whole numbers, or more events than a chip takes in a step.
-    """
-    if x.dim() < 3 or tuple(x.shape[2:]) != shape or not len(x):
-        raise ShapeError(
-            f"events are [steps, samples, {', '.join(map(str, shape))}], got {[*x.shape]}"
-        )
-    if not bool((x.detach() == x.detach().round()).all()):
-        raise ConfigError(
-            f"{profile.name} takes events, whole numbers of them a step, got values between; "
-            "encode signals with clnf.spiking.coding"
-        )
-    if bool((x < 0).any()):
-        raise ConfigError(
-            f"{profile.name} takes counts of events, got some below 0; give events down inputs of "
-            "their own, as SendOnDelta.split does"
-        )
-    most, seen = profile.input_events_per_step, float(x.detach().max())
-    if most is not None and seen > most:
-        raise ConfigError(
-            f"{profile.name} takes {most} events of an input a step, got {seen:g}; spread them "
-            "over steps"
-        )
-
-
 @final
 class Constrained(nn.Module):
     """A row of layers with the limits of a chip, to be trained and tested.
 
-    Its parameters are those of the layers: train either, and the other has learned.
+    Its parameters are those of the layers: train either, and the other has learned. Its
+    ``state_dict()`` holds ``die`` and ``full_v`` too; one without them leaves both as they are.
 
     Args:
         net: layers in a row, see :func:`clnf.spiking.profiles.stages.stages_of`.
@@ -137,6 +110,7 @@ class Constrained(nn.Module):
         self.net, self.inputs, self.seed, self.kernels = net, inputs, seed, kernels
         self.die: int | None = None
         self.full_v: dict[str, float] = {}
+        self.register_load_state_dict_pre_hook(_completed)  # type: ignore[no-untyped-call]
         self.numbers()
 
     def stages(self) -> list[Stage]:
@@ -144,19 +118,42 @@ class Constrained(nn.Module):
         return stages_of(self.net, self.inputs)
 
     def numbers(self) -> list[Numbers]:
-        """Whole numbers of each stage as they are now."""
-        dies = [None if self.die is None else Die(self.die, one.name) for one in self.stages()]
+        """Whole numbers of each stage as they are now.
+
+        Raises:
+            ConfigError: ``die`` or ``full_v`` are none, or weights that are not finite.
+        """
+        stages, seed = self.stages(), check_die(self.die)
+        full = check_full(self.full_v, [one.name for one in stages])
+        dies = [None if seed is None else Die(seed, one.name) for one in stages]
         return [
-            numbers_of(one, self.profile, die, self.full_v.get(one.name))
-            for one, die in zip(self.stages(), dies, strict=True)
+            numbers_of(one, self.profile, die, full.get(one.name))
+            for one, die in zip(stages, dies, strict=True)
         ]
 
+    def get_extra_state(self) -> Tensor:
+        """What there is beside weights: ``die`` and ``full_v``, float64 [1 + stages]."""
+        names = [one.name for one in self.stages()]
+        return packed(check_die(self.die), check_full(self.full_v, names), names)
+
+    def set_extra_state(self, state: Any) -> None:
+        """Restore what :meth:`get_extra_state` gave.
+
+        Raises:
+            ConfigError: it is of a net with other stages.
+        """
+        self.die, self.full_v = unpacked(state, [one.name for one in self.stages()])
+
     def forward(self, x: Tensor) -> Tensor:
-        """What comes out of all steps from rest, [T, B, ...]: spikes, or volts of a read-out."""
+        """What comes out of all steps from rest, [T, B, ...]: spikes, or volts of a read-out.
+
+        Of the type of ``x``; float32 for events that are whole numbers or booleans.
+        """
         course = self.run(x)[0][-1]
+        kind = x.dtype if x.is_floating_point() else torch.float32
         if course.spikes is not None:
-            return course.spikes.to(x.dtype)
-        return (course.potential * course.lsb_v).to(x.dtype)
+            return course.spikes.to(kind)
+        return (course.potential * course.lsb_v).to(kind)
 
     def run(
         self, x: Tensor, states: tuple[Counters, ...] | None = None
@@ -164,7 +161,7 @@ class Constrained(nn.Module):
         """All steps from states: what each stage did, and the states after.
 
         Args:
-            x: events [T, B, ...], whole numbers.
+            x: events [T, B, ...], whole numbers of any type, or booleans.
             states: one for each stage; None for rest.
 
         Raises:
@@ -188,6 +185,12 @@ class Constrained(nn.Module):
             after.append(state)
             now = course.potential if course.spikes is None else course.spikes
         return made, tuple(after)
+
+
+def _completed(chip: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """States from before anything was kept beside weights have nothing of it."""
+    if isinstance(chip, Constrained):
+        state.setdefault(f"{prefix}_extra_state", chip.get_extra_state())
 
 
 class _Rules(NamedTuple):
