@@ -15,7 +15,7 @@ def test_a_full_table_is_refused_and_a_known_name_keeps_its_row() -> None:
     concepts = Concepts(["faces"], rows=3)
     assert concepts.add("hands") == 2
     assert concepts.add("hands") == 2
-    with pytest.raises(ConfigError, match="full"):
+    with pytest.raises(ConfigError, match="no room for 'people': this run takes 2 concepts"):
         concepts.add("people")
 
 

@@ -45,8 +45,9 @@ def check_file(path: Path | str, ending: str = "") -> Path:
 
 
 def _target(path: Path) -> Path:
-    """The file itself, where a path is a link to it."""
-    return Path(os.path.realpath(path))
+    """The file itself, where a path is a link to it; else the path in its user's words."""
+    linked = os.path.islink(path)  # noqa: PTH114 - pathlib's raises where one may not look
+    return Path(os.path.realpath(path)) if linked else path
 
 
 def _mode(target: Path) -> int | None:
