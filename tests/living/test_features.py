@@ -37,6 +37,7 @@ def test_other_concepts_draw_the_same(gated: bool) -> None:
     chip.program_core()
     engine.net.concept.requires_grad_(True)
     groups = features.gates(chip, engine)
+    features.load_state_dict({"taught": [1, 2, 3], "open": 0})
     assert groups.names == ("concept1", "concept2", "concept3")
 
     def draw(row: int) -> Tensor:

@@ -100,8 +100,8 @@ def test_lessons_stay_apart_and_are_resumed_bit_for_bit(tmp_path: Path) -> None:
     # Rolled back, its adapter waits for the next lesson, unread; kept, none is left.
     model.close()
     model.roll_back(origin)
-    assert model.stack is not None
-    assert model.stack.state_dict() == {"used": 1, "open": False}
+    assert model.apart is not None
+    assert model.apart.state_dict() == {"used": 1, "open": False}
     model.begin("people", "people")
     step(model, "people", 0)
     model.close()
@@ -130,9 +130,9 @@ def test_a_run_resumes_to_the_same_bits_and_an_undone_lesson_gives_its_adapter_b
     middle = next(p for p in points(arm.folder, recipe) if p.after == "people, poisoned")
     for _ in arm.undo(middle.step):
         pass
-    assert arm.model.stack is not None
-    assert arm.model.stack.state_dict() == {"used": 1, "open": False}
-    arm.model.stack.check()
+    assert arm.model.apart is not None
+    assert arm.model.apart.state_dict() == {"used": 1, "open": False}
+    arm.model.apart.check()
     arm.close()
     again = Arm(arm.folder, recipe)
     assert same(again.model.state_dict(), arm.model.state_dict())

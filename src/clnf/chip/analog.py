@@ -15,7 +15,7 @@ Legend: P vectors, G groups, C channels, R rows, O outputs (columns).
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -31,28 +31,18 @@ from clnf.chip.kernels import Columns, FlawedColumns
 from clnf.chip.readback import LayerReader
 from clnf.chip.stored import below
 from clnf.chip.through import Through
-from clnf.chip.wiring import Spot, Wiring
+from clnf.chip.wiring import Part, Spot, Wiring
 from clnf.core.errors import DeviceLimitError
 from clnf.core.rng import fold
 from clnf.devices.draws import hash_key
 
-__all__ = ["AbstractAnalog", "Part"]
+__all__ = ["AbstractAnalog"]
 
 
 _SENSE: dict[bool, tuple[Callable[..., int], Callable[..., int]]] = {
     False: (kernels.sense, reference.sense),
     True: (kernels.sense_flawed, reference.sense_flawed),
 }
-
-
-class Part(NamedTuple):
-    """What reading one run of rows needs: packed weights and the factors around them."""
-
-    weight: Tensor
-    power_GC: Tensor
-    columns: Columns | FlawedColumns
-    variance: Tensor | None  # exact noise
-    lone: Tensor | None  # rank-one noise of several groups: one column for each
 
 
 class AbstractAnalog(nn.Module, ABC):
@@ -64,6 +54,7 @@ class AbstractAnalog(nn.Module, ABC):
         tiles: all tiles of the layer: row part by row part, group by group, column by column.
         plastic: whether pulses may change the cells.
         wiring: how the weight lies on the tiles.
+        waiting: whether its weights still wait to be written; see :attr:`blank`.
         capture: None, or a list where each backward pass leaves its inputs and output gradients
             for pulses made of outer products. In training mode no gradient of the weights is
             worked out then, and ``weight.grad`` stays None; in evaluation mode it is, for those
@@ -97,7 +88,7 @@ class AbstractAnalog(nn.Module, ABC):
         self.slices = self.tiles[0].make.mapping.slices
         lines = self.channels * circuit.planes * self.slices
         self.adcs = [self._converter(spec.adc_bits) for _ in lines]
-        self.reads = 0
+        self.reads, self.waiting = 0, False
         self.capture: list[tuple[list[Tensor], Tensor]] | None = None
         self.seed = fold(circuit.seed, "layer", name)
         self.charges = ReadCharges(self.tiles, self.spots, wiring, circuit)
@@ -132,6 +123,19 @@ class AbstractAnalog(nn.Module, ABC):
     def column_bias(self) -> Tensor | None:
         """What is added to each column after its last conversion; None for nothing."""
         return self.bias
+
+    @property
+    def blank(self) -> bool:
+        """Whether its cells are as they were made: not written, read, pulsed, fenced or aged.
+
+        Its ``weight`` is then what is to be written.
+        """
+        return self.waiting and not self.reads and all(tile.is_untouched for tile in self.tiles)
+
+    @property
+    def is_programmed(self) -> bool:
+        """Whether all of its cells hold something that was written, or is used."""
+        return not self.blank and all(tile.is_programmed for tile in self.tiles)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         """What torch calls to move a module: the cells go where the weight goes."""
@@ -189,7 +193,7 @@ class AbstractAnalog(nn.Module, ABC):
             for p in range(len(self.channels))
         ]
 
-    def _part(self, p: int, weights: Tensor, variance: Tensor, scale_O: Tensor) -> "Part":
+    def _part(self, p: int, weights: Tensor, variance: Tensor, scale_O: Tensor) -> Part:
         channels, unit = self.channels[p], self.wiring.unit
         powers, sigmas = [], []
         for group_OR in self.wiring.wired(variance):
@@ -359,7 +363,7 @@ class AbstractAnalog(nn.Module, ABC):
         keys = sorted(state)
         for tile in self.tiles:
             tile.load_state(below(state, keys, f"{tile.name}/"))
-        self._parts = []
+        self._parts, self.waiting = [], False
         if all(tile.is_programmed for tile in self.tiles):
             self.refresh()
 

@@ -1,6 +1,6 @@
 """Put a module's layers on tiles, in place, and keep the handle to the chip under them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from math import inf
 from typing import Any, Literal, cast, final
 
@@ -17,7 +17,7 @@ from clnf.chip.crossbar.together import solve_together
 from clnf.chip.layers import AnalogLinear
 from clnf.chip.program import write_all, write_by_pulses
 from clnf.chip.spec import ChipSpec
-from clnf.chip.stored import below, check_state
+from clnf.chip.stored import below, check_state, left_out
 from clnf.chip.updates import PulseOptimizer, PulseRule
 from clnf.chip.wear import TileWear, worn
 from clnf.core.errors import ConfigError
@@ -81,11 +81,14 @@ class Chip:
         """All tiles by name, and after each the fast cells beside it."""
         found: dict[str, Crossbar] = {}
         for layer in self.layers.values():
-            for tile in layer.tiles:
-                found[tile.name] = tile
-                if tile.fast is not None:
-                    found[tile.fast.name] = tile.fast
+            found |= {tile.name: tile for tile in _cells(layer)}
         return found
+
+    @property
+    def blank(self) -> frozenset[str]:
+        """Names of the tiles whose cells are as they were made, see :func:`host`."""
+        waiting = (layer for layer in self.layers.values() if layer.blank)
+        return frozenset(tile.name for layer in waiting for tile in layer.tiles)
 
     def program_core(self) -> dict[str, float]:
         """Write the weights now in the module's core layers into their cells.
@@ -105,18 +108,30 @@ class Chip:
             errors[name] = float(left / flat.square().mean().sqrt().clamp(min=1e-12))
         return errors
 
-    def program_plastic(self) -> None:
-        """Bring plastic cells to the weights now in the module, by write-verify pulses."""
-        fresh = (t for layer in self.layers.values() if layer.plastic for t in layer.tiles)
-        solve_together(fresh, self.clock_s)
-        for layer in self.layers.values():
-            if not layer.plastic:
-                continue
+    def program_plastic(self, names: Collection[str] | None = None) -> None:
+        """Bring plastic cells to the weights now in the module, by write-verify pulses.
+
+        Args:
+            names: of the layers to write; None for all that learn.
+
+        Raises:
+            ConfigError: no such layer learns.
+        """
+        learn = {name: layer for name, layer in self.layers.items() if layer.plastic}
+        if unknown := [name for name in names or () if name not in learn]:
+            raise ConfigError(
+                f"no layer {', '.join(map(shown, unknown))} learns on this chip; it has "
+                f"{', '.join(learn) or 'none'}"
+            )
+        asked = [layer for name, layer in learn.items() if names is None or name in names]
+        solve_together((tile for layer in asked for tile in layer.tiles), self.clock_s)
+        for layer in asked:
             flat = layer.matrix(layer.weight.detach())
             for tile in layer.tiles:
                 target = flat[tile.columns, tile.rows]
                 trim(tile, self.clock_s, self.bill)
-                write_by_pulses(tile, target, self.bill, self.spec.verify)
+                write_by_pulses(tile, target, self.bill, self.spec.verify, now_s=self.clock_s)
+            layer.waiting = False
             layer.refresh()
 
     def optimizer(
@@ -177,7 +192,8 @@ class Chip:
         if temperature_k is not None:
             kelvin(temperature_k)
         # All of them first: a tile whose retention is unknown must not leave the others aged.
-        warm = self.tiles.values() if temperature_k is not None else ()
+        held = [tile for one in self.layers.values() if not one.blank for tile in _cells(one)]
+        warm = held if temperature_k is not None else ()
         kept = [
             (tile, tile.cell.need(tile.cell.retention).kept(seconds, temperature_k))
             for tile in warm
@@ -187,7 +203,7 @@ class Chip:
         self.circuit.now_s += seconds
         for layer in self.layers.values():
             moved = temperature_k is not None or any(tile.drifts for tile in layer.tiles)
-            if moved and all(tile.is_programmed for tile in layer.tiles):
+            if moved and layer.is_programmed:
                 layer.refresh()
 
     def set_temperature(self, temperature_k: float | None) -> None:
@@ -211,7 +227,7 @@ class Chip:
         for tile in self.tiles.values():
             tile.set_temperature(temperature_k)
         for layer in self.layers.values():
-            if all(tile.is_programmed for tile in layer.tiles):
+            if layer.is_programmed:
                 layer.refresh()
 
     def recalibrate(self, kind: Literal["global", "column", "learned"] = "column") -> None:
@@ -230,7 +246,7 @@ class Chip:
             if layer.plastic:
                 for converter in (layer.dac, *layer.adcs):
                     converter.range = 0.0
-            elif all(tile.is_programmed for tile in layer.tiles):
+            elif layer.is_programmed:
                 layer.refresh()
 
     def restore_plastic(self, snapshot: dict[str, Any]) -> float:
@@ -238,7 +254,8 @@ class Chip:
 
         Only weights whose cells were pulsed since are pulsed again, by write-verify; the
         pulses are charged and wear the cells, and what error stays is the hardware's. Where
-        half-selected cells move, every weight is verified.
+        half-selected cells move, every weight is verified. Layers that were blank then stay as
+        they are now.
 
         Returns:
             Root-mean-square error left over the touched weights, in full scales.
@@ -247,23 +264,24 @@ class Chip:
             ConfigError: the snapshot lacks a layer's cells; no cell is pulsed then.
         """
         held = instance("snapshot", snapshot, dict, "give what state_dict() returned")
-        for name, layer in self.layers.items():
-            for tile in layer.tiles if layer.plastic else ():
+        out = left_out(self.layers, held)
+        learn = {n: one for n, one in self.layers.items() if one.plastic and n not in out}
+        for name, layer in learn.items():
+            for tile in layer.tiles:
                 if f"{name}/{tile.name}/wear" not in held:
                     raise ConfigError(
                         f"the snapshot lacks the cells of {tile.name} in {name}; give what "
                         "state_dict() of this chip returned"
                     )
         total, count = 0.0, 0
-        for name, layer in self.layers.items():
-            if not layer.plastic:
-                continue
+        for name, layer in learn.items():
             for tile in layer.tiles:
                 prefix = f"{name}/{tile.name}/"
                 if tile.fast is not None and f"{prefix}fast/wear" in snapshot:
                     self._roll_back(tile.fast, snapshot, f"{prefix}fast/")
                 left, touched = self._roll_back(tile, snapshot, prefix)
                 total, count = total + left**2 * touched, count + touched
+            layer.waiting = False
             layer.refresh()
         return float((total / count) ** 0.5) if count else 0.0
 
@@ -302,22 +320,42 @@ class Chip:
         return worn(self.tiles, self.ledger)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the chip remembers: a flat dict of JSON values and copies on the CPU."""
+        """Everything the chip remembers: a flat dict of JSON values and copies on the CPU.
+
+        Of layers whose cells are as they were made it has the names, under "blank".
+        """
+        blank = [name for name, layer in self.layers.items() if layer.blank]
+        return {name: _kept(value) for name, value in self._state(blank).items()}
+
+    def _state(self, blank: Collection[str]) -> dict[str, Any]:
+        """All that is remembered, without the layers left out."""
         state: dict[str, Any] = {"clock_s": self.clock_s, "ledger": self.ledger.state()}
         state["lesson"] = self.ledger.lesson
-        state["temperature_k"] = {name: tile.temperature_k for name, tile in self.tiles.items()}
+        new = {tile.name for name in blank for tile in self.layers[name].tiles}
+        state["temperature_k"] = {
+            name: tile.temperature_k
+            for name, tile in self.tiles.items()
+            if name not in new or tile.temperature_k is not None
+        }
         for name, layer in self.layers.items():
-            for key, value in layer.state().items():
-                state[f"{name}/{key}"] = _kept(value)
-        return state
+            if name not in blank:
+                state |= {f"{name}/{key}": value for key, value in layer.state().items()}
+        return state | ({"blank": list(blank)} if blank else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave; weights are refreshed from the cells.
 
         Raises:
-            ConfigError: the state is incomplete, damaged or another chip's; nothing is changed.
+            ConfigError: the state is incomplete, damaged or another chip's, or of a time before
+                cells were written that this chip has written; nothing is changed.
         """
-        check_state(self.state_dict(), state)
+        out = left_out(self.layers, state)
+        check_state(self._state(out), state)
+        if written := [name for name in out if not self.layers[name].blank]:
+            raise ConfigError(
+                f"the state is older than what the cells of {written[0]} hold; load it into a chip "
+                "hosted with blank=True"
+            )
         now_s = number("clock_s of the state", state["clock_s"])
         if not 0 <= now_s < inf:
             raise ConfigError(f"clock_s of the state must be at least 0 and finite, got {now_s}")
@@ -331,7 +369,16 @@ class Chip:
             tile.set_temperature(warm.get(tile_name))
         keys = sorted(state)
         for name, layer in self.layers.items():
-            layer.load_state(below(state, keys, f"{name}/"))
+            if name not in out:
+                layer.load_state(below(state, keys, f"{name}/"))
+
+
+def _cells(layer: AbstractAnalog) -> Iterator[Crossbar]:
+    """A layer's tiles, and after each the fast cells beside it."""
+    for tile in layer.tiles:
+        yield tile
+        if tile.fast is not None:
+            yield tile.fast
 
 
 def _kept(value: Any) -> Any:
@@ -340,7 +387,7 @@ def _kept(value: Any) -> Any:
 
 def host(
     module: nn.Module, *, assign: Assign, seed: int, spec: ChipSpec, ledger: Ledger | None = None,
-    blank: bool = False,
+    blank: bool | Callable[[str], bool] = False,
 ) -> Chip:  # fmt: skip
     """Replace chosen leaves by layers on tiles, in place.
 
@@ -356,7 +403,10 @@ def host(
         seed: of every cell and every draw of this chip.
         spec: what kind of chip.
         ledger: an existing ledger to charge; None makes one.
-        blank: leave plastic cells as they come, for who loads a stored state at once.
+        blank: leave plastic cells as they come: all, for who loads a stored state at once, or
+            those of layers of which this function of the name says so. They cost no writes and
+            take no room in a state until :meth:`Chip.program_plastic` writes them; nothing
+            calibrates or ages them until then.
 
     Raises:
         ConfigError: the module is itself a leaf, nothing was assigned, or a leaf's weight is not
@@ -387,8 +437,10 @@ def host(
     if not layers:
         raise ConfigError("no leaf was assigned to the chip; check the assign function")
     chip = Chip(layers, circuit)
-    if not blank:
-        chip.program_plastic()
+    waits = blank if callable(blank) else (lambda _: blank)
+    for name, layer in layers.items():
+        layer.waiting = layer.plastic and waits(name)
+    chip.program_plastic([n for n, one in layers.items() if one.plastic and not one.waiting])
     return chip
 
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clnf.chip.analog import AbstractAnalog, Part
+from clnf.chip.analog import AbstractAnalog
 from clnf.chip.circuit import Circuit
 from clnf.chip.crossbar.array import Crossbar
 from clnf.chip.kernels import Columns
 from clnf.chip.plain_reads import drive_rows, sense_rows
-from clnf.chip.wiring import Wiring
+from clnf.chip.wiring import Part, Wiring
 from clnf.core.errors import ShapeError
 from clnf.devices.draws import hash_key
 

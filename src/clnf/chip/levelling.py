@@ -112,7 +112,8 @@ def replace_dead(chip: Chip, *, dead_share: float = 0.25) -> list[Move]:
 
 
 def _levelled(chip: Chip) -> list[tuple[AbstractAnalog, Crossbar]]:
-    both = [(layer, tile) for layer in chip.layers.values() for tile in layer.tiles]
+    layers = [layer for layer in chip.layers.values() if not layer.blank]
+    both = [(layer, tile) for layer in layers for tile in layer.tiles]
     return [(layer, tile) for layer, tile in both if tile.spares is not None]
 
 

@@ -183,9 +183,9 @@ class Homes:
         tiles = {name: self._tile(name) for name in busy}
         wear = {name: self._wear(name) for name in busy}
         least = {name: swings * swing(tile) for name, tile in tiles.items()}
-        best, found = 0.0, None
+        best, found, blank = 0.0, None, self.chip.blank
         for name in self._layers:
-            for other in goals:
+            for other in (goal for goal in goals if goal not in blank):
                 theirs = tiles[other]
                 worse, faster = wear[name] - wear[other], busy[name] - busy[other]
                 if worse < least[name] or faster <= 0 or worse * faster <= best:

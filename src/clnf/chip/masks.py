@@ -39,7 +39,8 @@ class Importance:
     are in the ledger as any; squares and sums are too, as multiplications and additions.
 
     Args:
-        chip: its plastic layers are looked at. Their modules must be in training mode.
+        chip: its plastic layers are looked at, but for those that are blank. Their modules must be
+            in training mode.
         kind: see above.
     """
 
@@ -51,7 +52,8 @@ class Importance:
                 f"{shown(kind)}; take one of these"
             )
         self.chip, self.kind, self.samples = chip, kind, 0
-        self._layers = [layer for layer in chip.layers.values() if layer.plastic]
+        layers = chip.layers.values()
+        self._layers = [layer for layer in layers if layer.plastic and not layer.blank]
         self._sums: Masks = {}
         self._kept: list[list[tuple[list[Tensor], Tensor]] | None] = []
 

@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from clnf.core.errors import ConfigError
+from clnf.core.inputs import shown
 
-__all__ = ["below", "check_state"]
+__all__ = ["below", "check_state", "left_out"]
 
 # Shapes that follow from the past: vectors asked at programming, cells that gather, solved wires.
 _FREE = ("answers", "kept", "level", "uneven")
@@ -42,11 +43,35 @@ def check_state(own: Mapping[str, Any], state: Any) -> None:
                 "state that a chip like this stored"
             )
     for key, theirs in state.items():
+        if key == "blank":
+            continue
         if key not in own and "/fast/" not in key and key.rpartition("/")[2] not in _FREE:
             raise ConfigError(f"the state has {key!r}, which this chip has not; load its own")
         cells = isinstance(theirs, Tensor) and theirs.is_floating_point()
         if cells and not bool(theirs.isfinite().all()):
             raise ConfigError(f"{key!r} holds values that are not finite; load another state")
+
+
+def left_out(layers: Mapping[str, Any], state: Any) -> list[str]:
+    """Names of the layers that a state leaves out, as their cells were as they had been made.
+
+    Args:
+        layers: of the chip, by name.
+        state: what is to be loaded.
+
+    Raises:
+        ConfigError: it names what is no layer that learns here.
+    """
+    names = state.get("blank", []) if isinstance(state, Mapping) else []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"blank of the state should be names of layers, got {shown(names)}")
+    for name in names:
+        if name not in layers or not layers[name].plastic:
+            raise ConfigError(
+                f"the state leaves out {name!r}, which is no layer that learns on this chip; load "
+                "its own"
+            )
+    return names
 
 
 def below(state: Mapping[str, Any], keys: Sequence[str], prefix: str) -> dict[str, Any]:

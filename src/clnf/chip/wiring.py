@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Sizes", "Spot", "Wiring", "overlap_add", "windows"]
+from clnf.chip.kernels import Columns, FlawedColumns
+
+__all__ = ["Part", "Sizes", "Spot", "Wiring", "overlap_add", "windows"]
 
 Sizes = tuple[int, ...]
 
@@ -29,6 +31,16 @@ class Spot(NamedTuple):
     group: int
     columns: slice
     stack: int = 1
+
+
+class Part(NamedTuple):
+    """What reading one run of rows needs: packed weights and the factors around them."""
+
+    weight: Tensor
+    power_GC: Tensor
+    columns: Columns | FlawedColumns
+    variance: Tensor | None  # exact noise
+    lone: Tensor | None  # rank-one noise of several groups: one column for each
 
 
 class Wiring(NamedTuple):

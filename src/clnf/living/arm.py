@@ -182,12 +182,12 @@ class Arm:
         if 2 * len(offered.index) < offered.total:
             why = f"the gate admitted {len(offered.index)} of {offered.total} samples"
             return Verdict(action="reject", reason=why, before=self.row)
-        known = concept in model.concepts.names
-        if known and self.recipe.guards.monitor:
+        if concept in model.concepts.names and self.recipe.guards.monitor:
             verdict = self._nothing_new(number, offered)
             if verdict is not None:
                 return verdict
         self._write("drift", self.changes.news(offered))
+        model.make_ready(concept)  # a roll-back returns to cells that are written
         self.before = self.changes.capture()
         model.concepts.add(concept)
         model.begin(self.lessons.name(number), concept)

@@ -34,6 +34,15 @@ class Concepts:
             raise ConfigError(f'unknown concept "{name}"; this model knows {", ".join(self.names)}')
         return self.names.index(name) + 1
 
+    def place(self, name: str) -> int:
+        """Row that a concept has, or will have once it is added; nothing is changed.
+
+        Raises:
+            ConfigError: as in :meth:`check`.
+        """
+        self.check(name)
+        return self.row(name) if name in self.names else len(self.names) + 1
+
     def check(self, name: str) -> None:
         """Whether a concept may be taught under a name.
 

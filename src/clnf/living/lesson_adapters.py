@@ -51,6 +51,7 @@ class LessonAdapters:
         only: Chooses | None = None,
     ) -> None:
         self.room, self.used, self._open = room, 0, False
+        self._gates: Groups | None = None
         self._stack = Stack(engine.net, rank=rank, scale=scale, seed=seed, only=only)
         for number in range(room):
             self._stack.add(f"{_PREFIX}{number}")
@@ -58,7 +59,12 @@ class LessonAdapters:
 
     def gates(self, chip: Chip, engine: FlowModel) -> Groups:
         """Gates of the adapters' tiles; the look-up table stays open, as its rows have a guard."""
-        return Groups(chip, engine, own_group, free=("net.concept.weight",))
+        self._gates = Groups(chip, engine, own_group, free=("net.concept.weight",))
+        return self._gates
+
+    def waits(self, layer: str) -> bool:
+        """None: all cells are written at once."""
+        return False
 
     def check(self) -> None:
         """Refuse another lesson where no adapter is left.
@@ -72,16 +78,21 @@ class LessonAdapters:
                 "lesson, or begin a run with more of them: adapter.lessons in the recipe"
             )
 
-    def begin(self, gates: Groups) -> None:
-        """Open the next adapter for a lesson and shut all others.
+    def write(self, row: int) -> None:
+        """Nothing is left to write."""
+
+    def begin(self, row: int) -> None:
+        """Open the next adapter for a lesson, of whatever concept, and shut all others.
 
         Raises:
             RunError: all were used.
         """
         self.check()
+        if self._gates is None:
+            raise RunError("host the generator first, then make the gates of its adapters")
         self._open = True
         self._hear()
-        gates.open(self._next)
+        self._gates.open(self._next)
         self._stack.learn(self._next)  # freezes what the gates have frozen already
 
     def keep(self) -> None:

@@ -41,7 +41,8 @@ class Levelling:
         """Note what cells wore before the first lesson."""
         if self.part.life:
             spares = self.homes.spares.values() if self.homes is not None else ()
-            self._start = {tile.name: _wear(tile).clone() for tile in (*self._tiles(), *spares)}
+            written = (tile for tile in self._tiles() if tile.name not in self.chip.blank)
+            self._start = {tile.name: _wear(tile).clone() for tile in (*written, *spares)}
 
     def due(self, number: int) -> bool:
         """Whether anything may move before a lesson, counted from 0."""
@@ -78,9 +79,9 @@ class Levelling:
         if not self._start or not lessons:
             return {}
         found: list[tuple[Life, str]] = []
-        pulses = self._pulses()
+        pulses, blank = self._pulses(), self.chip.blank
         try:
-            for tile in self._tiles():
+            for tile in (one for one in self._tiles() if one.name not in blank):
                 each = [float(pulses[tile.name, lesson]) for lesson in lessons]
                 found.append((project(tile, self._before(tile), each), tile.name))
         except DeviceLimitError as error:
@@ -109,7 +110,9 @@ class Levelling:
 
     def _before(self, tile: Crossbar) -> Tensor:
         """Wear before the lessons of the columns that a tile's lines have now, [planes, M]."""
-        start = self._start[tile.name if self.homes is None else self.homes.home(tile.name)]
+        start = self._start.get(tile.name if self.homes is None else self.homes.home(tile.name))
+        if start is None:  # nothing was written there yet
+            return torch.zeros_like(tile.wear)
         if tile.spares is not None:
             start = start[:, tile.spares.place]
         return start.reshape(tile.planes, -1)

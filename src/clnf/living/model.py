@@ -23,6 +23,7 @@ from clnf.core.protocols import Guard
 from clnf.core.records import Experience, Kind
 from clnf.core.rng import fold
 from clnf.devices.materials import material
+from clnf.living.apart import Apart
 from clnf.living.budget import Budgeted
 from clnf.living.concepts import Concepts
 from clnf.living.edits import Edits
@@ -69,14 +70,13 @@ class LivingModel:
         self.engine.requires_grad_(False)
         part = recipe.adapter
         rank, scale, seed = part.rank, part.scale, recipe.seed
-        self.features: Features | None = None
-        self.stack: LessonAdapters | None = None
+        self.apart: Apart | None = None
         if part.own:
-            self.features = Features(
+            self.apart = Features(
                 self.engine, part.own, rank=rank, scale=scale, seed=seed, only=_adapted
             )
         elif part.lessons:
-            self.stack = LessonAdapters(
+            self.apart = LessonAdapters(
                 self.engine, part.lessons, rank=rank, scale=scale, seed=seed, only=_adapted
             )
         else:
@@ -88,11 +88,10 @@ class LivingModel:
             assign=_cells_for,
             seed=fold(recipe.seed, "chip"),
             spec=_spec(recipe.chip, supplied(recipe.heat)),
-            blank=blank,
+            blank=self.apart.waits if self.apart and not blank else blank,
         )
         self.engine.net.concept.requires_grad_(True)
-        apart = self.features or self.stack
-        self.gates = apart.gates(self.chip, self.engine) if apart else None
+        self.gates = self.apart.gates(self.chip, self.engine) if self.apart else None
         self.learner = self._learner()
         optimizer = self.learner.optimizer
         budget = optimizer if isinstance(optimizer, Budgeted) else None
@@ -185,6 +184,17 @@ class LivingModel:
         self.consolidate(core, core)
         return errors
 
+    def make_ready(self, concept: str) -> None:
+        """Write the adapters of a concept's own that its first lesson starts from.
+
+        Call it before :meth:`capture`; nothing where it was taught, or all share adapters.
+
+        Raises:
+            ConfigError: there is no room for the concept.
+        """
+        if self.apart is not None:
+            self.apart.write(self.concepts.place(concept))
+
     def begin(self, lesson: str, concept: str) -> None:
         """Start a lesson with a fresh optimizer, the masks it asks for and the tiles it may write.
 
@@ -199,10 +209,8 @@ class LivingModel:
         """
         self.learner.optimizer.state.clear()
         self.hardware.begin(lesson, self._fences())
-        if self.features is not None and self.gates is not None:
-            self.gates.open(self.features.group(self.concepts.row(concept)))
-        if self.stack is not None and self.gates is not None:
-            self.stack.begin(self.gates)
+        if self.apart is not None:
+            self.apart.begin(self.concepts.row(concept))
 
     def close(self) -> None:
         """Open all groups of tiles again, once a lesson is taught."""
@@ -229,8 +237,8 @@ class LivingModel:
             core: samples of the core, on which masks are measured as well.
         """
         self.learner.consolidate(experience)
-        if self.stack is not None:
-            self.stack.keep()
+        if self.apart is not None:
+            self.apart.keep()
         self.hardware.consolidate(experience, core, self._fences())
         if self.hardware.masks is None:
             self._shut()
@@ -260,11 +268,11 @@ class LivingModel:
             "digital": _digital(self.engine),
             "learner": self.learner.state_dict(),
             "concepts": self.concepts.state_dict(),
-            **self._stacked(),
+            **self._own(),
         }
 
-    def _stacked(self) -> dict[str, Any]:
-        return {} if self.stack is None else {"stack": self.stack.state_dict()}
+    def _own(self) -> dict[str, Any]:
+        return {} if self.apart is None else {"apart": self.apart.state_dict()}
 
     def roll_back(self, origin: dict[str, Any]) -> float:
         """Re-program the plastic cells to an earlier state and restore everything digital.
@@ -276,8 +284,8 @@ class LivingModel:
         """
         left = self.chip.restore_plastic(origin["cells"])
         _load_digital(self.engine, origin["digital"])
-        if self.stack is not None:
-            self.stack.load_state_dict(origin["stack"])
+        if self.apart is not None:
+            self.apart.load_state_dict(origin["apart"])
         self.learner.load_state_dict(origin["learner"])
         self.concepts.load_state_dict(origin["concepts"])
         return left
@@ -310,7 +318,7 @@ class LivingModel:
             Root-mean-square error left in the cells, in full scales.
         """
         model = dict(parts["model"])
-        kept: dict[str, Any] = {n: model.pop(n) for n in ("concepts", "stack") if n in model}
+        kept: dict[str, Any] = {n: model.pop(n) for n in ("concepts", "apart") if n in model}
         model.pop("gates", None)
         origin: dict[str, Any] = {"cells": parts["chip"], "digital": model, **kept}
         left = self.roll_back({**origin, "learner": parts["learner"]})
@@ -327,7 +335,7 @@ class LivingModel:
                 **_digital(self.engine),
                 "concepts": self.concepts.state_dict(),
                 **({} if self.gates is None else {"gates": self.gates.state_dict()}),
-                **self._stacked(),
+                **self._own(),
             },
             "core": {key: whole[key] for key in whole if key in stored},
             "chip": {key: whole[key] for key in whole if key not in stored},
@@ -338,15 +346,15 @@ class LivingModel:
     def load_state_dict(self, parts: dict[str, dict[str, Any]]) -> None:
         """Restore what :meth:`state_dict` gave, bit for bit."""
         model = dict(parts["model"])
-        gates, stack = model.pop("gates", None), model.pop("stack", None)
+        gates, apart = model.pop("gates", None), model.pop("apart", None)
         self.concepts.load_state_dict(model.pop("concepts"))
         _load_digital(self.engine, model)
         self.hardware.load_homes(parts.get("hardware", {}))
         self.chip.load_state_dict({**parts["core"], **parts["chip"]})
         if self.gates is not None and gates is not None:
             self.gates.load_state_dict(gates)
-        if self.stack is not None and stack is not None:
-            self.stack.load_state_dict(stack)
+        if self.apart is not None and apart is not None:
+            self.apart.load_state_dict(apart)
         self.learner.load_state_dict(parts["learner"])
         self.hardware.load_state_dict(parts.get("hardware", {}))
 
@@ -388,12 +396,14 @@ def _is_stored(chip: Chip, key: str, value: Any) -> bool:
 
 def _plastic_only(chip: Chip) -> dict[str, Any]:
     """State of the plastic layers alone; stored cells do not change in a lesson."""
-    return {
+    blank = [name for name, layer in chip.layers.items() if layer.blank]
+    held = {
         f"{name}/{key}": value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
         for name, layer in chip.layers.items()
-        if layer.plastic
+        if layer.plastic and name not in blank
         for key, value in layer.state().items()
     }
+    return held | ({"blank": blank} if blank else {})
 
 
 def _digital(engine: nn.Module) -> dict[str, Tensor]:

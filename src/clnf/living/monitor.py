@@ -175,7 +175,9 @@ class HardwareProbe:
     def note(self) -> None:
         """Remember what cells that learn answer now."""
         if self._learning:
-            self._noted = answers(self.chip, reads=2, names=self._learning)
+            blank = self.chip.blank
+            names = [name for name in self._learning if name not in blank]
+            self._noted = answers(self.chip, reads=2, names=names)
             self._then = {n: g for n, g in self._then.items() if n not in self._noted}
 
     def wanted(self) -> dict[str, Tensor]:

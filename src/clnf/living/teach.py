@@ -209,8 +209,8 @@ def _ready(arm: Arm) -> None:
             f"the run in {arm.folder} has unfinished lessons; "
             f"finish them first: {resume_command(arm.folder)}"
         )
-    if arm.model.stack is not None:
-        arm.model.stack.check()
+    if arm.model.apart is not None:
+        arm.model.apart.check()
 
 
 def _free_name(arm: Arm, stem: str) -> str:

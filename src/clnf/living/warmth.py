@@ -124,8 +124,9 @@ class Warmth:
         if stay:
             facts["why"] = next(iter(stay.values()))
         if wanted:
-            if self.part.ageing and not self._cold:
-                self._cold = {n: tile.compensation.clone() for n, tile in chip.tiles.items()}
+            if self.part.ageing:
+                new = [name for name in wanted if name not in self._cold]
+                self._cold |= {name: chip.tiles[name].compensation.clone() for name in new}
             found = calibrate(chip, wanted, reads=self.part.calibrate)
             facts["calibrated"] = {
                 "off_before": found.off_before,

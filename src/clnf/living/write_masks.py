@@ -94,7 +94,8 @@ class WriteMasks:
 
     def facts(self, lesson: str) -> dict[str, Any]:
         """What masks hold now and what they cost in a lesson, as JSON values."""
-        tiles = [t for layer in self.chip.layers.values() if layer.plastic for t in layer.tiles]
+        layers = (one for one in self.chip.layers.values() if one.plastic and not one.blank)
+        tiles = [tile for layer in layers for tile in layer.tiles]
         measured = self.chip.ledger.total(lesson=lesson, op="importance")
         return {
             "kind": self.part.kind,
@@ -144,7 +145,8 @@ class WriteMasks:
 
     def _made(self, share: float) -> Masks:
         if self.part.kind == "random":
-            plastic = (layer for layer in self.chip.layers.values() if layer.plastic)
+            layers = self.chip.layers.values()
+            plastic = (layer for layer in layers if layer.plastic and not layer.blank)
             ranks = {
                 tile.name: torch.arange(tile.size, device=tile.fence.device).float()
                 for layer in plastic

@@ -78,6 +78,12 @@ class Crossbar(AbstractCells):
         return self.move_own(device)
 
     @property
+    def is_untouched(self) -> bool:
+        """Whether nothing was done to these cells since they were made."""
+        done = self.operations or self.events or self.fenced or self.uneven is not None
+        return not done and self.fast is None
+
+    @property
     def cells_per_weight(self) -> int:
         """Cells that a read of one weight passes through."""
         return self.planes + (self.fast.planes if self.fast and self.gamma else 0)

@@ -23,7 +23,8 @@ class Groups:
     While a group is open, a lesson reaches nothing else. Elsewhere no gradient of weights is
     worked out, the write gates of all cells are shut (fences of 0, which no update rule passes),
     and converters hold their ranges; one that had none yet has none again afterwards. What belongs
-    to no group is shut too while any group is open.
+    to no group is shut too while any group is open. Blank cells have no gates: nothing is read or
+    worked out there.
 
     A group's outputs stay the same bit for bit when others learn, if they are read through its own
     and stored tiles alone: a head of its own, or adapters of its own as in
@@ -131,7 +132,7 @@ class Groups:
         return [
             layer
             for name, layer in self.chip.layers.items()
-            if layer.plastic and self._of(name) != group
+            if layer.plastic and self._of(name) != group and not layer.blank
         ]
 
     def _shut(self, group: str) -> None:

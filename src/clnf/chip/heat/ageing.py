@@ -153,7 +153,7 @@ def age(
     """Let time pass with each tile, or each cell, at a temperature of its own.
 
     Args:
-        chip: its clock goes on.
+        chip: its clock goes on; cells that are blank stay so.
         seconds: >= 0.
         temperatures_k: by tile: one for all of its cells, or that of each cell, [rows, columns x
             cells a weight], as :meth:`clnf.chip.heat.network.ThermalNetwork.cells` gives it.
@@ -169,8 +169,9 @@ def age(
     if not 0 <= seconds < float("inf"):
         raise ConfigError(f"time runs forward and ends; got {seconds} s")
     stay: dict[str, str] = {}
+    blank = chip.blank
     for name, tile in chip.tiles.items():
-        if name not in temperatures_k:
+        if name not in temperatures_k or name in blank:
             continue
         each = _by_plane(tile, temperatures_k[name])
         try:
@@ -188,7 +189,7 @@ def age(
 def refresh(chip: Chip) -> None:
     """Let all layers take what their cells read now."""
     for layer in chip.layers.values():
-        if all(tile.is_programmed for tile in layer.tiles):
+        if layer.is_programmed:
             layer.refresh()
 
 

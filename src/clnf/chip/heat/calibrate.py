@@ -58,7 +58,7 @@ def answers(
     Args:
         chip: charged for the products.
         reads: of each vector, >= 1.
-        names: of the tiles that are asked; None for all.
+        names: of the tiles that are asked; None for all but those that are blank.
         vectors: how many of a tile's vectors of signs are sent, the first ones; 1 to 32.
 
     Raises:
@@ -70,9 +70,9 @@ def answers(
     whole("vectors", vectors, least=1, most=PROBES)
     _check_names(chip, names or ())
     lesson, chip.ledger.lesson = chip.ledger.lesson, LESSON
-    found = {}
+    found, blank = {}, chip.blank
     for name, tile in chip.tiles.items():
-        if names is not None and name not in names:
+        if name in blank if names is None else name not in names:
             continue
         exact, spread = _products(tile, chip.clock_s, vectors)
         tile.events += 1
@@ -113,7 +113,8 @@ def calibrate(
         alive = (square > 0) & (factor > 0)
         tile.compensation = tile.compensation * torch.where(alive, factor, 1.0)
     for layer in chip.layers.values():
-        layer.refresh()
+        if not layer.blank:
+            layer.refresh()
     if inputs is not None:
         _ranges(chip, inputs)
     after = chip.ledger.total(lesson=LESSON)

@@ -201,14 +201,17 @@ def warm_cells(chip: Chip, network: ThermalNetwork, state: State) -> dict[str, s
     Args:
         chip: its layers are refreshed.
         network: its thermal resistances.
-        state: at rest; tiles that are not in it stay.
+        state: at rest; tiles that are not in it stay, and so do blank ones.
 
     Returns:
         Tiles whose cells stay as they are, and why; their wires stay, too.
     """
     stay: dict[str, str] = {}
+    tiles, blank = chip.tiles, chip.blank
     for name in state.names:
-        tile = chip.tiles[name]
+        tile = tiles[name]
+        if name in blank:
+            continue
         if isinstance(tile.cell.temperature, Unknown):
             stay[name] = tile.cell.temperature.sentence
             continue

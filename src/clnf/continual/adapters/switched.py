@@ -3,7 +3,7 @@
 What one group's pair learns is so never read for a sample of another group, and cannot change it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, cast, final
 
 import torch
@@ -33,6 +33,7 @@ class Switch:
     Attributes:
         groups: their names, in order.
         at: number of each sample's group, int64 [B]; -1: none, the base alone.
+        parts: groups in this batch by name, each with its samples; None for all of them.
 
     Args:
         groups: at least one name, without dots.
@@ -50,6 +51,19 @@ class Switch:
                 f"{', '.join(map(repr, self.groups)) or 'none'}"
             )
         self.at: Tensor | None = None
+        self.parts: list[tuple[str, Tensor | None]] = []
+        self._sent: Tensor | None = None
+
+    def read(self, groups: Collection[str]) -> None:
+        """Read these groups' adapters from now on; samples of all others go through the base alone.
+
+        Raises:
+            ConfigError: there is no such group.
+        """
+        read = {self.number(group) for group in groups}
+        numbers = range(len(self.groups))
+        # Indexed by number; the last entry is that of -1.
+        self._sent = torch.tensor([n if n in read else -1 for n in numbers] + [-1])
 
     def number(self, group: str) -> int:
         """Place of a group in :attr:`groups`.
@@ -76,7 +90,13 @@ class Switch:
                 f"a switch takes one int64 number a sample from -1 to {len(self.groups) - 1}, got "
                 f"{at_B.dtype} of shape {tuple(at_B.shape)}"
             )
-        self.at = at_B
+        self.at = at_B if self._sent is None else self._sent.to(at_B.device)[at_B]
+        self.parts = []
+        for number in torch.unique(self.at).tolist():
+            rows = torch.nonzero(self.at == number).flatten()
+            if number >= 0:
+                every = len(rows) == len(self.at)
+                self.parts.append((self.groups[number], None if every else rows))
 
     def follow(self, module: nn.Module, group_of: Sequence[int], argument: int) -> None:
         """Choose by a condition each time a module is called.
@@ -123,12 +143,11 @@ class SwitchedLowRank(AbstractAdapted):
             raise ShapeError(
                 f"the switch was set for {known} and {len(x)} came; choose a group for each first"
             )
-        for number, name in enumerate(self.switch.groups):
-            rows = torch.nonzero(at == number).flatten().to(x.device)
-            if len(rows) == len(x):
+        for name, rows in self.switch.parts:
+            if rows is None:
                 return out.add(self.of[name](x), alpha=self.scale)
-            if len(rows):
-                out = out.index_add(0, rows, self.of[name](x[rows]), alpha=self.scale)
+            rows = rows.to(x.device)
+            out = out.index_add(0, rows, self.of[name](x[rows]), alpha=self.scale)
         return out
 
     def held(self) -> dict[str, Held]:
