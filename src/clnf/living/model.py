@@ -265,7 +265,7 @@ class LivingModel:
         """What a roll-back returns to: cells, digital weights, learner."""
         return {
             "cells": _plastic_only(self.chip),
-            "digital": _digital(self.engine),
+            "digital": _digital(self.engine, self.chip),
             "learner": self.learner.state_dict(),
             "concepts": self.concepts.state_dict(),
             **self._own(),
@@ -332,7 +332,7 @@ class LivingModel:
         stored = {key for key, value in whole.items() if _is_stored(self.chip, key, value)}
         return {
             "model": {
-                **_digital(self.engine),
+                **_digital(self.engine, self.chip),
                 "concepts": self.concepts.state_dict(),
                 **({} if self.gates is None else {"gates": self.gates.state_dict()}),
                 **self._own(),
@@ -406,12 +406,13 @@ def _plastic_only(chip: Chip) -> dict[str, Any]:
     return held | ({"blank": blank} if blank else {})
 
 
-def _digital(engine: nn.Module) -> dict[str, Tensor]:
+def _digital(engine: nn.Module, chip: Chip) -> dict[str, Tensor]:
     """Tensors that no cell holds, copied to the CPU: look-ups, norms and biases."""
+    held = {f"{name}.weight" for name in chip.layers}
     return {
         name: value.detach().to("cpu", copy=True)
         for name, value in engine.state_dict().items()
-        if not name.endswith(".weight") or "norm" in name or "concept" in name
+        if name not in held
     }
 
 
