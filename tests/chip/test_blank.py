@@ -45,7 +45,7 @@ def test_what_waits_is_not_written_until_somebody_asks() -> None:
     assert {row[0].partition("[")[0] for row in chip.ledger.state() if row[1] == "first"} == {"2"}
     assert chip.blank == frozenset()
     off = (net[2].weight.detach() - wanted).square().mean() / wanted.square().mean()
-    assert float(off) < 0.05
+    assert float(off) < 0.3  # the write noise of these cells; blank ones are off by about 1
     with pytest.raises(ConfigError, match="no layer '0' learns on this chip; it has 1, 2"):
         chip.program_plastic(["0"])
 
@@ -60,8 +60,10 @@ def test_written_late_or_at_once_is_the_same() -> None:
 def test_nothing_touches_what_waits() -> None:
     values = {"retention_s": 1e7, "retention_temperature_k": 358.0, "retention_activation": 1.6e-19}
     slope = {"conductance_temperature_coefficient": 0.002}
-    warm = material("hfo2_array").supply(**values, **slope)
-    _, chip = made(core=warm, plastic=warm)
+    core, plastic = (
+        material(name).supply(**values, **slope) for name in ("gst_pcm", "hfo2_array_optimised")
+    )
+    _, chip = made(core=core, plastic=plastic)
     for name in ("1", "2"):  # the second is the control: it holds something
         before = cells(chip, name)
         rows = len(chip.ledger.state())

@@ -32,8 +32,9 @@ class Features:
 
     Samples without a concept go through the stored tiles alone, so guidance's null branch stays
     what it was; so do those of a concept that was never taught. A lesson that is rolled back or
-    undone gives its concept's row back: where that was the first, the adapters are not read again,
-    and the next lesson writes them anew. Make these before the generator is hosted, leave the cells
+    undone gives its concept's row back: where that was the first, the adapters are not read again.
+    A roll-back brings their cells to what they held when freshly written, and the row's next lesson
+    starts there; after an undo to a time before that, it writes them anew. Make these before the generator is hosted, leave the cells
     blank that :meth:`waits` names, and make :meth:`gates` after it.
 
     Attributes:
@@ -41,6 +42,7 @@ class Features:
         switch: sends samples through their own.
         taught: rows whose adapters learned in a lesson that was kept.
         open: the row that learns; 0 for none.
+        ready: rows whose adapters hold what a first lesson starts from.
 
     Args:
         engine: whose net gets adapters, in place.
@@ -75,7 +77,8 @@ class Features:
         self.switch.follow(engine.net, numbers, _CONDITION)
         attach_switched(engine.net, self.switch, rank=rank, scale=scale, seed=seed, only=only)
         self.taught: list[int] = []
-        self.open = self._written = 0
+        self.ready: list[int] = []
+        self.open = 0
         self._groups: Groups | None = None
         self._starts: dict[str, Tensor] = {}
         self._hear()
@@ -112,22 +115,20 @@ class Features:
 
     @torch.no_grad()
     def write(self, row: int) -> None:
-        """Write what a concept's adapters start from, if it was never taught.
-
-        Cells that a lesson wrote which did not stay are brought back to that start.
+        """Write what a concept's adapters start from, if they neither hold that nor were taught.
 
         Raises:
             ConfigError: the concept has no adapters of its own.
         """
         group = self.group(row)
-        if row in (*self.taught, self._written):
+        if row in (*self.taught, *self.ready, self.open):
             return
         chip = self._gated.chip
         names = self._gated.layers[group]
         for name in names:
             chip.layers[name].weight.copy_(self._starts[name])
         chip.program_plastic(names)
-        self._written = row
+        self.ready.append(row)
 
     def begin(self, row: int) -> None:
         """Open a concept's adapters for a lesson and shut all others; they are written before.
@@ -141,7 +142,7 @@ class Features:
         self.write(row)
         self.keep()
         self._gated.open(self.group(row))
-        self.open, self._written = row, 0
+        self.open, self.ready = row, [one for one in self.ready if one != row]
         self._hear()
 
     def keep(self) -> None:
@@ -161,12 +162,13 @@ class Features:
         self.switch.read([self.group(row) for row in {*self.taught, self.open} if row])
 
     def state_dict(self) -> dict[str, Any]:
-        """Rows that were taught, and the one that learns."""
-        return {"taught": list(self.taught), "open": self.open}
+        """Rows that were taught, the one that learns, and those that are ready for it."""
+        return {"taught": [*self.taught], "open": self.open, "ready": [*self.ready]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave; load the gates' state first."""
-        self.taught, self.open, self._written = [*state["taught"]], state["open"], 0
+        self.taught, self.ready = [*state["taught"]], [*state["ready"]]
+        self.open = state["open"]
         self._hear()
 
 
