@@ -210,7 +210,7 @@ class LivingModel:
         self.learner.optimizer.state.clear()
         self.hardware.begin(lesson, self._fences())
         if self.apart is not None:
-            self.apart.begin(self.concepts.row(concept))
+            self.apart.begin(self.concepts.place(concept))
 
     def close(self) -> None:
         """Open all groups of tiles again, once a lesson is taught."""
