@@ -42,6 +42,15 @@ def test_nothing_is_held_before_the_first_lesson(classifier):
     assert guard.energy() == 0.0
 
 
+def test_a_weight_that_does_not_learn_is_not_pulled(held):
+    model, guard, _, _ = held()
+    first, second = (model.net[0].weight, model.net[0].bias)
+    first.requires_grad_(False)
+    guard.constrain(0.1)
+    assert first.grad is None
+    assert second.grad.abs().sum() > 0
+
+
 def test_pull_is_the_gradient_of_half_lambda(held):
     """Pitfall: without the factor 1/2 the same lambda pulls twice as hard."""
     model, guard, anchor, _ = held()

@@ -37,23 +37,27 @@ class Pull:
         self._cached: tuple[tuple[float, float], list[Tensor], list[Tensor]] | None = None
 
     def act(self, lr: float, stiffness: float) -> None:
-        """Change the gradients of all parameters in place, for the step of size ``lr``."""
+        """Change the gradients of all parameters that learn, for the step of size ``lr``."""
         if not self.anchor or lr == 0:
             return
-        first, second = self._at(lr, stiffness)
+        every = zip(self._weights, *self._at(lr, stiffness), strict=True)
+        pulled = [one for one in every if one[0].requires_grad]
+        if not pulled:
+            return
+        weights, first, second = ([*column] for column in zip(*pulled, strict=True))
         gradients = []
-        for weight in self._weights:
+        for weight in weights:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
             gradients.append(weight.grad)
         with torch.no_grad():
             if self._explicit:
-                torch._foreach_addcmul_(gradients, self._weights, first)
+                torch._foreach_addcmul_(gradients, weights, first)
                 torch._foreach_sub_(gradients, second)
                 return
             # g' is the point between g and (theta - theta*) / lr at s = lr A / (1 + lr A): two
             # passes over memory instead of the plain gradient's three.
-            moved = torch._foreach_add(first, self._weights, alpha=1 / lr)
+            moved = torch._foreach_add(first, weights, alpha=1 / lr)
             torch._foreach_lerp_(gradients, moved, second)
 
     def _at(self, lr: float, stiffness: float) -> tuple[list[Tensor], list[Tensor]]:
