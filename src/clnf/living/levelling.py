@@ -13,6 +13,7 @@ from clnf.chip.hosting import Chip
 from clnf.chip.levelling import level, replace_dead
 from clnf.chip.levelling_homes import Homes
 from clnf.chip.life import Life, project
+from clnf.chip.wear import worn
 from clnf.core.errors import DeviceLimitError
 from clnf.core.ledger import NO_LESSONS
 from clnf.living.recipe import LevellingPart
@@ -131,8 +132,9 @@ class Levelling:
 
 def wear(chip: Chip) -> dict[str, Any]:
     """The most worn cell of the plastic tiles, and how long it lasts at this rate."""
-    plastic = {t.name for layer in chip.layers.values() if layer.plastic for t in layer.tiles}
-    tiles = {name: found for name, found in chip.wear().items() if name in plastic}
+    learn = [layer for layer in chip.layers.values() if layer.plastic]
+    written = [layer for layer in learn if not layer.blank] or learn[:1]
+    tiles = worn({tile.name: tile for layer in written for tile in layer.tiles}, chip.ledger)
     name = max(tiles, key=lambda tile: tiles[tile].most)
     worst = tiles[name]
     return {

@@ -169,9 +169,10 @@ class Events:
         return self.threshold
 
     def _pulses(self) -> dict[str, int]:
-        """Pulses so far by layer, those of cells beside its tiles included."""
+        """Pulses so far by layer that learns now, those of cells beside its tiles included."""
         found: dict[str, int] = {}
-        for layer in self.optimizer.layers.values():
+        learn = (one for one in self.optimizer.layers.values() if one.weight.requires_grad)
+        for layer in learn:
             tiles = [t for tile in layer.tiles for t in (tile, tile.fast) if t is not None]
             found[layer.tiles[0].name] = sum(int(tile.wear.sum()) for tile in tiles)
         return found
