@@ -34,8 +34,9 @@ class Features:
     what it was; so do those of a concept that was never taught. A lesson that is rolled back or
     undone gives its concept's row back: where that was the first, the adapters are not read again.
     A roll-back brings their cells to what they held when freshly written, and the row's next lesson
-    starts there; after an undo to a time before that, it writes them anew. Make these before the generator is hosted, leave the cells
-    blank that :meth:`waits` names, and make :meth:`gates` after it.
+    starts there; after an undo to a time before that, it writes them anew. Make these before the
+    generator is hosted, leave the cells blank that :meth:`waits` names, and make :meth:`gates`
+    after it.
 
     Attributes:
         rows: concepts that can have adapters: rows 1 to this one.
