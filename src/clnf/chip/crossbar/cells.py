@@ -4,7 +4,7 @@ Legend: C columns (outputs), R rows (inputs x kernel), M = C R weights.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -28,6 +28,8 @@ _TENSORS = (
     "hidden", "seen", "wear", "fence", "trait", "born_s", "scale", "compensation", "expected",
     "answers",
 )  # fmt: skip
+# What every cell has of its own: made when it is first asked for, as many cells wait for long.
+_EACH = ("tables", "hidden", "wear", "seen", "trait", "born_s", "fence")
 _MOST_AT_ONCE = 1 << 18  # cells whose windows are closed together
 
 
@@ -57,7 +59,16 @@ class AbstractCells(ABC):
         wires: as they are at the temperature now.
         spares: columns beside these, to which lines can be led; None for none.
         answers: products with vectors of signs at programming, likewise, [C, vectors].
+        device: where all this lives.
     """
+
+    tables: list[Tensor]
+    hidden: Tensor
+    seen: Tensor
+    wear: Tensor
+    trait: Tensor
+    born_s: Tensor
+    fence: Tensor
 
     def __init__(self, name: str, rows: slice, columns: slice, seed: int, make: Make) -> None:
         self.name, self.rows, self.columns = name, rows, columns
@@ -74,19 +85,7 @@ class AbstractCells(ABC):
         pulsed = make.cell.response
         self._step = 0.0 if isinstance(pulsed, Unknown) else pulsed.typical_step
         self.law = make.cell.law() if self.pulsed else torch.empty(0)
-        self.tables: list[Tensor] = []
-        cells = self._form()
-        self.hidden, self.wear = (
-            t.view(self.planes, self.size) for t in (cells.hidden, cells.wear)
-        )
-        noisy = cells.seen is not cells.hidden
-        self.seen = cells.seen.view(self.planes, self.size) if noisy else self.hidden
-        drifting = (self.planes, self.size) if self.drifts else (0, 0)
-        self.trait, self.born_s = torch.zeros(drifting), torch.zeros(drifting)
-        if self.pulsed and not isinstance(make.cell.drift, Unknown):
-            draw = self.normals("drift", 0, planes=self.planes)
-            self.trait = make.cell.drift.trait(make.cell.conductance_s(self.seen), draw)
-        self.fence, self.fenced = torch.ones(self.size), False
+        self.device, self.fenced = torch.device("cpu"), False
         self.scale, self.compensation, self.expected = (
             torch.full((self.shape[0],), v) for v in (1.0, 1.0, 0.0)
         )
@@ -98,7 +97,35 @@ class AbstractCells(ABC):
         self.heat, self.wires = 1.0, make.wires
         self.uneven: Tensor | None = None
 
-    def _form(self) -> Cells:
+    if not TYPE_CHECKING:  # types are checked by the names above
+
+        def __getattr__(self, name: str) -> Any:
+            """What is not there yet: of what each cell has, it is made now."""
+            if name not in _EACH or "device" not in vars(self):
+                raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+            self._make_cells()
+            return vars(self)[name]
+
+    def _make_cells(self) -> None:
+        """All that cells have as they come; what was loaded meanwhile stays."""
+        parts, cells = self._form()
+        hidden, wear = (t.view(self.planes, self.size) for t in (cells.hidden, cells.wear))
+        noisy = cells.seen is not cells.hidden
+        seen = cells.seen.view(self.planes, self.size) if noisy else hidden
+        trait = torch.zeros((self.planes, self.size) if self.drifts else (0, 0))
+        born_s = torch.zeros_like(trait)
+        drift = self.make.cell.drift
+        if self.pulsed and not isinstance(drift, Unknown):
+            place = (self.planes, self.size)
+            draw = hash_normals(self.seed, ("drift", 0), place, compiled=self.make.kernels)
+            trait = drift.trait(self.make.cell.conductance_s(seen), draw)
+        tensors = hidden, wear, seen, trait, born_s, torch.ones(self.size)
+        placed = {id(tensor): tensor.to(self.device) for tensor in tensors}
+        made = [[part.to(self.device) for part in parts], *(placed[id(t)] for t in tensors)]
+        for name, value in zip(_EACH, made, strict=True):
+            vars(self).setdefault(name, value)
+
+    def _form(self) -> tuple[list[Tensor], Cells]:
         count, compiled = self.planes * self.size, self.make.kernels
         if not isinstance(self.cell.response, Unknown):
             alike = not self.cell.response.spreads
@@ -108,22 +135,25 @@ class AbstractCells(ABC):
             cells = fresh_cells(self.cell.response, whole, self.seed, compiled=compiled)
             # Cells that are all alike share one line of traits; worn ones get their own again.
             parts = [table] * self.planes if alike else table.split(self.size, dim=1)
-            self.tables = [part.contiguous() for part in parts]
+            tables = [part.contiguous() for part in parts]
             if self.cell.response.write_noise == 0.0:
-                return cells._replace(seen=cells.hidden)
-            return cells
+                return tables, cells._replace(seen=cells.hidden)
+            return tables, cells
         w = torch.full((count,), self.cell.bounds[0])
-        return Cells(w, w, torch.zeros(count, dtype=torch.int32))
+        return [], Cells(w, w, torch.zeros(count, dtype=torch.int32))
 
     def move_own(self, device: torch.device) -> torch.device:
         """Let the state of these cells live on a device, and say where it lived."""
-        home = self.wear.device
+        home, self.device = self.device, device
         if home != device:
-            shared = self.seen is self.hidden
-            for name in _TENSORS:
-                setattr(self, name, getattr(self, name).to(device))
-            self.seen = self.hidden if shared else self.seen
-            self.tables = [table.to(device) for table in self.tables]
+            made = vars(self)
+            shared = "seen" in made and self.seen is self.hidden
+            for name in (one for one in _TENSORS if one in made):
+                setattr(self, name, made[name].to(device))
+            if shared:
+                self.seen = self.hidden
+            if "tables" in made:
+                self.tables = [table.to(device) for table in self.tables]
             self.uneven = None if self.uneven is None else self.uneven.to(device)
             self.solved = None
         return home
@@ -153,7 +183,7 @@ class AbstractCells(ABC):
         shape = (planes, self.size) if planes else self.shape
         if vectors:
             shape = (vectors, self.shape[0 if of_columns else 1])
-        device, compiled = self.wear.device, self.make.kernels
+        device, compiled = self.device, self.make.kernels
         return hash_normals(self.seed, place, shape, device=device, compiled=compiled)
 
     def weights_now(self, now_s: float) -> Tensor:
@@ -225,8 +255,8 @@ class AbstractCells(ABC):
 
     def _sum_planes(self, now_s: float) -> tuple[Tensor, Tensor]:
         """What no law of drift and noise stands behind, in one compiled pass."""
-        weight, variance = (torch.empty(self.size, device=self.wear.device) for _ in range(2))
-        kept = torch.empty(0, 0, device=self.wear.device)
+        weight, variance = (torch.empty(self.size, device=self.device) for _ in range(2))
+        kept = torch.empty(0, 0, device=self.device)
         if self.make.wires is not None:
             kept = self.attenuation(now_s)
         noises = torch.tensor([self._per_w * self.planes, *self.relative_noise])
@@ -320,7 +350,7 @@ class AbstractCells(ABC):
             life = endurance.life(count, key, first)
             if self.spares is not None:
                 self.spares.put(fresh, range(self.planes)[planes], life)
-            table = endurance.wear(fresh, worn, life, stuck).to(self.wear.device)
+            table = endurance.wear(fresh, worn, life, stuck).to(self.device)
             self.tables[planes] = [part.contiguous() for part in table.split(self.size, dim=1)]
 
     def own_state(self) -> dict[str, Any]:
@@ -349,16 +379,16 @@ class AbstractCells(ABC):
         """Restore what :meth:`own_state` gave."""
         for name in _TENSORS:
             if name in state:
-                setattr(self, name, state[name].to(self.wear.device, copy=True))
+                setattr(self, name, state[name].to(self.device, copy=True))
         self.seen = self.seen if "seen" in state else self.hidden
         warm = state.get("uneven")
-        self.uneven = None if warm is None else warm.to(self.wear.device, copy=True)
+        self.uneven = None if warm is None else warm.to(self.device, copy=True)
         self.operations, self.events = int(state["operations"]), int(state["events"])
         self.formed = bool(state["formed"])
         self.fenced = bool((self.fence < 1.0).any())
         self.spent, self.solved = 0, None
         if "kept" in state:
-            kept = (state[name].to(self.wear.device, copy=True) for name in ("kept", "level"))
+            kept = (state[name].to(self.device, copy=True) for name in ("kept", "level"))
             self.solved = Attenuation((0, 0, 0.0), *kept)
         if self.spares is not None and "place" in state:
             self.spares.load_state(state)
