@@ -18,7 +18,7 @@ from clnf.living.run import Run
 from clnf.living.summary import summarise
 from clnf.living.teach import add_folder, making_of
 from clnf.streams.bundled import emoji32, split
-from faults.compare import final_state, finish, same
+from faults.compare import final_state, finish, paused, same
 
 # Without wires, which take seconds to solve, and with few tiles.
 SMALL = {"tile_rows": 512, "tile_columns": 512, "plastic_tile_rows": 512, "wire_ohm": 0.0}
@@ -55,13 +55,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_paused_arm_goes_on_bit_for_bit(tmp_path: Path, undisturbed: Path) -> None:
     folder = tmp_path / "paused"
-    for stop_after in (1, 3, 7):
-        arm = Arm(folder, tiny())
-        for count, _ in enumerate(arm.run()):
-            if count >= stop_after:
-                break
-        # Leave as a kill would: nothing is saved on the way out.
-        arm.close()
+    paused(folder, tiny(), (1, 3, 7))
     finish(folder, tiny())
     assert same(final_state(folder), final_state(undisturbed))
 

@@ -24,7 +24,7 @@ from clnf.living.store import points
 from clnf.media.flow import FlowModel, last, noise_for
 from clnf.media.unet import UNet, UNetParams
 from clnf.streams.stream import emoji_source
-from faults.compare import final_state, finish, same
+from faults.compare import final_state, finish, paused, same
 from faults.small_arm import small_recipe, small_world
 
 
@@ -238,12 +238,7 @@ def test_cells_that_hold_what_was_undone_are_written_anew() -> None:
 def test_a_run_resumes_at_any_step_and_an_undone_lesson_is_untaught(tmp_path: Path) -> None:
     recipe = small()
     finish(tmp_path / "whole", recipe)
-    for stop_after in (1, 3, 5, 2):
-        arm = Arm(tmp_path / "paused", recipe)
-        for count, _ in enumerate(arm.run()):
-            if count >= stop_after:
-                break
-        arm.close()
+    paused(tmp_path / "paused", recipe, (1, 3, 5, 2))
     assert not same(final_state(tmp_path / "whole"), final_state(tmp_path / "paused"))
     finish(tmp_path / "paused", recipe)
     assert same(final_state(tmp_path / "whole"), final_state(tmp_path / "paused"))

@@ -1,5 +1,6 @@
-"""Runs to their end, and whether two of them ended alike to the bit."""
+"""Runs to their end or stopped on the way, and whether two of them ended alike to the bit."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from clnf.living.arm import Arm
 from clnf.living.journal import Journal
 from clnf.living.recipe import Recipe
 
-__all__ = ["final_state", "finish", "same"]
+__all__ = ["final_state", "finish", "paused", "same"]
 
 
 def finish(folder: Path, recipe: Recipe) -> None:
@@ -21,6 +22,26 @@ def finish(folder: Path, recipe: Recipe) -> None:
             pass
     finally:
         arm.close()
+
+
+def paused(folder: Path, recipe: Recipe, stops: Iterable[int]) -> Arm:
+    """Run an arm and leave it so many times, as a kill would: nothing is saved on the way out.
+
+    Args:
+        folder: of the arm.
+        recipe: its recipe.
+        stops: after how many further pauses of the arm it is left, each time anew.
+
+    Returns:
+        The arm as it was left last, closed.
+    """
+    for stop_after in stops:
+        arm = Arm(folder, recipe)
+        for count, _ in enumerate(arm.run()):
+            if count >= stop_after:
+                break
+        arm.close()
+    return arm
 
 
 def final_state(folder: Path) -> dict[str, Any]:
