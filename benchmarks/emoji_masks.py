@@ -2,12 +2,12 @@
 
     python benchmarks/emoji_masks.py
 
-Two new families, one after the other, on the chip of ``recipes/emoji.toml``, taught as ``clnf run``
-teaches them, but in lessons of STEPS steps of BATCH samples instead of 100 of 20, and with what
-else protects known things switched off, so that the masks' own work shows: no rehearsal, no EWC, no
-digital fence (of its guards only the one stays that keeps a concept's look-up row from other
-lessons), no verdicts. Masks hold a quarter of each tile while the first family is taught and half
-of it while the second is, or 45 % and 90 %.
+Two new families, one after the other, on the chip of ``recipes/emoji.toml`` with one set of
+adapters, taught as ``clnf run`` teaches them, but in lessons of STEPS steps of BATCH samples
+instead of 100 of 20, and with what else protects known things switched off, so that the masks' own
+work shows: no rehearsal, no EWC, no digital fence (of its guards only the one stays that keeps a
+concept's look-up row from other lessons), no verdicts. Masks hold a quarter of each tile while the
+first family is taught and half of it while the second is, or 45 % and 90 %.
 
 ``random`` holds as many weights in random places. The first seed tries other importances as well.
 Matches are measured on PICTURES pictures a family, in points: ``core`` over the five core families
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from emoji_stream import RECIPE, mean
+from emoji_stream import RECIPE, mean, shared
 
 from clnf.core.records import Experience
 from clnf.living.hardware import Hardware
@@ -59,7 +59,7 @@ FIGURES = ("core", "earlier", "newest", "pulses", "energy_j")
 
 def recipe(seed: int) -> Recipe:
     """The stream with nothing that protects."""
-    found = load_recipe(RECIPE).model_copy(update={"seed": seed, "lesson": ()})
+    found = shared(load_recipe(RECIPE)).model_copy(update={"seed": seed, "lesson": ()})
     found = found.changed("learn", steps=STEPS, batch=BATCH)
     found = found.changed("guards", rehearsal=False, ewc=False, fence_fraction=0.0)
     return found.changed("guards", fisher_samples=1)

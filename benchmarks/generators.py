@@ -9,12 +9,13 @@ an arm shows its guard alone. After each lesson every family known is drawn from
 the standard error of each KID from blocks. A family is measured on PICTURES pictures, on twice as
 many right after its own lesson and at the end.
 
-Arms: ``plain`` has no guard. ``rehearsal``, ``ewc``, ``distillation``, ``c-lora``, ``masks`` and
-``reduced rehearsal`` have one. ``own adapters`` gives each concept adapters of its own and has no
-guard, ``a lesson's adapters`` each lesson, which all pictures go through; ``o-lora`` holds these
-apart. ``default`` is the recipe as shipped: rehearsal, EWC and fence. ``default, distillation``
-adds distillation to it, ``everything`` C-LoRA as well. ``joint`` teaches the four families at once
-in as many steps and pulses, under the guards of ``default``.
+Arms: ``default`` is the recipe as shipped, adapters of its own for each concept and nothing that
+holds them; ``default, three guards`` adds rehearsal, EWC and fence. In all others the concepts
+share one set of adapters. ``plain`` has no guard. ``rehearsal``, ``ewc``, ``distillation``,
+``c-lora``, ``masks`` and ``reduced rehearsal`` have one. ``three guards`` are rehearsal, EWC and
+fence, ``four guards`` distillation as well, ``five guards`` C-LoRA besides. ``a lesson's adapters``
+gives each lesson adapters of its own, which all pictures go through; ``o-lora`` holds these apart.
+``joint`` teaches the four families at once in as many steps and pulses, under three guards.
 
 ``core`` is the mean match of the five core families at the end, ``newest`` of each new family right
 after its lesson, ``learned`` of the new families at the end, ``all`` of all nine, in points;
@@ -36,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from emoji_stream import RECIPE, at_once, mean
+from emoji_stream import RECIPE, at_once, mean, shared
 from torch import Tensor
 
 from clnf.continual.metrics import backward_transfer, forgetting
@@ -54,6 +55,8 @@ SEEDS, PICTURES = (0, 1, 2), 16
 ALL = (*CORE_FAMILIES, *NEW_FAMILIES)
 OFF = {"rehearsal": False, "ewc": False, "fence": False}
 MASKS = {"kind": "activity", "share": 0.25, "most": 0.9, "samples": 16}
+OWN = {"adapter": {"own": 12}}
+# What each arm changes in the recipe with one set of adapters and three guards.
 ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "plain": {"guards": OFF},
     "rehearsal": {"guards": OFF | {"rehearsal": True}},
@@ -61,22 +64,17 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
     "distillation": {"guards": OFF | {"distil": 1.0}},
     "c-lora": {"guards": OFF | {"c_lora": 100.0}},
     "masks": {"guards": OFF, "mask": MASKS},
-    "own adapters": {"guards": OFF, "adapter": {"own": 9}},
+    "default": {"guards": OFF, **OWN},
+    "three guards": {},
+    "joint": {},
+    "four guards": {"guards": {"distil": 1.0}},
+    "five guards": {"guards": {"distil": 1.0, "c_lora": 100.0}},
+    "default, three guards": OWN,
+    "reduced rehearsal": {"guards": OFF | {"rehearsal": True, "rehearsal_weight": 0.5}},
     "a lesson's adapters": {"guards": OFF, "adapter": {"lessons": 4}},
     "o-lora": {"adapter": {"lessons": 4}, "guards": OFF | {"o_lora": 0.5}},
-    "default": {},
-    "joint": {},
-    "default, distillation": {"guards": {"distil": 1.0}},
-    "everything": {"guards": {"distil": 1.0, "c_lora": 100.0}},
-    "reduced rehearsal": {"guards": OFF | {"rehearsal": True, "rehearsal_weight": 0.5}},
 }
-EXTRA = (
-    "default, distillation",
-    "everything",
-    "reduced rehearsal",
-    "a lesson's adapters",
-    "o-lora",
-)
+EXTRA = tuple(ARMS)[tuple(ARMS).index("four guards") :]
 FIGURES = (
     "core", "newest", "learned", "all", "kid_all", "forgetting", "backward_transfer", "pulses",
     "energy_j", "chip_s", "memory_bytes",
@@ -101,7 +99,7 @@ def shorter(found: Recipe, steps: int) -> int:
 
 def recipe(arm: str, seed: int, steps: int = 0) -> Recipe:
     """The recipe of an arm."""
-    found = load_recipe(RECIPE).model_copy(update={"seed": seed, "lesson": ()})
+    found = shared(load_recipe(RECIPE)).model_copy(update={"seed": seed, "lesson": ()})
     if steps:
         found = found.changed("learn", steps=steps, write_budget=shorter(found, steps))
     for part, values in ARMS[arm].items():

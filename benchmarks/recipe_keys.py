@@ -1,4 +1,4 @@
-"""What each key for the chip does to what the bundled recipe keeps and costs, guards as they are.
+"""What keys for the chip and adapters of their own do to what is kept and what it costs.
 
     python benchmarks/recipe_keys.py               JSON lines
     python benchmarks/recipe_keys.py into FILE     those runs that the file lacks, added to it
@@ -7,9 +7,10 @@
     python benchmarks/recipe_keys.py section FILE  the same as a section of RESULTS.md
 
 The four families of ``generators.py``, taught one after the other as it teaches its arms, in
-lessons of STEPS steps, without gate and verdicts. ``none`` is the recipe without a budget of
-pulses, all else adds or changes one thing of it; parts of pulses are of those ``none`` takes.
-Beside adapters of their own the guards are switched off in turn. ``core`` is the mean match of the
+lessons of STEPS steps, without gate and verdicts. ``none`` is the recipe with one set of adapters,
+rehearsal, EWC and fence, and without a budget of pulses; all else adds or changes one thing of it;
+parts of pulses are of those ``none`` takes. Beside adapters of their own the guards are switched
+off in turn. ``core`` is the mean match of the
 five core families at the end, ``newest`` of each new family right after its lesson, ``learned`` of
 the new families at the end, ``all`` of all nine, in points; pulses and joules are those of the
 lessons. ``_over_none`` is mean, least and largest difference from ``none`` with the same seeds. A
@@ -23,7 +24,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from emoji_stream import RECIPE
+from emoji_stream import RECIPE, shared
 from generators import OFF, SEEDS, Probe, Run, Start
 from peers.rows import command
 
@@ -53,7 +54,7 @@ FIGURES = ("core", "newest", "learned", "all", "kid_all", "pulses", "energy_j")
 
 def changed(seed: int, arm: str) -> Recipe:
     """The recipe of an arm."""
-    found = load_recipe(RECIPE).model_copy(update={"seed": seed, "lesson": ()})
+    found = shared(load_recipe(RECIPE)).model_copy(update={"seed": seed, "lesson": ()})
     found = found.changed("learn", steps=STEPS, write_budget=0)
     for part, values in ARMS[arm].items():
         found = found.changed(part, **values)
