@@ -36,13 +36,13 @@ def show_run(run: Run) -> None:
     _verdicts(guarded.lessons)
     for one in guarded.undone:
         print(f"{one.name}: back to after {one.after}, {_price(one.pulses, one.energy_j)}")
-    _matrix("Match in %, with guards", guarded)
+    _matrix("Match in %, guarded", guarded)
     if plain is not None and (plain / "journal.db").exists():
         other = summarise(plain)
-        _matrix("Match in %, plain fine-tuning on the same chip", other)
+        _matrix("Match in %, plain fine-tuning on the same cells", other)
         if other.rows and guarded.rows:
-            print(f"core lost: {guarded.core_drop():.1f} points with guards, "
-                  f"{other.core_drop():.1f} without")  # fmt: skip
+            print(f"core lost: {guarded.core_drop():.1f} points guarded, "
+                  f"{other.core_drop():.1f} by plain fine-tuning")  # fmt: skip
     wear = guarded.wear
     learned = guarded.learned_mean() if guarded.rows else None
     if learned is not None:

@@ -81,10 +81,13 @@ def render(folder: Path, plain: Path | None) -> str:
                 journal.verify()
     guarded = summarise(folder)
     other = summarise(plain) if plain is not None and (plain / "journal.db").exists() else None
-    arms = [("With guards, gate and monitor", guarded)]
-    if other is not None and other.rows:
-        arms.append(("Plain fine-tuning: same chip, same lessons, no guards", other))
     recipe = load_toml(folder / "recipe.toml")
+    arms = [(f"Guarded: {_kept_by(recipe)}", guarded)]
+    if other is not None and other.rows:
+        words = (
+            "Plain fine-tuning: same cells and lessons, one set of adapters, nothing but the gate"
+        )
+        arms.append((words, other))
     environment = Environment(
         loader=PackageLoader("clnf.living", "."), autoescape=True, undefined=StrictUndefined
     )
@@ -113,13 +116,37 @@ def render(folder: Path, plain: Path | None) -> str:
     )
 
 
+_GUARDS = (
+    ("rehearsal", "rehearsal"), ("ewc", "EWC"), ("fence", "fence"), ("distil", "distillation"),
+    ("c_lora", "C-LoRA"), ("o_lora", "O-LoRA"), ("gate", "gate"), ("monitor", "monitor"),
+)  # fmt: skip
+
+
+def _kept_by(recipe: dict[str, Any]) -> str:
+    """What a recipe holds against forgetting.
+
+    >>> _kept_by({"guards": {"ewc": True, "gate": True, "fence": False, "distil": 0.0}})
+    'EWC, gate'
+    >>> _kept_by({"adapter": {"own": 12}, "guards": {}})
+    'adapters of its own for each concept'
+    """
+    adapter, guards = recipe.get("adapter", {}), recipe.get("guards", {})
+    apart = [
+        *(["adapters of its own for each concept"] if adapter.get("own") else []),
+        *(["adapters of its own for each lesson"] if adapter.get("lessons") else []),
+        *(["masks"] if recipe.get("mask", {}).get("kind", "none") != "none" else []),
+    ]
+    return ", ".join([*apart, *(words for key, words in _GUARDS if guards.get(key))]) or "nothing"
+
+
 def _facts(guarded: ArmSummary, plain: ArmSummary | None) -> list[tuple[str, str]]:
     if not guarded.rows:
         return []
     facts = [(f"{max(guarded.core_drop(), 0):.1f} points", "lost of what it knew at first")]
     if plain is not None and plain.rows:
-        facts.append((f"{max(plain.core_drop(), 0):.1f} points", "lost without the guards"))
-    for arm, words in ((guarded, "of what it learned"), (plain, "of the same without the guards")):
+        facts.append((f"{max(plain.core_drop(), 0):.1f} points", "lost by plain fine-tuning"))
+    taught = ((guarded, "of what it learned"), (plain, "of the same by plain fine-tuning"))
+    for arm, words in taught:
         learned = arm.learned_mean() if arm is not None and arm.rows else None
         if learned is not None:
             facts.append((f"{100 * learned:.0f} %", f"{words} is drawn right at the end"))
@@ -158,7 +185,7 @@ _MEASURES = (
 
 
 def _measures(guarded: ArmSummary, plain: ArmSummary | None) -> list[tuple[str, str, str, str]]:
-    """Measures of the whole stream: words, value with guards, without, meaning."""
+    """Measures of the whole stream: words, guarded value, plain value, meaning."""
     mine = guarded.measures(plain)
     others = plain.measures() if plain is not None else {}
     return [
