@@ -76,6 +76,32 @@ def test_what_taught_a_concept_is_its_example(lessons: Lessons) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [("feedback", "taught before as 'dogs'"), ("new", "exact copy of a sample taught before")],
+)
+def test_a_kept_edit_corrects_the_label_on_record(lessons: Lessons, kind: str, reason: str) -> None:
+    """Who says again what an edit corrected is told so; a folder corrects nothing."""
+    shown = pictures(3)
+    lessons.concepts.add("cats")
+    lessons.concepts.add("dogs")
+    lessons.committed(_add(lessons, added("folder cats 1"), shown), _all(3))
+    edit = added("edit dogs 1", "dogs", kind=kind, noise_seed=7, guidance=3.0)
+    lessons.committed(_add(lessons, edit, shown[:1]), _all(1))
+    _, away = lessons.offer(_add(lessons, added("folder cats 2"), shown[:1]))
+    assert len(away) == 1
+    assert reason in away[0].reason
+
+
+def _add(lessons: Lessons, lesson: Added, shown: NDArray[np.uint8]) -> int:
+    lessons.add(lesson, shown)
+    return len(lessons) - 1
+
+
+def _all(count: int) -> Offered:
+    return Offered(index=tuple(range(count)), total=count)
+
+
 def test_an_edit_comes_in_company(lessons: Lessons) -> None:
     edit = added("edit faces 1", "faces", kind="feedback", noise_seed=7, guidance=3.0)
     lessons.add(edit, pictures(1))

@@ -233,7 +233,8 @@ class Lessons:
             few = index[torch.from_numpy(_spread(len(index), _REAL))]
             self._examples[concept] = (number, few.tolist())
         if self.recipe.guards.gate:
-            self._remember(self._gate.know(SubsetSource(self._raw(number).data, index)))
+            raw = self._raw(number)
+            self._remember(self._gate.know(SubsetSource(raw.data, index), kind=raw.kind))
 
     def _remember(self, taught: Digest) -> None:
         if self._watch is not None:

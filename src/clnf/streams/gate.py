@@ -207,13 +207,18 @@ class Gate:
         self._watch(admission.digest, self._drift)
 
     def know(self, source: Source, *, kind: Kind = "new") -> Digest:
-        """Remember data that was taught before this gate existed, such as core knowledge.
+        """Remember what was taught without being admitted just now, such as core knowledge.
+
+        Args:
+            source: the samples.
+            kind: whose they are; ``rights`` says what follows from it.
 
         Returns:
             The samples as checks see them.
         """
-        digest, _ = self._screen(source, RIGHTS["new"])
-        self.known.add(digest, core=RIGHTS[kind].stays, corrects=RIGHTS[kind].corrects)
+        rights = RIGHTS[kind]
+        digest, _ = self._screen(source, rights)
+        self.known.add(digest, core=rights.stays, corrects=rights.corrects)
         self._watch(digest, self._drift)
         return digest
 
