@@ -32,7 +32,10 @@ Matrix = list[list[float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A protocol: lessons, network, optimizer and sizes; ``steps`` 0 is one pass."""
+    """A protocol: lessons, network, optimizer and sizes; ``steps`` 0 is one pass.
+
+    ``anew`` lets the optimizer forget its moments before each lesson.
+    """
 
     scenario: str = "class"
     lessons: int = 5
@@ -43,6 +46,7 @@ class Setting:
     replay: int = 32
     memory: int = 500
     steps: int = 0
+    anew: bool = False
 
     @property
     def told(self) -> bool:
@@ -216,6 +220,8 @@ def teach(
             if isinstance(guard, Rehearsal):
                 guard.params = replace(guard.params, coefficient=float(t))
         steps = setting.steps or -(-len(x) // setting.batch)
+        if setting.anew:
+            rig.optimizer.state.clear()
         for _ in learner.lesson(lesson, steps=steps, batch_size=setting.batch):
             pass
         learner.consolidate(lesson)
