@@ -34,7 +34,8 @@ Matrix = list[list[float]]
 class Setting:
     """A protocol: lessons, network, optimizer and sizes; ``steps`` 0 is one pass.
 
-    ``anew`` lets the optimizer forget its moments before each lesson.
+    ``anew`` lets the optimizer forget its moments before each lesson; ``so_far`` leaves classes
+    that are yet to come out of every loss.
     """
 
     scenario: str = "class"
@@ -47,6 +48,7 @@ class Setting:
     memory: int = 500
     steps: int = 0
     anew: bool = False
+    so_far: bool = False
 
     @property
     def told(self) -> bool:
@@ -109,6 +111,17 @@ class Rig:
 Make = Callable[[Classifier, Setting, int], list[Guard]]
 
 
+class SoFar(nn.Sequential):
+    """Layers whose logits of classes from ``seen`` on are next to minus infinity."""
+
+    seen = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, shape [B, K]."""
+        logits = super().forward(x)
+        return logits.masked_fill(torch.arange(logits.shape[1]) >= self.seen, -1e9)
+
+
 def network(setting: Setting, seed: int) -> nn.Sequential:
     """ReLU layers, the same for every method of a seed."""
     torch.manual_seed(seed)
@@ -116,7 +129,8 @@ def network(setting: Setting, seed: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for wide, narrow in pairwise(sizes):
         layers += [nn.Linear(wide, narrow), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(sizes[-1], setting.outputs))
+    kind = SoFar if setting.so_far else nn.Sequential
+    return kind(*layers, nn.Linear(sizes[-1], setting.outputs))
 
 
 def optimizer_of(setting: Setting, weights: Sequence[Tensor], rate: float = 1.0) -> object:
@@ -220,6 +234,8 @@ def teach(
             if isinstance(guard, Rehearsal):
                 guard.params = replace(guard.params, coefficient=float(t))
         steps = setting.steps or -(-len(x) // setting.batch)
+        if isinstance(rig.model, Classifier) and isinstance(rig.model.net, SoFar):
+            rig.model.net.seen = 2 * (t + 1)
         if setting.anew:
             rig.optimizer.state.clear()
         for _ in learner.lesson(lesson, steps=steps, batch_size=setting.batch):
