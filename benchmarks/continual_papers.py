@@ -21,9 +21,9 @@ instead of 2,000), task, domain and class. ER and A-GEM hold 1,000 samples in al
 class; in ER each lesson so far has the same part in the loss. LwF distils over all old classes
 in one softmax, also where lessons are told. EWC's and SI's strengths are the best of three on
 another seed. A-GEM by class is also taught for 2,000 steps a lesson with a loss over the classes so
-far, both as theirs, and in short lessons with an Adam that begins each of them anew: first steps by
-old moments are so long that a projection does not bound what they do. ``joint`` is all lessons at
-once. Generative replay is not among what clnf has for classifiers. Three seeds here, 10 and 20 there.
+far, both as theirs, and in the short lessons with an Adam that begins each of them anew. ``joint``
+is all lessons at once. Generative replay is not among what clnf has for classifiers. Three seeds
+here, 10 and 20 there.
 
 ``published`` are the papers' numbers as collected in a review of theirs, not read again here.
 """
