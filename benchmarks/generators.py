@@ -22,8 +22,9 @@ after its lesson, ``learned`` of the new families at the end, ``all`` of all nin
 ``kid_all`` their mean KID. Pulses, joules and chip seconds are those of the four lessons, what
 guards read for themselves included; ``memory_bytes`` what guards keep between lessons.
 
-Prints a JSON line a run, appended to FILE as well, and at the end mean and spread over seeds. A run
-takes some four minutes of one core; runs that FILE holds already are not taken again.
+Prints a JSON line a run, appended to FILE as well, and at the end a line an arm: mean and spread
+over seeds, and mean matrices. A run takes some four minutes of one core; runs that FILE holds
+already are not taken again.
 """
 
 import argparse
@@ -247,17 +248,30 @@ def run(arm: str, seed: int, size: Size, begun: Start) -> dict[str, Any]:
     return {**line, **one.figures(), "cpu_seconds": round(time.process_time() - began)}
 
 
-def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and spread (population) of each figure over the seeds there are, by arm."""
-    table: dict[str, Any] = {}
+def summary(found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """A line an arm: mean and spread (population) of figures over its seeds, mean matrices."""
     for arm in ARMS:
         rows = [one for one in found if one["arm"] == arm]
-        if rows:
-            table[arm] = {"seeds": len(rows)}
-            for figure in FIGURES:
-                values = [row[figure] for row in rows]
-                table[arm][figure] = [statistics.mean(values), statistics.pstdev(values)]
-    return {"benchmark": "generators", "steps": found[0]["steps"] if found else 0, **table}
+        if not rows:
+            continue
+        line: dict[str, Any] = {"benchmark": "generators", "arm": arm, "seeds": len(rows)}
+        line |= {key: rows[0][key] for key in ("steps", "pictures")}
+        for figure in FIGURES:
+            values = [row[figure] for row in rows]
+            both = statistics.mean(values), statistics.pstdev(values)
+            line[figure] = [float(f"{value:.4g}") for value in both]
+        yield line | {key: _mean([row[key] for row in rows]) for key in ("match", "kid")}
+
+
+def _mean(matrices: list[list[list[Any]]]) -> list[list[float | None]]:
+    """Entry by entry over seeds, two digits; None where nothing was taught yet."""
+    return [
+        [
+            None if None in same else round(statistics.mean(same), 2)
+            for same in zip(*row, strict=True)
+        ]
+        for row in zip(*matrices, strict=True)
+    ]
 
 
 def asked() -> argparse.Namespace:
@@ -301,7 +315,8 @@ def main() -> None:
         if wish.rows:
             with wish.rows.open("a") as file:
                 file.write(text + "\n")
-    print(json.dumps(summary(found)), flush=True)
+    for line in summary(found):
+        print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":
