@@ -266,10 +266,7 @@ def summary(found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def _mean(matrices: list[list[list[Any]]]) -> list[list[float | None]]:
     """Entry by entry over seeds, two digits; None where nothing was taught yet."""
     return [
-        [
-            None if None in same else round(statistics.mean(same), 2)
-            for same in zip(*row, strict=True)
-        ]
+        [None if None in at else round(statistics.mean(at), 2) for at in zip(*row, strict=True)]
         for row in zip(*matrices, strict=True)
     ]
 
