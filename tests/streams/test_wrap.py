@@ -132,6 +132,23 @@ def test_a_folder_without_a_usable_picture_is_no_class(tmp_path: Path) -> None:
         from_folders(tmp_path)
 
 
+def test_a_class_folder_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
+    root, other = tmp_path / "data", tmp_path / "private"
+    for place in (root / "cats", root / "dogs", other):
+        place.mkdir(parents=True)
+        Image.fromarray(IMAGES[0]).resize((32, 32), 0).save(place / "0.png")
+    (root / "bees").symlink_to(other, target_is_directory=True)
+    (root / "eels").symlink_to(root / "dogs", target_is_directory=True)
+    read = from_folders(root)
+    assert read.classes == ("cats", "dogs", "eels")
+    assert [(one.file, one.reason) for one in read.refused] == [
+        ("bees", "a link that leads out of the folder")
+    ]
+    # The folder itself may be a link: what is in it does not lead out of it.
+    (tmp_path / "link").symlink_to(root, target_is_directory=True)
+    assert from_folders(tmp_path / "link").classes == read.classes
+
+
 def test_one_bad_item_of_an_iterator_goes_to_quarantine() -> None:
     items = [(torch.full((3,), 0.1 * n), n % 2) for n in range(6)]
     items[2], items[4] = torch.zeros(3), (torch.zeros(4), 0)  # type: ignore[call-overload]

@@ -11,13 +11,13 @@ from typing import Any, Protocol, final, runtime_checkable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from clnf.core.errors import DataError, ShapeError
+from clnf.core.errors import ClnfError, DataError, ShapeError
 from clnf.core.records import Batch, Experience, Source
 from clnf.streams.folder import FolderParams, FolderSource, Refusal, read_folder
+from clnf.streams.items import read_pair, stacked
 from clnf.streams.sources import ArraySource, JoinSource
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 Numbers = NDArray[Any] | Tensor
+_Item = tuple[Tensor, int] | ClnfError  # a sample, or what is wrong with it
 _CHANNELS = (1, 3, 4)
 
 
@@ -153,7 +154,7 @@ class DatasetSource:
         if not len(index):
             # The shape of a sample is known only from one.
             return self.take(torch.zeros(1, dtype=torch.int64)).select(index)
-        return _stacked([self._item(number) for number in index.tolist()])
+        return stacked([self._item(number) for number in index.tolist()])
 
     def _item(self, number: int) -> tuple[Tensor, int]:
         try:
@@ -161,7 +162,7 @@ class DatasetSource:
         except Exception as error:
             # Whatever other people's code raises: one bad sample must not end the stream.
             raise DataError(f"sample {number} cannot be read: {error!r}") from error
-        return _pair(item)
+        return read_pair(item)
 
 
 @final
@@ -182,7 +183,8 @@ def from_folders(
 ) -> ClassFolders:
     """A folder with one folder of pictures for each class; labels follow the sorted names.
 
-    A folder without any usable picture is no class; it is among the refused, with the reason.
+    A folder without any usable picture is no class; it is among the refused, with the reason, and
+    so is a link that leads out of the folder.
 
     Args:
         folder: holds the folders of the classes; hidden ones and files beside them are left out.
@@ -200,6 +202,9 @@ def from_folders(
     parts: dict[str, FolderSource] = {}
     refused: list[Refusal] = []
     for path in inside:
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            refused.append(Refusal(path.name, "a link that leads out of the folder"))
+            continue
         try:
             read = read_folder(
                 path, cond=len(parts), params=params or FolderParams(), progress=progress
@@ -243,10 +248,12 @@ def _windows(items: Iterator[Any], size: int, name: str, concept: str) -> Iterat
     number, held, failed = 0, [], None
     while failed is None:
         try:
-            held.append(_held(next(items)))
+            item = next(items)
         except Exception as error:
             # Other people's code again; StopIteration is the usual end.
             failed = error
+        else:
+            held.append(_held(item))
         if held and (len(held) == size or failed is not None):
             yield _experience(held, f"{name} {number}", concept)
             number, held = number + 1, []
@@ -254,10 +261,10 @@ def _windows(items: Iterator[Any], size: int, name: str, concept: str) -> Iterat
         raise DataError(f"the iterator failed after {number} experiences: {failed!r}") from failed
 
 
-def _held(item: Any) -> tuple[Tensor, int] | DataError:
+def _held(item: Any) -> _Item:
     try:
-        return _pair(item)
-    except DataError as error:
+        return read_pair(item)
+    except ClnfError as error:
         return error
 
 
@@ -265,7 +272,7 @@ def _held(item: Any) -> tuple[Tensor, int] | DataError:
 class _ListSource:
     """Samples in a list, of which some may be faulty."""
 
-    def __init__(self, items: list[tuple[Tensor, int] | DataError]) -> None:
+    def __init__(self, items: list[_Item]) -> None:
         self._items = items
 
     def __len__(self) -> int:
@@ -274,53 +281,17 @@ class _ListSource:
     def take(self, index: Tensor) -> Batch:
         chosen = [self._items[number] for number in index.tolist()]
         for item in chosen:
-            if isinstance(item, DataError):
+            if isinstance(item, ClnfError):
                 raise item
-        return _stacked([item for item in chosen if not isinstance(item, DataError)])
+        return stacked([item for item in chosen if not isinstance(item, ClnfError)])
 
 
-def _experience(held: list[tuple[Tensor, int] | DataError], name: str, concept: str) -> Experience:
+def _experience(held: list[_Item], name: str, concept: str) -> Experience:
     source: Source = _ListSource(held)
     origin = f"an iterator, {len(held)} samples"
     try:
         batch = source.take(torch.arange(len(held)))
         source = ArraySource(batch.x, batch.cond)
-    except (DataError, ShapeError):
+    except ClnfError:
         pass  # The list is kept: the gate reads it sample by sample.
     return Experience(name=name, concept=concept, data=source, provenance=origin)
-
-
-def _stacked(items: list[tuple[Tensor, int]]) -> Batch:
-    shapes = {tuple(x.shape) for x, _ in items}
-    if len(shapes) > 1:
-        raise ShapeError(f"samples of one batch have different shapes: {sorted(shapes)}")
-    return Batch.of(torch.stack([x for x, _ in items]), torch.tensor([y for _, y in items]))
-
-
-def _pair(item: Any) -> tuple[Tensor, int]:
-    if not isinstance(item, tuple | list) or len(item) != 2:
-        raise DataError(f"a sample is a pair (sample, label), got {type(item).__name__}")
-    label = item[1].item() if isinstance(item[1], Tensor | np.generic | np.ndarray) else item[1]
-    if not isinstance(label, int):
-        raise DataError(f"a label is a whole number, got {label!r}")
-    return _sample(item[0]), label
-
-
-def _sample(value: Any) -> Tensor:
-    """One sample in model range, float32."""
-    if isinstance(value, Image.Image):
-        grey = value.mode in ("L", "1")
-        value = np.asarray(value.convert("L" if grey else "RGB"))
-    if isinstance(value, Tensor) and value.dtype == torch.uint8:
-        value = value.numpy() if value.ndim == 2 else value.permute(1, 2, 0).numpy()
-    if isinstance(value, np.ndarray) and value.dtype == np.uint8:
-        planes = np.atleast_3d(value).transpose(2, 0, 1).astype(np.float32, order="C")
-        return torch.from_numpy(planes).div_(127.5).sub_(1.0)
-    if isinstance(value, np.ndarray):
-        value = torch.from_numpy(np.array(value))
-    if not isinstance(value, Tensor) or not value.dtype.is_floating_point:
-        raise DataError(
-            "a sample is a picture of bytes or floating point numbers, got "
-            + (str(value.dtype) if isinstance(value, Tensor) else type(value).__name__)
-        )
-    return value.detach().to(torch.float32)
