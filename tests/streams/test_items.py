@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from clnf.core.errors import ClnfError
-from clnf.core.records import Experience
+from clnf.core.errors import ClnfError, ShapeError
+from clnf.core.records import Batch, Experience
 from clnf.streams.gate import Gate
 from clnf.streams.items import read_pair, stacked
 from clnf.streams.wrap import from_iterator, source_of
@@ -113,3 +113,54 @@ def test_good_samples_of_every_make_are_read() -> None:
 def test_whole_numbers_of_every_make_are_labels(label, number) -> None:
     batch = stacked([read_pair((X, label))])
     assert (batch.cond.dtype, batch.cond.tolist()) == (torch.int64, [number])
+
+
+class Made:
+    """A source as people write them."""
+
+    def __init__(self, batch: Batch, broken: int = -1) -> None:
+        self.batch, self.broken = batch, broken
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def take(self, index: torch.Tensor) -> Batch:
+        if (index == self.broken).any():
+            raise KeyError("five")
+        return self.batch.select(index)
+
+
+class Short(Made):
+    """A source that forgets the last sample asked for."""
+
+    def take(self, index: torch.Tensor) -> Batch:
+        return super().take(index[:-1])
+
+
+def admit(source: Made):
+    return Gate([]).admit(Experience(name="a", concept="a", data=source))
+
+
+def test_a_source_that_raises_on_one_sample_loses_that_one() -> None:
+    batch = Batch.of(torch.rand(8, 3), 1)
+    admission = admit(Made(batch, broken=5))
+    assert [(f.index, f.reason) for f in admission.quarantined] == [
+        (5, "cannot be read: KeyError('five')")
+    ]
+    assert len(admission.experience.data.take(torch.arange(7))) == 7
+    assert not admit(Made(batch)).quarantined
+    assert [
+        f.index for f in admit(Made(batch.select(torch.tensor([0])), broken=0)).quarantined
+    ] == [0]
+
+
+def test_a_source_made_wrong_is_one_sentence() -> None:
+    batch = Batch.of(torch.rand(8, 3), 1)
+    tall = Batch(x=batch.x, cond=batch.cond[:, None], weight=batch.weight)
+    with pytest.raises(ShapeError, match=r"Made gave 8 samples, conditions \[8, 1\] and"):
+        admit(Made(tall))
+    heavy = Batch(x=batch.x, cond=batch.cond, weight=batch.weight[:, None])
+    with pytest.raises(ShapeError, match=r"weights \[8, 1\]; correct its take"):
+        admit(Made(heavy))
+    with pytest.raises(ShapeError, match="asked for 8 samples gives as many"):
+        admit(Short(batch))

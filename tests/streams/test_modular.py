@@ -104,5 +104,12 @@ def test_wrong_modules_are_one_sentence(three) -> None:
         three.weigh("news", float("nan"))
     with pytest.raises(ConfigError, match="no module is heard"):
         Modules([module("news", 1, muted=True)]).lessons()
-    with pytest.raises(ConfigError, match="at least one sample"):
+    with pytest.raises(ConfigError, match="of at least 1, got 0"):
         three.blend("a", 0, seed=0)
+    with pytest.raises(ConfigError, match=r"a whole number of at least 1, got 1\.5"):
+        three.blend("a", 1.5, seed=0)
+    with pytest.raises(ConfigError, match="weight of module 'news' must be a number, got '2'"):
+        three.weigh("news", "2")
+    with pytest.raises(ConfigError, match="one of core, new, feedback, got 'foo'"):
+        module("more", 1, kind="foo")
+    assert len(three.weigh("news", 2).blend("a", 3, seed=0).data) == 3

@@ -84,3 +84,12 @@ def test_a_label_without_an_output_is_refused(data) -> None:
 
 def test_labels_are_read_from_any_source() -> None:
     assert labels_of(digits_part("held_out")).tolist() == digits_part("held_out").cond.tolist()
+
+
+def test_a_class_beyond_all_outputs_is_refused_before_room_is_made() -> None:
+    far = ArraySource(torch.zeros(4, 2), torch.tensor([0, 10**12, 0, 10**12]))
+    for protocol in ("class", "domain"):
+        with pytest.raises(ConfigError, match="got 1000000000000; number the classes anew"):
+            incremental(far, far, [[0], [10**12]], protocol=protocol)
+    near = ArraySource(torch.zeros(4, 2), torch.tensor([0, 70_000, 0, 70_000]))
+    assert incremental(near, near, [[0], [70_000]]).outputs == 70_001

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from clnf.core.errors import ConfigError
+from clnf.core.errors import ConfigError, DataError
 from clnf.core.records import Batch
 from clnf.streams.digits import digits_part
 from clnf.streams.features import plain_hash, words_of
@@ -151,3 +151,13 @@ def test_wrong_settings_are_refused() -> None:
     for settings in ({"low": 1.0}, {"copies": -1}, {"sigmas": 0.0}, {"window": 2}):
         with pytest.raises(ConfigError, match="a sentry needs"):
             SentryParams(**settings)
+
+
+def test_a_batch_without_samples_passes_and_samples_without_values_are_one_sentence() -> None:
+    nothing = Batch.of(torch.zeros(0, 5), 0)
+    for params in (SentryParams(), SentryParams(copies=4)):
+        sentry = Sentry(params)
+        assert sentry.screen(nothing) is nothing
+        assert not sentry.counts
+        with pytest.raises(DataError, match=r"hold values, got a batch of \[3, 0\]"):
+            sentry.screen(Batch.of(torch.zeros(3, 0), 0))

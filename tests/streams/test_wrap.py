@@ -110,6 +110,8 @@ def test_folders_are_classes_in_the_order_of_their_names(tmp_path: Path) -> None
     small = to_levels(batch.x)[:, ::3, ::3][:, :1, :1]
     assert np.array_equal(small, IMAGES[[1, 4, 0, 3]][:, :1, :1])
     assert len(source_of(str(tmp_path))) == 4
+    assert from_folders(str(tmp_path)).classes == read.classes
+    assert from_arrays(IMAGES, LABELS.astype(np.uint64)).cond.tolist() == LABELS.tolist()
     with pytest.raises(DataError, match="holds no folders"):
         from_folders(tmp_path / "ants")
     with pytest.raises(DataError, match="there is no folder"):
@@ -215,6 +217,11 @@ def test_an_iterable_data_set_is_an_iterator_and_its_rest_comes_too() -> None:
         (lambda: DatasetSource(Items([(IMAGES[0], 0.5)])).take(ALL[:1]), "whole number, got 0.5"),
         (lambda: DatasetSource(Items([("x", 0)])).take(ALL[:1]), "floating point numbers, got str"),
         (lambda: from_iterator([], size=0), "size of 0"),
+        (lambda: from_iterator([], size=1.5), r"size of 1\.5"),
+        (lambda: from_iterator(None, size=2), "pairs, got None"),
+        (lambda: from_folders(5), "by its path, got 5"),
+        (lambda: from_arrays(IMAGES, np.full(6, 2**64 - 1, np.uint64)), "18446744073709551615"),
+        (lambda: from_arrays(torch.zeros(2, 3, dtype=torch.uint8), LABELS[:2]), "uint8 pictures"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_one_sentence(call, sentence) -> None:

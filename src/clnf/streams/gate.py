@@ -169,6 +169,10 @@ class Gate:
 
         Refused samples go to :attr:`quarantine`. Nothing is learned about the lesson until
         :meth:`consolidate`, so a lesson rolled back leaves no trace in later decisions.
+
+        Raises:
+            ShapeError: the data give another number of samples than asked for, or conditions or
+                weights that are not [B].
         """
         rights = RIGHTS[experience.kind]
         digest, flaws = self._screen(experience.data, rights)

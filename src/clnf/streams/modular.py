@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from clnf.core.errors import ConfigError
+from clnf.core.inputs import number, shown, whole
 from clnf.core.records import Experience, Kind, Source
 from clnf.core.rng import numpy_rng
 from clnf.core.units import quantity
@@ -46,7 +47,13 @@ class StreamModule:
     provenance: str = ""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.kind, str) or self.kind not in RIGHTS:
+            raise ConfigError(
+                f"module {self.name!r} needs a kind, one of {', '.join(RIGHTS)}, got "
+                f"{shown(self.kind)}; name one"
+            )
         rights = RIGHTS[self.kind]
+        number(f"the weight of module {self.name!r}", self.weight, nan=True)
         if not len(self.data) or not 0.0 <= self.weight < float("inf"):
             raise ConfigError(
                 f"module {self.name!r} needs samples and a finite weight of at least 0, got "
@@ -183,8 +190,7 @@ class Modules:
         Raises:
             ConfigError: nothing is heard, nothing but feedback, or no samples are asked for.
         """
-        if samples < 1:
-            raise ConfigError(f"a blend holds at least one sample, got {samples}")
+        samples = whole("samples of a blend", samples, least=1)
         shares = self.shares()
         counts = _apportion(list(shares.values()), samples)
         parts = []

@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from clnf.core.errors import ClnfError, DataError
+from clnf.core.errors import DataError
 from clnf.core.records import Source
 from clnf.core.units import quantity
 from clnf.streams.sources import ArraySource
@@ -142,7 +142,8 @@ def _read(source: Source, flaws: Sequence[Flaw]) -> Iterator[tuple[Tensor | None
     for part in (index, *index.split(1)) if len(flaws) > 1 else index.split(1):
         try:
             batch = source.take(part)
-        except ClnfError:
+        except Exception:
+            # As in ``screen``: sources are other people's code.
             if len(part) == 1:
                 yield None, -1
             continue

@@ -39,6 +39,7 @@ __all__ = [
 Protocol = Literal["task", "domain", "class"]
 
 _CHUNK = 1024  # samples read at once where labels can only be had with their data
+_OUTPUTS = 2**24  # of a classifier; a table of as many labels takes 134 MB
 
 
 @final
@@ -194,12 +195,17 @@ def incremental(
         name: of the data; tasks are called "NAME 2 3" after their classes.
 
     Raises:
-        ConfigError: a class in two groups or without samples, or groups of different sizes under
-            "domain".
+        ConfigError: a class in two groups, without samples or of a number too large, or groups of
+            different sizes under "domain".
     """
     flat = [one for group in groups for one in group]
     if len(set(flat)) != len(flat) or not flat or min(flat) < 0:
         raise ConfigError(f"every class belongs to one task, got {[list(g) for g in groups]}")
+    if max(flat) >= _OUTPUTS:
+        raise ConfigError(
+            f"classes are numbered from 0 to at most {_OUTPUTS - 1}, since each gets an output, "
+            f"got {max(flat)}; number the classes anew"
+        )
     if protocol == "domain" and len({len(group) for group in groups}) > 1:
         raise ConfigError(
             f"domains share their outputs and need as many classes each, "

@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clnf.core.errors import ClnfError
+from clnf.core.errors import ClnfError, ShapeError
 from clnf.core.records import Batch, Source
 from clnf.streams.checks import AbstractSampleCheck
 from clnf.streams.features import describe, fingerprint
 from clnf.streams.known import Digest
 from clnf.streams.quarantine import Flaw
-from clnf.streams.sources import levels_of
+from clnf.streams.sources import Levels, levels_of
 from clnf.streams.survey import Survey, survey, survey_levels
 
 __all__ = ["Features", "screen"]
@@ -78,6 +78,10 @@ def screen(
 
     Returns:
         The digest, and the flaws by position.
+
+    Raises:
+        ShapeError: the source gives another number of samples than asked for, or conditions or
+            weights that are not [B].
     """
     flaws: dict[int, Flaw] = {}
     digests: list[Digest] = []
@@ -103,27 +107,37 @@ def _parts(source: Source, flaws: dict[int, Flaw], chunk: int) -> Iterator[_Chun
     """All samples in order; where a chunk cannot be read, sample by sample."""
     for start in range(0, len(source), chunk):
         index = torch.arange(start, min(start + chunk, len(source)))
-        try:
-            yield _part(source, index)
-            continue
-        except ClnfError:
-            pass
-        for one in index.split(1):
+        for rows in (index, *index.split(1)) if len(index) > 1 else (index,):
             try:
-                yield _part(source, one)
-            except ClnfError as error:
-                position = int(one)
-                reason = f"cannot be read: {error}"
-                flaws[position] = Flaw(index=position, check="schema", reason=reason, hard=True)
+                read = levels_of(source, rows) or source.take(rows)
+            except Exception as error:
+                # Whatever other people's sources raise: one bad sample must not end the stream.
+                if len(rows) == 1:
+                    _unreadable(flaws, int(rows), error)
+                continue
+            yield _part(source, rows, read)
+            if len(rows) == len(index):
+                break
 
 
-def _part(source: Source, index: Tensor) -> _Chunk:
-    stored = levels_of(source, index)
-    if stored is not None:
-        seen: Survey | None = survey_levels(stored)
+def _unreadable(flaws: dict[int, Flaw], position: int, error: Exception) -> None:
+    reason = f"cannot be read: {error if isinstance(error, ClnfError) else repr(error)}"
+    flaws[position] = Flaw(index=position, check="schema", reason=reason, hard=True)
+
+
+def _part(source: Source, index: Tensor, read: Levels | Batch) -> _Chunk:
+    if isinstance(read, Levels):
+        seen: Survey | None = survey_levels(read)
         return _Chunk(source=source, positions=index.numpy(), seen=seen, batch=None)
-    batch = source.take(index)
-    x = batch.x
+    batch, x = read, read.x
+    shapes = [list(one.shape) for one in (batch.cond, batch.weight)]
+    if len(batch) != len(index) or shapes != [[len(index)]] * 2:
+        # No fault of a sample: the source itself is made wrong.
+        raise ShapeError(
+            f"a source asked for {len(index)} samples gives as many, with conditions and weights "
+            f"[{len(index)}]; {type(source).__name__} gave {len(batch)} samples, conditions "
+            f"{shapes[0]} and weights {shapes[1]}; correct its take(index)"
+        )
     usable = x.dtype.is_floating_point and x.ndim > 1 and x.numel() > 0
     seen = survey(batch) if usable and batch.cond.dtype == torch.int64 else None
     return _Chunk(source=source, positions=index.numpy(), seen=seen, batch=batch)

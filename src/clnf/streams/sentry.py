@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clnf.core.errors import ConfigError
+from clnf.core.errors import ConfigError, DataError
 from clnf.core.records import Batch, Experience
 from clnf.core.units import quantity
 from clnf.streams.byte_kernels import hash_words
@@ -144,7 +144,17 @@ class Sentry:
         """The samples of a batch that may be learned; the batch itself where all may.
 
         Refused samples are counted by reason in :attr:`counts`.
+
+        Raises:
+            DataError: the samples hold no values.
         """
+        if not len(batch):
+            return batch
+        if not batch.x.numel():
+            raise DataError(
+                f"samples to look at hold values, got a batch of {list(batch.x.shape)}; give "
+                "each sample at least one"
+            )
         bits = _bits(batch.x)
         low, high = np.empty(len(bits), np.int32), np.empty(len(bits), np.int32)
         look(bits, low, high)

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Protocol, final, runtime_checkable
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
 from clnf.core.errors import ClnfError, DataError, ShapeError
+from clnf.core.inputs import shown
 from clnf.core.records import Batch, Experience, Source
 from clnf.streams.folder import FolderParams, FolderSource, Refusal, read_folder
 from clnf.streams.items import read_pair, stacked
@@ -63,7 +65,7 @@ def source_of(data: Source | Dataset[Any] | tuple[Numbers, Numbers] | Path | str
     if isinstance(data, Dataset):
         return DatasetSource(data)
     if isinstance(data, Path | str):
-        return from_folders(Path(data)).source
+        return from_folders(data).source
     if isinstance(data, _Taken):
         return data
     raise DataError(
@@ -81,7 +83,8 @@ def from_arrays(x: Numbers, y: Numbers) -> ArraySource:
         y: whole numbers [N].
 
     Raises:
-        ShapeError: labels that are no whole numbers, samples of another type, or other lengths.
+        ShapeError: labels that are no whole numbers of int64, samples of another type, or other
+            lengths.
     """
     labels = _numbers(y)
     if labels.ndim != 1 or labels.dtype.is_floating_point or labels.dtype.is_complex:
@@ -89,8 +92,11 @@ def from_arrays(x: Numbers, y: Numbers) -> ArraySource:
             f"labels are whole numbers, one a sample, got {labels.dtype} {list(labels.shape)}"
             + ("; of one-hot rows give the place of the one" if labels.ndim == 2 else "")
         )
-    labels = labels.to(torch.int64)
-    if isinstance(x, Tensor) and x.dtype == torch.uint8:
+    kept = labels.to(torch.int64)
+    if labels.dtype == torch.uint64 and (beyond := (kept < 0).nonzero()).numel():
+        worst = int(kept[beyond[0, 0]]) + 2**64
+        raise ShapeError(f"a label fits into int64, got {worst}; number the classes from 0")
+    if isinstance(x, Tensor) and x.dtype == torch.uint8 and x.ndim in (3, 4):
         x = x.numpy() if x.ndim == 3 else x.permute(0, 2, 3, 1).contiguous().numpy()
     if isinstance(x, np.ndarray) and x.dtype == np.uint8:
         x = x[..., None] if x.ndim == 3 else x
@@ -99,14 +105,14 @@ def from_arrays(x: Numbers, y: Numbers) -> ArraySource:
                 f"pictures have 1, 3 or 4 channels, got {x.shape[3]} in uint8 {list(x.shape)}; "
                 "arrays are [N, H, W, C], tensors [N, C, H, W]"
             )
-        return ArraySource(x, labels)
+        return ArraySource(x, kept)
     values = _numbers(x)
     if not values.dtype.is_floating_point or values.ndim < 2:
         raise ShapeError(
             f"samples are uint8 pictures or floating point [N, ...], got {values.dtype} "
             f"{list(values.shape)}"
         )
-    return ArraySource(values.to(torch.float32), labels)
+    return ArraySource(values.to(torch.float32), kept)
 
 
 def _numbers(values: Numbers) -> Tensor:
@@ -176,7 +182,7 @@ class ClassFolders:
 
 
 def from_folders(
-    folder: Path,
+    folder: Path | str,
     *,
     params: FolderParams | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -192,8 +198,11 @@ def from_folders(
         progress: as in ``read_folder``, for each class anew.
 
     Raises:
-        DataError: no folder there, none inside it, or no usable picture in any of them.
+        DataError: no path, no folder there, none inside it, or no usable picture in any of them.
     """
+    if not isinstance(folder, Path | str):
+        raise DataError(f"a folder is given by its path, got {shown(folder)}; give one")
+    folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}; give one that holds a folder for each class")
     inside = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
@@ -237,11 +246,21 @@ def from_iterator(
         concept: of the experiences.
 
     Raises:
-        DataError: a size below 1, or the iterator failed.
+        DataError: a size below 1, nothing that can be iterated over, or the iterator failed.
     """
-    if size < 1:
-        raise DataError(f"an experience holds at least one sample, got a size of {size}")
-    return _windows(iter(items), size, name, concept)
+    if not isinstance(size, Integral) or size < 1:
+        raise DataError(
+            f"an experience holds a whole number of samples, at least one, got a size of "
+            f"{shown(size)}; correct it"
+        )
+    try:
+        given = iter(items)
+    except Exception as error:
+        raise DataError(
+            f"samples come from something that yields (sample, label) pairs, got {shown(items)} "
+            f"({error!r}); give a list, a generator or a data set"
+        ) from error
+    return _windows(given, int(size), name, concept)
 
 
 def _windows(items: Iterator[Any], size: int, name: str, concept: str) -> Iterator[Experience]:
