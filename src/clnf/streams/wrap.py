@@ -5,7 +5,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Protocol, final, runtime_checkable
 
@@ -15,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from clnf.core.errors import ClnfError, DataError, ShapeError
-from clnf.core.inputs import shown
+from clnf.core.errors import ClnfError, ConfigError, DataError, ShapeError
+from clnf.core.inputs import shown, whole
 from clnf.core.records import Batch, Experience, Source
 from clnf.streams.folder import FolderParams, FolderSource, Refusal, read_folder
 from clnf.streams.items import read_pair, stacked
@@ -248,11 +247,10 @@ def from_iterator(
     Raises:
         DataError: a size below 1, nothing that can be iterated over, or the iterator failed.
     """
-    if not isinstance(size, Integral) or size < 1:
-        raise DataError(
-            f"an experience holds a whole number of samples, at least one, got a size of "
-            f"{shown(size)}; correct it"
-        )
+    try:
+        size = whole("the size of an experience", size, least=1)
+    except ConfigError as error:
+        raise DataError(str(error)) from None
     try:
         given = iter(items)
     except Exception as error:
@@ -260,7 +258,7 @@ def from_iterator(
             f"samples come from something that yields (sample, label) pairs, got {shown(items)} "
             f"({error!r}); give a list, a generator or a data set"
         ) from error
-    return _windows(given, int(size), name, concept)
+    return _windows(given, size, name, concept)
 
 
 def _windows(items: Iterator[Any], size: int, name: str, concept: str) -> Iterator[Experience]:
