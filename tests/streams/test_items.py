@@ -144,6 +144,11 @@ def admit(source: Made):
 def test_a_source_that_raises_on_one_sample_loses_that_one() -> None:
     batch = Batch.of(torch.rand(8, 3), 1)
     admission = admit(Made(batch, broken=5))
+    assert [(f.index, f.reason) for f in admission.quarantined] == [
+        (5, "cannot be read: KeyError('five')")
+    ]
+    assert len(admission.experience.data.take(torch.arange(7))) == 7
+    assert not admit(Made(batch)).quarantined
     alone = Made(batch.select(torch.tensor([0])), broken=0)
     assert [f.index for f in admit(alone).quarantined] == [0]
 
