@@ -80,18 +80,13 @@ class World:
         weights = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         found = [m for m in self.model.modules() if isinstance(getattr(m, "weight", None), Tensor)]
         layers = [m for m in found if m.weight.dim() == 2]
-        more: list[nn.Parameter] = []
-        if guard is hat:
-            made = guard(Made(self.model, weights, None, layers))  # type: ignore[arg-type]
-            more = made.parameters()
-        everything = [*weights.values(), *more]
+        everything = [*weights.values()]
         optimizer: torch.optim.Optimizer
         if self.chip is None:
             optimizer = torch.optim.SGD(everything, lr=0.1, momentum=0.9)
         else:
             optimizer = self.chip.optimizer(everything, lr=0.1, rule=PulseRule(digital_lr=0.05))
-        if guard is not hat:
-            made = guard(Made(self.model, weights, optimizer, layers))
+        made = guard(Made(self.model, weights, optimizer, layers))
         self.learner = Learner(self.model, optimizer, guards=[made], seed=3)
 
     def learn(self, name: str) -> None:
@@ -115,7 +110,8 @@ class World:
 
 
 def hat(made: Made) -> every.HAT:
-    return every.HAT(made.layers, every.HATParams(lessons=3, steps=5, steepness=20.0), seed=0)
+    params = every.HATParams(lessons=3, steps=5, steepness=20.0)
+    return every.HAT(made.layers, params, seed=0, optimizer=made.optimizer)
 
 
 def fisher(made: Made, of: Any = "loss") -> Fisher:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from clnf.continual.classifier import label_loss
 from clnf.core.errors import ConfigError
 from clnf.core.records import Batch
 
@@ -79,14 +80,19 @@ class BayesianClassifier(nn.Module):
         return self.net(x)
 
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
-        """Cross entropy of each sample, mean over draws, shape [B]."""
+        """Cross entropy of each sample, mean over draws, shape [B].
+
+        Raises:
+            ShapeError: a class has no logit, or labels are not int64.
+            DataError: a label is below 0.
+        """
         layers = [m for m in self.net.modules() if isinstance(m, BayesianLinear)]
         total = torch.zeros(len(batch), device=batch.x.device)
         for _ in range(self.draws):
             for layer in layers:
                 layer.draw(rng)
             logits = self.net(batch.x)
-            total = total + functional.cross_entropy(logits, batch.cond, reduction="none")
+            total = total + label_loss(logits, batch.cond)
         return total / self.draws
 
     def pairs(self) -> list[tuple[Tensor, Tensor]]:

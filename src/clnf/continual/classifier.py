@@ -7,10 +7,58 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clnf.core.errors import ShapeError
+from clnf.core.errors import ClnfError, DataError, ShapeError
 from clnf.core.records import Batch
 
-__all__ = ["Classifier"]
+__all__ = ["Classifier", "label_loss"]
+
+# A label that torch passes over. Its default, -100, is what many data sets hand out for "unknown".
+_IGNORED = torch.iinfo(torch.int64).min
+
+
+def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log softmax(logits) at each label, shape [B]; no label is passed over.
+
+    Labels are looked at more closely only where torch refuses them, so that it costs nothing.
+
+    >>> label_loss(torch.zeros(2, 4), torch.tensor([0, 3])).exp().tolist()
+    [4.0, 4.0]
+
+    Args:
+        logits: [B, K].
+        labels: class indices, int64 [B], from 0 to K - 1.
+
+    Raises:
+        ShapeError: a class has no logit, or labels are not whole numbers of torch's type int64.
+        DataError: a label is below 0.
+    """
+    try:
+        return functional.cross_entropy(logits, labels, reduction="none", ignore_index=_IGNORED)
+    except (IndexError, RuntimeError) as cause:
+        raise _refusal(logits, labels) or cause from None
+
+
+def _refusal(logits: Tensor, labels: Tensor) -> ClnfError | None:
+    """What is wrong with labels; None where it is something else."""
+    if labels.dtype != torch.int64:
+        return ShapeError(
+            f"labels are class numbers of type torch.int64, got {labels.dtype}; "
+            "give labels.long() where they are whole numbers"
+        )
+    classes = logits.shape[-1]
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if not len(wrong):
+        return None
+    label = int(wrong[0])
+    if label < 0:
+        return DataError(
+            f"label {label} is no class: labels go from 0 to {classes - 1}; "
+            "leave samples without a label out"
+        )
+    return ShapeError(
+        f"class {label} has no logit: the network gives {classes}; "
+        "give it one for every class of the stream"
+    )
 
 
 @final
@@ -37,21 +85,17 @@ class Classifier(nn.Module):
         """Cross entropy of each row of logits [B, K], shape [B].
 
         Raises:
-            ShapeError: a class has no logit.
+            ShapeError: a class has no logit, or labels are not int64.
+            DataError: a label is below 0.
         """
-        try:
-            return functional.cross_entropy(outputs, batch.cond, reduction="none")
-        except IndexError:
-            raise ShapeError(
-                f"class {int(batch.cond.max())} has no logit: the network gives "
-                f"{outputs.shape[-1]}; give it one for every class of the stream"
-            ) from None
+        return label_loss(outputs, batch.cond)
 
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
         """Cross entropy of each sample, shape [B].
 
         Raises:
-            ShapeError: a class has no logit.
+            ShapeError: a class has no logit, or labels are not int64.
+            DataError: a label is below 0.
         """
         return self.loss_of(self.net(batch.x), batch)
 

@@ -108,6 +108,79 @@ def test_the_slope_is_annealed_and_the_penalty_counts_free_units_only(net, lesso
     assert float(guard.penalty().detach()) == pytest.approx(0.5 * float(flat) / 14, rel=1e-5)
 
 
+OPTIMIZERS = {
+    "momentum": lambda w: torch.optim.SGD(w, lr=0.05, momentum=0.9),
+    "nesterov": lambda w: torch.optim.SGD(w, lr=0.05, momentum=0.9, nesterov=True),
+    "adam": lambda w: torch.optim.Adam(w, lr=0.01, amsgrad=True),
+}
+
+
+class Told(nn.Module):
+    """A classifier whose lesson has two rows of the head for itself, from ``at`` on."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net, self.at = net, 0
+
+    def loss(self, batch, rng):
+        logits = self.net(batch.x)[:, self.at : self.at + 2]
+        return nn.functional.cross_entropy(logits, batch.cond, reduction="none")
+
+
+def two_told_lessons(net, lesson, kind, *, given):
+    """What the first of two lessons left, the second's rows of the head last, and that now."""
+
+    model = Told(net)
+    params = HATParams(lessons=2, steps=STEPS, sparsity=0.0)
+    layers = [net[0], net[2], net[4]]
+    if given:
+        optimizer = OPTIMIZERS[kind](net.parameters())
+        guard = HAT(layers, params, seed=1, optimizer=optimizer)
+    else:
+        guard = HAT(layers, params, seed=1)
+        optimizer = OPTIMIZERS[kind]([*net.parameters(), *guard.parameters()])
+    learner = Learner(model, optimizer, guards=[guard], seed=0)
+    found, shut = [], {}
+    for model.at, name in ((0, "a"), (2, "b")):
+        x = torch.randn(40, 5, generator=torch.Generator().manual_seed(model.at))
+        experience = lesson(name, x, (x[:, model.at] > 0).long())
+        list(learner.lesson(experience, steps=STEPS * 3, batch_size=16))
+        learner.consolidate(experience)
+        shut = shut or guard.masks
+        here = [net[0].weight[shut[0] == 0], net[2].weight[shut[1] == 0]]
+        here += [net[4].weight[:2], net[4].bias[:2], *(e[0] for e in guard.parameters())]
+        here.append(net[4].weight[2:4])
+        found.append([part.detach().clone() for part in here])
+    return found
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_what_is_shut_stays_to_the_bit_under_moments(net, lesson, kind):
+    first, second = two_told_lessons(net, lesson, kind, given=True)
+    assert min(len(part) for part in first[:2]) > 0
+    assert all(torch.equal(a, b) for a, b in zip(first[:-1], second[:-1], strict=True))
+    assert not torch.equal(first[-1], second[-1])
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_moments_would_move_what_is_shut(net, lesson, kind):
+    """The negative control: an optimizer the guard does not know of."""
+    first, second = two_told_lessons(net, lesson, kind, given=False)
+    for a, b in zip(first, second, strict=True):
+        assert not torch.equal(a, b)
+
+
+def test_embeddings_join_the_optimizer_without_weight_decay(net):
+    named = torch.optim.AdamW(net.named_parameters(), lr=0.02, weight_decay=0.1)
+    plain = torch.optim.SGD([{"params": net.parameters(), "lr": 0.3}], momentum=0.9)
+    for optimizer, rate in ((named, 0.02), (plain, 0.3)):
+        guard = HAT([net[0], net[2], net[4]], seed=1, optimizer=optimizer)
+        group = optimizer.param_groups[-1]
+        assert all(a is b for a, b in zip(group["params"], guard.parameters(), strict=True))
+        assert group["lr"] == rate
+        assert group["weight_decay"] == 0
+
+
 def test_contracts(net, lesson):
     guard = guarded(net)
     assert isinstance(guard, Guard)

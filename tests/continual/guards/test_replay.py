@@ -180,6 +180,37 @@ def test_er_ace_shuts_unseen_classes_for_remembered_rows(lesson):
     assert not torch.equal(model.net.weight[2], before.net.weight[2])
 
 
+def test_er_ace_knows_the_classes_of_a_memory_filled_before(lesson):
+    """Caccia et al. 2022: remembered rows compete among all old classes and those of the batch."""
+    model = Classifier(nn.Linear(5, 6))
+    guard = ERACE(Reservoir(20, seed=0), model, ERACEParams(samples=30, keep="lesson"))
+    x = torch.randn(20, 5, generator=torch.Generator().manual_seed(3))
+    guard.memory.add(Batch.of(x, torch.tensor([0, 1] * 10)))
+    spied = Spied(guard.memory)
+    now = Batch.of(x[:8] + 1, torch.tensor([2, 3] * 4))
+    before = step(model, guard, now)
+    old = spied.drawn[0]
+    new = functional.cross_entropy(before(now.x)[:, 2:4], now.cond - 2)
+    kept = functional.cross_entropy(before(old.x)[:, :4], old.cond)
+    assert gap(model, before, gradients(before, new + kept)) < 1e-6
+    wide = functional.cross_entropy(before(old.x), old.cond)
+    assert gap(model, before, gradients(before, new + wide)) > 1e-4
+    assert guard.state_dict()["seen"] == [0, 1, 2, 3]
+
+
+def test_agem_leaves_running_statistics_to_the_steps(classifier, lesson, batch):
+    model = classifier(norm=True)
+    weights = dict(model.named_parameters())
+    guard = AGEM(Reservoir(20, seed=0), model, weights, AGEMParams(samples=6))
+    guard.memory.add(lesson("old").data.take(torch.arange(20)))
+    before = step(model, guard, batch)
+    plain = copy.deepcopy(before)
+    plain.train()(batch.x)
+    for name, value in plain.net[1].named_buffers():
+        assert torch.equal(value, model.net[1].get_buffer(name)), name
+        assert not torch.equal(value, before.net[1].get_buffer(name)), name
+
+
 @pytest.mark.parametrize("conflict", [True, False])
 def test_agem_equals_brute_force(classifier, lesson, batch, conflict):
     model = classifier()
@@ -226,6 +257,45 @@ def test_lwf_equals_brute_force(classifier, lesson, batch):
     wide = -(then * (now / 2).log_softmax(1)).sum(1).mean() * 4 * 0.8
     assert gap(model, before, gradients(before, loss + wide)) > 1e-4
     assert gap(model, before, gradients(before, loss)) > 1e-4
+
+
+class Heads(nn.Module):
+    """Logits of which only some classes are open."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows, self.open = nn.Linear(5, 6), [0, 1]
+
+    def forward(self, x):
+        shut = torch.ones(6, dtype=torch.bool)
+        shut[self.open] = False
+        return self.rows(x).masked_fill(shut, -torch.inf)
+
+
+@pytest.mark.parametrize("both", [[2, 3], [2]])
+def test_lwf_leaves_shut_heads_out(lesson, batch, both):
+    net = Heads()
+    model = Classifier(net)
+    guard = LwF(model, LwFParams(strength=0.8, temperature=2.0))
+    for net.open, labels in (([0, 1], [0, 1]), ([2, 3], [2, 3])):
+        step(model, guard, Batch.of(torch.randn(6, 5), torch.tensor(labels * 3)))
+        guard.consolidate(lesson())
+    teacher = copy.deepcopy(net.rows)
+    net.open = [*both, 4, 5]
+    now = Batch.of(batch.x, batch.cond % 2 + 4)
+    step(model, guard, now)  # the model leaves the teacher
+    before = step(model, guard, now)
+    then = (teacher(now.x)[:, both] / 2).softmax(1).detach()
+    said = (before.net.rows(now.x)[:, both] / 2).log_softmax(1)
+    loss = functional.cross_entropy(before(now.x), now.cond)
+    wanted = loss - (then * said).sum(1).mean() * 4 * 0.8
+    assert gap(model, before, gradients(before, wanted)) < 1e-6
+    # With no old class open there is nothing to be told.
+    net.open = [4, 5]
+    before = step(model, guard, now)
+    alone = functional.cross_entropy(before(now.x), now.cond)
+    assert gap(model, before, gradients(before, alone)) < 1e-6
+    assert gap(model, before, gradients(before, 2 * alone)) > 1e-4
 
 
 def test_latents_equal_brute_force(classifier, lesson, batch):

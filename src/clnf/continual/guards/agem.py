@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from clnf.continual.guards.rehearsal import Rehearsal, RehearsalParams
 from clnf.continual.guards.replay import check_keep
@@ -42,7 +43,8 @@ class AGEM:
     """If g . g_ref < 0: g <- g - (g . g_ref / ||g_ref||^2) g_ref.
 
     g_ref is the gradient of the memory's mean loss, over all parameters as one vector. Costs a
-    second forward and backward pass. On a chip they are reads too, and charged as such; what is
+    second forward and backward pass; normalisation works on its own batch there, and its running
+    statistics stay those of the steps. On a chip they are reads too, and charged as such; what is
     projected there is the request, not what noisy pulses make of it.
 
     Args:
@@ -66,6 +68,8 @@ class AGEM:
         self._keeper = Rehearsal(memory, RehearsalParams(keep=self.params.keep))
         self._model = model
         self._weights = list(parameters.values())
+        inside = model.modules() if isinstance(model, nn.Module) else ()
+        self._norms = [module for module in inside if isinstance(module, _NormBase)]
         self._old: tuple[Batch, int] | None = None
 
     def begin(self, experience: Experience) -> None:
@@ -89,8 +93,7 @@ class AGEM:
         if self._old is None:
             return
         (old, seed), self._old = self._old, None
-        loss = self._model.loss(old, torch.Generator().manual_seed(seed)).mean()
-        asked = torch.autograd.grad(loss, self._weights, allow_unused=True)
+        asked = self._reference(old, seed)
         gradients, references = [], []
         for weight, reference in zip(self._weights, asked, strict=True):
             if reference is not None:
@@ -102,6 +105,15 @@ class AGEM:
         square = sum(float(norm) ** 2 for norm in torch._foreach_norm(references))
         if along < 0 < square:
             torch._foreach_add_(gradients, references, alpha=-along / square)
+
+    def _reference(self, old: Batch, seed: int) -> tuple[Tensor | None, ...]:
+        moved = [buffer for module in self._norms for buffer in module.buffers(recurse=False)]
+        before = [buffer.clone() for buffer in moved]
+        loss = self._model.loss(old, torch.Generator().manual_seed(seed)).mean()
+        asked = torch.autograd.grad(loss, self._weights, allow_unused=True)
+        for buffer, value in zip(moved, before, strict=True):
+            buffer.copy_(value)
+        return asked
 
     def consolidate(self, experience: Experience) -> None:
         """Offer the lesson's samples to the memory, unless every batch was already offered."""

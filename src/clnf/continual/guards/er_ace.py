@@ -42,7 +42,8 @@ class ERACE:
 
     For the step's own samples the logits of classes absent from the batch are shut (minus
     infinity), so their gradient is zero there; remembered samples compete among all classes seen
-    so far. Needs logits: not for generators. Works on a chip.
+    so far, in batches or in rows drawn from a memory filled before. Needs logits: not for
+    generators. Works on a chip.
 
     Args:
         memory: keeps samples; its policy is part of the result.
@@ -86,6 +87,8 @@ class ERACE:
         new, old = self._rows.new, self._rows.old
         present = torch.unique(batch.cond[new])
         self._seen.update(present.tolist())
+        # A memory may come with classes that no batch here has shown.
+        self._seen.update(torch.unique(batch.cond[old]).tolist())
         shut = torch.zeros_like(outputs, dtype=torch.bool)
         shut[new] = True
         shut[new, present] = False

@@ -9,6 +9,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
+from clnf.continual.optimizer_state import still_moments
 from clnf.core.errors import ConfigError, RunError
 from clnf.core.records import Batch, Experience
 from clnf.core.rng import torch_rng
@@ -62,21 +63,36 @@ class HAT:
     has rows of its own, is left alone. The penalty is c sum a (1 - A) / sum (1 - A), and the
     embeddings' gradients are set right by s_max (cosh(s e) + 1) / (s (cosh(e) + 1)).
 
-    Give :meth:`parameters` to the optimizer too, without weight decay. To answer, it must be told
-    which lesson is asked, :meth:`as_of`: accuracy so measured is task-incremental. On a chip the
-    gates stay digital beside the columns, and where a mask is 0 cells get no pulse.
+    Momentum, and Adam's means, would move what gets no gradient any more. Where the optimizer is
+    given, each lesson begins with these moments masked too, those of the head and of earlier
+    embeddings cleared: where a mask is 0 a weight stays to the bit, and so do earlier lessons'
+    embeddings and rows of the head that get no gradient. Adam divides a mask between 0 and 1 out
+    again: gates that end between 0 and 1 hold little under it. Where it is not given, give
+    :meth:`parameters` to the optimizer yourself, without weight decay, and only SGD without
+    momentum holds what is shut. Weight decay of the layers is outside the masks' reach.
+
+    To answer, it must be told which lesson is asked, :meth:`as_of`: accuracy so measured is
+    task-incremental. On a chip the gates stay digital beside the columns, and where a mask is 0
+    cells get no pulse.
 
     Args:
         layers: linear layers from input to head, with activations that commute with a positive
             factor (ReLU) between them: the gate multiplies before the activation.
         params: steepness and sparsity.
         seed: places the embeddings' normal start.
+        optimizer: made for the layers. The embeddings join it as a group of their own, with the
+            settings of its last group but no weight decay; moments of what is shut are cleared.
 
     Source: Serra et al. 2018, eq. 1 to 6.
     """
 
     def __init__(
-        self, layers: Sequence[nn.Module], params: HATParams | None = None, *, seed: int
+        self,
+        layers: Sequence[nn.Module],
+        params: HATParams | None = None,
+        *,
+        seed: int,
+        optimizer: torch.optim.Optimizer | None = None,
     ) -> None:
         if len(layers) < 2:
             raise ConfigError(f"HAT gates layers before a head, got {len(layers)} layer in all")
@@ -95,6 +111,20 @@ class HAT:
         self._lesson = -1
         self._asked: int | None = None
         self._step = 0
+        self._optimizer = optimizer
+        if optimizer is not None:
+            self._join(optimizer)
+
+    def _join(self, optimizer: torch.optim.Optimizer) -> None:
+        last = optimizer.param_groups[-1]
+        group = {k: v for k, v in last.items() if k not in ("params", "param_names")}
+        # A chip's optimizer tells pulsed groups from others; gates are numbers beside the cells.
+        fixed = {"weight_decay": 0.0, "kind": "digital"}
+        group |= {key: value for key, value in fixed.items() if key in group}
+        named = [(f"hat.{i}", e) for i, e in enumerate(self._embeddings)]
+        optimizer.add_param_group(
+            {**group, "params": named if "param_names" in last else self._embeddings}
+        )
 
     def parameters(self) -> list[nn.Parameter]:
         """The embeddings, [lessons, units] for each gated layer."""
@@ -145,13 +175,31 @@ class HAT:
             raise ConfigError(f"HAT has embeddings for {self.params.lessons} lessons only")
         self._lesson += 1
         self._step = 0
+        self._still()
+
+    @torch.no_grad()
+    def _still(self) -> None:
+        """Mask moments as gradients will be; the head's rows and old embeddings start from 0."""
+        for number, past in enumerate(self._taken):
+            layer, embedding = self._layers[number], self._embeddings[number]
+            own = torch.zeros_like(embedding)
+            own[self._lesson] = 1
+            still_moments(self._optimizer, embedding, own)
+            still_moments(self._optimizer, cast(Tensor, layer.weight), self._mask(number))
+            if layer.bias is not None:
+                still_moments(self._optimizer, cast(Tensor, layer.bias), 1 - past)
+        for weight in self._layers[-1].parameters(recurse=False):
+            still_moments(self._optimizer, weight, torch.zeros_like(weight))
 
     def mix(self, batch: Batch, rng: torch.Generator) -> Batch:
         """The batch as it is; embeddings are brought back within reach."""
-        with torch.no_grad():
-            for embedding in self._embeddings:
-                embedding.clamp_(-self.params.reach, self.params.reach)
+        self._clamp()
         return batch
+
+    @torch.no_grad()
+    def _clamp(self) -> None:
+        for embedding in self._embeddings:
+            embedding.clamp_(-self.params.reach, self.params.reach)
 
     def penalty(self) -> Tensor | None:
         """C times the share of free units that the lesson takes."""
@@ -194,6 +242,7 @@ class HAT:
         """
         if self._lesson < 0:
             raise RunError("HAT saw no beginning of this lesson; call begin first")
+        self._clamp()
         for past, gate in zip(self._taken, self.gates, strict=True):
             torch.maximum(past, gate, out=past)
 

@@ -6,7 +6,6 @@ from typing import Any, cast, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from clnf.core.errors import ConfigError
 from clnf.core.protocols import Answering
@@ -44,6 +43,8 @@ class LwF:
     The teacher is a frozen copy of the model after the last lesson; its classes are those met
     up to then. It hears the same samples as the model, the new lesson's, and no memory is kept.
     The gradient is that of the paper's cross entropy; T^2 keeps its size the same for any T.
+    Old classes that the teacher or the model shuts by a logit of minus infinity (heads of other
+    lessons) are left out of both softmaxes.
 
     Not for a chip: a chip holds one set of weights, and a copy of its model would read the same
     cells. There, keep outputs beside samples instead (DER).
@@ -84,13 +85,22 @@ class LwF:
             with torch.no_grad():
                 then = cast(Answering, self._teacher).outputs(batch, torch.Generator())
             old, heat = torch.tensor(self._old, device=outputs.device), self.params.temperature
-            self._loss = functional.kl_div(
-                (outputs[:, old] / heat).log_softmax(1),
-                (then[:, old] / heat).log_softmax(1),
-                reduction="batchmean",
-                log_target=True,
-            ) * (self.params.strength * heat**2)
+            self._loss = self._distance(outputs[:, old], then[:, old]) * (
+                self.params.strength * heat**2
+            )
         return losses
+
+    def _distance(self, now: Tensor, then: Tensor) -> Tensor:
+        # Minus infinity would do as well, but 0 times it is nan, here and in the gradient.
+        shut, least = (now == -torch.inf) | (then == -torch.inf), torch.finfo(now.dtype).min
+        own, asked = (
+            (logits.masked_fill(shut, least) / self.params.temperature)
+            .log_softmax(1)
+            .masked_fill(shut, 0.0)
+            for logits in (now, then)
+        )
+        terms = asked.exp().masked_fill(shut, 0.0) * (asked - own)
+        return terms.sum() / len(now)
 
     def penalty(self) -> Tensor | None:
         """The distillation loss of the batch just heard."""

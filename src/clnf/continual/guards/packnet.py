@@ -56,7 +56,8 @@ class PackNet:
     Args:
         parameters: what is packed, by name.
         params: part and step.
-        optimizer: whose moments of masked entries are to be cleared.
+        optimizer: whose moments of masked entries are to be cleared; without it only SGD without
+            momentum keeps them. Weight decay is outside the masks' reach.
 
     Source: Mallya & Lazebnik 2018, section 3.
     """
