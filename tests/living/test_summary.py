@@ -90,10 +90,13 @@ def test_the_report_tells_measures_and_changes_in_words() -> None:
         {"lesson": "c", "reason": "after 'b' was kept", "response": "rollback", "undone": "b",
          "pulses": 1234, "energy_aj": 10**9},
         {"lesson": "c", "reason": "nothing helps", "response": "nothing"},
+        {"lesson": "d", "reason": "d was never taught", "response": "consolidate", "held": [],
+         "energy_aj": 0},
     )  # fmt: skip
     lines = _changes(replace(ARM, drift=answers))
     assert lines[0][2:] == ("recalibrate: products 5.0 % off before, 1.0 % after", "2 µJ")
     assert lines[1][2] == "consolidate: importance measured anew for faces"
     assert lines[2][2] == "rollback: b was undone by 1,234 pulses"
     assert lines[3] == ("c", "nothing helps", "nothing", "")
+    assert lines[4][2] == "consolidate: nothing to hold"
     assert _changes(ARM) == []

@@ -219,8 +219,9 @@ def _changes(arm: ArmSummary) -> list[tuple[str, str, str, str]]:
             done += f"{100 * one['off_after']:.1f} % after"
         elif "undone" in one:
             done += f": {one['undone']} was undone by {one['pulses']:,} pulses"
-        elif one.get("held"):
-            done += f": importance measured anew for {', '.join(one['held'])}"
+        elif "held" in one:
+            anew = ", ".join(one["held"])
+            done += f": importance measured anew for {anew}" if anew else ": nothing to hold"
         cost = si(one["energy_aj"] / ATTOJOULES_PER_JOULE, "J") if "energy_aj" in one else ""
         lines.append((one["lesson"], one["reason"], done, cost))
     return lines
