@@ -229,7 +229,7 @@ class Recipe(AbstractPart):
     snapshot_steps: Positive = 40
     undo_points: Annotated[int, Field(ge=0, le=1000)] = 3
     compare: bool = True
-    lesson: tuple[LessonPart, ...] = ()
+    lesson: Annotated[tuple[LessonPart, ...], Field(strict=False)] = ()  # TOML has lists
 
     @model_validator(mode="after")
     def _moves_have_room(self) -> Self:
