@@ -40,6 +40,12 @@ def test_a_resolved_recipe_reads_back_as_itself(tmp_path: Path) -> None:
         ("name = 'x'\n[learn]\nsteps = 0", "learn.steps is 0"),
         ("name = 'x'\n[probe]\ntolerance = 2.0", "probe.tolerance is 2.0"),
         ("name = 'x'\n[chip]\nadc_bits = 1", "chip.adc_bits is 1: one bit leaves"),
+        (
+            "name = 'x'\n[[lesson]]\nname = 'A'\nfamily = 'faces'\nconcept = 'Faces'",
+            '"Faces" is too like the known concept "faces"',
+        ),
+        ("name = 'x'\n[chip]\ncore = 'Gst'", "chip.core is 'Gst': no material 'Gst'"),
+        ("name = 'x'\nMyKey = 3", "MyKey is 3: extra inputs are not permitted"),
         ("name = ", "not valid TOML"),
     ],
 )
@@ -111,6 +117,13 @@ def test_the_plain_arm_differs_in_guards_and_monitor_only() -> None:
     guards = plain.guards
     assert not any((guards.rehearsal, guards.ewc, guards.fence, guards.monitor))
     assert guards.gate
+    assert not recipe.changed("guards", gate=False).plain().guards.gate
+
+
+def test_all_lessons_and_concepts_of_the_plain_arm_share_one_set_of_adapters() -> None:
+    for apart in ({"own": 12}, {"lessons": 4}):
+        recipe = Recipe(name="x").changed("adapter", **apart)
+        assert recipe.adapter != recipe.plain().adapter == Recipe(name="x").adapter
 
 
 def test_quick_keeps_the_path_and_cuts_the_length() -> None:
