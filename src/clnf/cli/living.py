@@ -157,7 +157,10 @@ def undo(
     threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
-    """Undo lessons: write the cells back to what was known before them, and pay for it."""
+    """Undo lessons: write the cells back to what was known before them, and pay for it.
+
+    Adapters that a concept got with a lesson that is undone count as never taught: 0 pulses.
+    """
     from clnf.cli.screen import show_points
     from clnf.living.run import Run
     from clnf.living.store import points
