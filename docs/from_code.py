@@ -49,8 +49,8 @@ Made from the program itself by `docs/from_code.py`. `clnf COMMAND --help` print
 go to the standard output, progress to the standard error, so a pipe carries results only; `--json`
 prints them for programs.
 
-The program ends with 0 when all went well, with 1 where `clnf doctor` found something bad, with 2
-for an error it explains in one sentence, and with 130 after Ctrl-C.
+The program ends with 0 when all went well, with 1 where `clnf doctor` or `clnf verify` found
+something bad, with 2 for an error it explains in one sentence, and with 130 after Ctrl-C.
 """,
 }
 # The page of commands shows this room better.

@@ -1,5 +1,6 @@
 """The doors of a run, one after another, as a person goes through them."""
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -9,6 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+from clnf.living.journal import Journal
+from clnf.living.recipe import Recipe
+from clnf.living.run import Run
 
 KNOWN = "faces, hearts, flags, clocks, fruit"
 Clnf = Callable[..., tuple[int, str, str]]
@@ -110,3 +115,17 @@ def test_learn_draw_correct_and_report(
     assert "edit blots 1" in out
     assert max(map(len, out.replace(str(tmp_path), "").splitlines())) <= 100
     assert "folder blots 1" in (run / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EROFS, 0), (errno.EIO, 2)])
+def test_a_run_on_a_disk_that_cannot_be_written_is_told(
+    clnf: Clnf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    def refuse(folder: Path, plain: Path | None) -> Path:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr("clnf.living.run.write_report", refuse)
+    run = Run.create(tmp_path / "run", Recipe(name="x", compare=False)).folder
+    Journal(run / "journal.db").close()
+    found, _, said = clnf("report", run)
+    assert (found, "was not written again (no)" in said) == (code, code == 0)

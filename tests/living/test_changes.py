@@ -2,12 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 
+from clnf.continual.guards.ewc import EWC
+from clnf.continual.guards.reduced import ReducedRehearsal
+from clnf.continual.guards.rehearsal import Rehearsal
+from clnf.continual.memory import Balanced
+from clnf.core.records import Batch, Experience
 from clnf.living.arm import Arm
+from clnf.living.changes import Changes
 from clnf.living.journal import Journal
 from clnf.living.lessons import Lessons
 from clnf.living.recipe import LessonPart, Recipe
@@ -73,6 +80,28 @@ def test_each_change_has_its_answer_and_a_resume_is_exact(tmp_path: Path) -> Non
     assert not same(final_state(tmp_path / "whole"), final_state(tmp_path / "paused"))
     finish(tmp_path / "paused", recipe)
     assert same(final_state(tmp_path / "whole"), final_state(tmp_path / "paused"))
+
+
+@pytest.mark.parametrize("kind", [Rehearsal, ReducedRehearsal])
+@pytest.mark.parametrize("weighed", [True, False])
+def test_only_what_a_guard_measured_is_told(kind: Any, *, weighed: bool) -> None:
+    weight, asked = torch.nn.Parameter(torch.ones(2)), []
+
+    def measure(experience: Experience) -> dict[str, torch.Tensor]:
+        asked.append(experience.concept)
+        return {"w": torch.ones(2)}
+
+    fisher: Any = SimpleNamespace(parameters={"w": weight}, measure=measure)
+    memory = Balanced(8, seed=1)
+    memory.add(Batch.of(torch.zeros(4, 3, 2, 2), 1))
+    rehearsal = Rehearsal(memory) if kind is Rehearsal else ReducedRehearsal(fisher, memory)
+    guards = [rehearsal, *([EWC(fisher)] if weighed else [])]
+    model = SimpleNamespace(
+        learner=SimpleNamespace(guards=guards), concepts=SimpleNamespace(names=["faces"])
+    )
+    wanted = ["faces"] if weighed else []
+    assert Changes._hold(cast(Any, SimpleNamespace(model=model))) == wanted
+    assert asked == wanted
 
 
 def test_where_nothing_changed_nothing_is_done(tmp_path: Path) -> None:

@@ -204,6 +204,32 @@ def test_missing_and_foreign_files_are_one_sentence(tmp_path: Path) -> None:
         Journal(tmp_path / "no/such/folder/j.db")
 
 
+def test_a_journal_on_a_disk_that_cannot_be_written_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "j.db"
+    with filled(path) as journal:
+        rows = len(journal.events())
+    # Root may write wherever it is, so the disk is told to be one that cannot be written.
+    monkeypatch.setattr("clnf.living.journal.os.access", lambda place, mode: False)
+    for beside in ((), ("-wal",)):
+        for ending in beside:
+            (tmp_path / f"j.db{ending}").touch()
+        before = sorted(tmp_path.iterdir())
+        with Journal(path, read_only=True) as journal:
+            journal.verify()
+            assert len(journal.events()) == rows
+            assert sorted(tmp_path.iterdir()) == before  # nothing had to be made for it
+    # The controls: rows that are in the log alone count, and elsewhere two files are made.
+    with Journal(path) as writer:
+        writer.append("late", 9)
+        with Journal(path, read_only=True) as journal:
+            assert len(journal.events()) == rows + 1
+    monkeypatch.undo()
+    with Journal(path, read_only=True):
+        assert (tmp_path / "j.db-shm").exists()
+
+
 @pytest.mark.parametrize("lost", [1, 2000])
 def test_damage_inside_the_file_is_found(tmp_path: Path, lost: int) -> None:
     filled(tmp_path / "j.db", lessons=200).close()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from clnf.living.report import _changes, _measures
+from clnf.living.report import _changes, _facts, _measures
 from clnf.living.summary import ArmSummary, LessonLine
 
 
@@ -90,10 +90,27 @@ def test_the_report_tells_measures_and_changes_in_words() -> None:
         {"lesson": "c", "reason": "after 'b' was kept", "response": "rollback", "undone": "b",
          "pulses": 1234, "energy_aj": 10**9},
         {"lesson": "c", "reason": "nothing helps", "response": "nothing"},
+        {"lesson": "d", "reason": "d was never taught", "response": "consolidate", "held": [],
+         "energy_aj": 0},
     )  # fmt: skip
     lines = _changes(replace(ARM, drift=answers))
     assert lines[0][2:] == ("recalibrate: products 5.0 % off before, 1.0 % after", "2 µJ")
     assert lines[1][2] == "consolidate: importance measured anew for faces"
     assert lines[2][2] == "rollback: b was undone by 1,234 pulses"
     assert lines[3] == ("c", "nothing helps", "nothing", "")
+    assert lines[4][2] == "consolidate: nothing to hold"
     assert _changes(ARM) == []
+
+
+def test_the_boxes_compare_only_what_was_learned_and_count_in_good_english() -> None:
+    boxes = {words: figure for figure, words in _facts(ARM, ARM)}
+    assert boxes["of the same by plain fine-tuning is drawn right at the end"] == "60 %"
+    assert boxes["lessons kept"] == "3"
+    nothing = replace(
+        ARM,
+        lessons=(replace(ARM.lessons[0], action="rollback"),),
+        rows=(row("start", faces=1.0, flags=1.0), row("a rolled back", faces=1.0, flags=1.0)),
+    )
+    boxes = {words: figure for figure, words in _facts(nothing, ARM)}
+    assert not any("drawn right" in words for words in boxes)
+    assert (boxes["lesson undone"], boxes["lessons kept"]) == ("1", "0")

@@ -1,5 +1,7 @@
 """Commands of the living model: run, learn, generate, feedback, report, undo, verify."""
 
+import errno
+import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -144,8 +146,14 @@ def report(folder: RunFolder, as_json: Json = False) -> None:
     from clnf.cli.screen import show_run
     from clnf.living.run import Run
 
-    one = Run(folder)
-    path = one.report()
+    one, path = Run(folder), folder / "report.html"
+    try:
+        one.report()
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        # A backup can be read all the same.
+        print(f"clnf: {path} was not written again ({error.strerror})", file=sys.stderr)
     emit({**one.summary(), "report": str(path)}, as_json, lambda: show_run(one))
 
 
@@ -157,7 +165,10 @@ def undo(
     threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
-    """Undo lessons: write the cells back to what was known before them, and pay for it."""
+    """Undo lessons: write the cells back to what was known before them, and pay for it.
+
+    Adapters that a concept got with a lesson that is undone count as never taught: 0 pulses.
+    """
     from clnf.cli.screen import show_points
     from clnf.living.run import Run
     from clnf.living.store import points

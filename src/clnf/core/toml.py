@@ -18,7 +18,9 @@ def broken_rule(error: "ValidationError") -> str:
     """The first broken rule of a table of values as half a sentence: key, value, rule."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
-    rule = first["msg"].removeprefix("Value error, ").removeprefix("Input ").lower()
+    rule = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if first["type"] != "value_error":  # ours begin as they should; names in any stay as they are
+        rule = rule[:1].lower() + rule[1:]
     if first["type"] == "missing":
         return f"{key} is missing"
     return f"{key} is {first['input']!r}: {rule}" if key else rule

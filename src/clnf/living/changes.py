@@ -20,6 +20,7 @@ from typing import Any, final
 import torch
 
 from clnf.continual.guards.ewc import EWC
+from clnf.continual.guards.reduced import ReducedRehearsal
 from clnf.continual.guards.rehearsal import Rehearsal
 from clnf.continual.memory import AbstractMemory
 from clnf.continual.metrics import guard_bytes
@@ -231,20 +232,26 @@ class Changes:
 
         Importance was measured right after each lesson, that of the core before there was any, and
         weights moved since. It is replaced by the sum over concepts, and the anchor moved here.
+
+        Returns:
+            Whose importance was measured; nobody's where no guard weighs by it.
         """
         learner, names = self.model.learner, ["", *self.model.concepts.names]
+        weighing = [guard for guard in learner.guards if isinstance(guard, EWC)]
+        if not weighing:
+            return []
         known: dict[str, Experience] = {}
         for guard in learner.guards:
-            if isinstance(guard, Rehearsal) and isinstance(guard.memory, AbstractMemory):
-                if not len(guard.memory):
-                    continue
+            if not isinstance(guard, (Rehearsal, ReducedRehearsal)):
+                continue
+            if isinstance(guard.memory, AbstractMemory) and len(guard.memory):
                 batch = guard.memory.all()
                 for row in torch.unique(batch.cond).tolist():
                     kept = batch.select(batch.cond == row)
                     data = ArraySource(kept.x, kept.cond)
                     known[names[row]] = Experience(name=names[row], concept=names[row], data=data)
-        for guard in learner.guards:
-            if isinstance(guard, EWC) and known:
+        for guard in weighing:
+            if known:
                 guard.load_state_dict({"held": False})
                 for experience in known.values():
                     guard.consolidate(experience)

@@ -48,6 +48,17 @@ _COLUMNS = {
 }
 
 
+def _is_still(path: Path) -> bool:
+    """Whether a journal lies where it cannot be written, as a backup does, and nobody writes it.
+
+    A reader, too, makes a log and an index beside the file, and where it cannot, SQLite reads
+    nothing. Who writes has both; a log with rows in it must not be passed over.
+    """
+    log, index = (path.with_name(path.name + ending) for ending in ("-wal", "-shm"))
+    idle = not log.exists() or (log.stat().st_size == 0 and not index.exists())
+    return idle and not os.access(path.resolve().parent, os.W_OK)
+
+
 @final
 class Journal:
     """The journal in one file; one writer, any number of readers.
@@ -72,7 +83,7 @@ class Journal:
                 "back from the newest snapshot"
             )
         with self._told():
-            mode = "ro" if read_only else "rwc"
+            mode = "rwc" if not read_only else "ro&immutable=1" if _is_still(path) else "ro"
             self._db = sqlite3.connect(
                 f"{path.resolve().as_uri()}?mode={mode}",
                 uri=True,

@@ -229,7 +229,7 @@ class Recipe(AbstractPart):
     snapshot_steps: Positive = 40
     undo_points: Annotated[int, Field(ge=0, le=1000)] = 3
     compare: bool = True
-    lesson: tuple[LessonPart, ...] = ()
+    lesson: Annotated[tuple[LessonPart, ...], Field(strict=False)] = ()  # TOML has lists
 
     @model_validator(mode="after")
     def _moves_have_room(self) -> Self:
@@ -294,11 +294,11 @@ class Recipe(AbstractPart):
     def plain(self) -> "Recipe":
         """The comparison: same cells, stream and seed, no guards, no masks and no verdicts.
 
-        All concepts share one set of adapters. The gate stays, so that the difference shown is
-        forgetting and not a broken input.
+        All concepts and lessons share one set of adapters. A gate stays, so that the difference
+        shown is forgetting and not a broken input.
         """
         tree = self.model_dump()
-        tree["adapter"]["own"] = 0
+        tree["adapter"] |= {"own": 0, "lessons": 0}
         tree["guards"] |= {"rehearsal": False, "ewc": False, "fence": False, "monitor": False}
         tree["guards"] |= {"distil": 0.0, "c_lora": 0.0, "o_lora": 0.0}
         tree["mask"] = MaskPart().model_dump()

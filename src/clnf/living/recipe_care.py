@@ -8,9 +8,12 @@ __all__ = ["AbstractPart", "DriftPart", "HeatPart", "LevellingPart"]
 
 
 class AbstractPart(BaseModel):
-    """A table of a recipe: frozen, and nothing in it that nobody knows."""
+    """A table of a recipe: frozen, nothing in it that nobody knows, each value of its own type.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    TOML tells a number from a text and from true; a whole number is taken where any is wanted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
 @final

@@ -84,10 +84,7 @@ def render(folder: Path, plain: Path | None) -> str:
     recipe = load_toml(folder / "recipe.toml")
     arms = [(f"Guarded: {_kept_by(recipe)}", guarded)]
     if other is not None and other.rows:
-        words = (
-            "Plain fine-tuning: same cells and lessons, one set of adapters, nothing but the gate"
-        )
-        arms.append((words, other))
+        arms.append((_plain_words(recipe), other))
     environment = Environment(
         loader=PackageLoader("clnf.living", "."), autoescape=True, undefined=StrictUndefined
     )
@@ -139,6 +136,16 @@ def _kept_by(recipe: dict[str, Any]) -> str:
     return ", ".join([*apart, *(words for key, words in _GUARDS if guards.get(key))]) or "nothing"
 
 
+def _plain_words(recipe: dict[str, Any]) -> str:
+    """What the plain arm of a recipe is.
+
+    >>> _plain_words({"guards": {"gate": False, "ewc": True}})
+    'Plain fine-tuning: same cells and lessons, one set of adapters, no gate and no guards'
+    """
+    held = "nothing but the gate" if recipe["guards"]["gate"] else "no gate and no guards"
+    return f"Plain fine-tuning: same cells and lessons, one set of adapters, {held}"
+
+
 def _facts(guarded: ArmSummary, plain: ArmSummary | None) -> list[tuple[str, str]]:
     if not guarded.rows:
         return []
@@ -148,19 +155,29 @@ def _facts(guarded: ArmSummary, plain: ArmSummary | None) -> list[tuple[str, str
     taught = ((guarded, "of what it learned"), (plain, "of the same by plain fine-tuning"))
     for arm, words in taught:
         learned = arm.learned_mean() if arm is not None and arm.rows else None
-        if learned is not None:
-            facts.append((f"{100 * learned:.0f} %", f"{words} is drawn right at the end"))
+        if learned is None:
+            break  # where nothing was learned there is nothing to compare
+        facts.append((f"{100 * learned:.0f} %", f"{words} is drawn right at the end"))
     actions = [lesson.action for lesson in guarded.lessons]
     away = sum(sum(lesson.quarantined.values()) for lesson in guarded.lessons)
     return [
         *facts,
-        (str(actions.count("commit")), "lessons kept"),
-        (str(actions.count("rollback")), "lessons undone"),
+        _counted(actions.count("commit"), "lesson", "kept"),
+        _counted(actions.count("rollback"), "lesson", "undone"),
         *([(str(actions.count("undone")), "undone by hand")] if guarded.undone else []),
-        (str(away), "bad samples turned away"),
+        _counted(away, "bad sample", "turned away"),
         (si(guarded.total_j(), "J"), "used by the chip for the lessons"),
         (si(guarded.total_s(), "s"), "of chip time"),
     ]
+
+
+def _counted(count: int, what: str, done: str) -> tuple[str, str]:
+    """A box with a number of things.
+
+    >>> _counted(1, "lesson", "kept"), _counted(0, "lesson", "undone")
+    (('1', 'lesson kept'), ('0', 'lessons undone'))
+    """
+    return str(count), f"{what}{'' if count == 1 else 's'} {done}"
 
 
 # Key, words, what they mean, factor, unit. Points are hundredths of a match.
@@ -219,8 +236,9 @@ def _changes(arm: ArmSummary) -> list[tuple[str, str, str, str]]:
             done += f"{100 * one['off_after']:.1f} % after"
         elif "undone" in one:
             done += f": {one['undone']} was undone by {one['pulses']:,} pulses"
-        elif one.get("held"):
-            done += f": importance measured anew for {', '.join(one['held'])}"
+        elif "held" in one:
+            anew = ", ".join(one["held"])
+            done += f": importance measured anew for {anew}" if anew else ": nothing to hold"
         cost = si(one["energy_aj"] / ATTOJOULES_PER_JOULE, "J") if "energy_aj" in one else ""
         lines.append((one["lesson"], one["reason"], done, cost))
     return lines
