@@ -262,7 +262,7 @@ SECOND = '[[lesson]]\nname = "x_y"\nfamily = "people"\nconcept = "people"\n'
         ('name = "a"\n[adapter]\nrank = 100000000', "adapter.rank is 100000000"),
         ('name = "a"\n[probe]\nsamples = 1', "probe.samples is 1"),
         (LESSON.format("x", "zzz", "zzz"), "lesson.0.family is 'zzz': no emoji family 'zzz'"),
-        (LESSON.format("x", "hands", "Faces"), '"faces" is too like the known concept "faces"'),
+        (LESSON.format("x", "hands", "Faces"), '"Faces" is too like the known concept "faces"'),
         (LESSON.format("start", "hands", "hands"), "'start' needs a name that no other row has"),
         (LESSON.format("x y", "hands", "hands") + SECOND, "'x_y' needs a name that no other"),
     ],

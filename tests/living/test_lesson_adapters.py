@@ -144,9 +144,10 @@ def test_without_the_guard_only_what_comes_second_learns_otherwise(
     assert all(".of.lesson1." in name for name in other)  # nothing to keep off before
 
 
-def test_the_plain_arm_has_the_adapters_without_the_guard() -> None:
+def test_the_plain_arm_has_one_set_of_adapters_and_no_guard() -> None:
     assert small(o_lora=0.5).plain() == small().plain()
-    assert small(o_lora=0.5).plain().adapter.lessons == 2
+    assert small(o_lora=0.5).adapter.lessons == 2
+    assert small(o_lora=0.5).plain().adapter.lessons == 0
 
 
 def test_what_cannot_be_gets_a_sentence() -> None:
