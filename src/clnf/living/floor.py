@@ -30,6 +30,7 @@ __all__ = ["CHIP_JSON", "CHIP_PNG", "Floor", "group_of", "keep_floor", "look", "
 CHIP_PNG, CHIP_JSON = "chip.png", "chip.json"
 _PULL, _OWN_PULL = 0.05, 2.0
 _PICTURES, _STEPS = 16, 2  # at most one of each concept
+_MOVES = 1_000_000  # tries of a placement: more are hardly better and take as long as a lesson
 
 
 @final
@@ -135,7 +136,8 @@ def look(
         done = work(chip.ledger.state(), before)
     engine.train(was_training)
     pull = (_OWN_PULL if "core" in groups.values() else _PULL) if together is None else together
-    placed = arrange(flows, groups, seed=fold(seed, "floor"), together=pull)
+    tries = min(3000, max(300, _MOVES // len(groups)))
+    placed = arrange(flows, groups, seed=fold(seed, "floor"), together=pull, tries=tries)
     network = ThermalNetwork(plan_of(chip, placed), cooling)
     known = {name: one for name, one in done.items() if name in chip.tiles}
     cost = routing(chip, flows, placed)

@@ -16,6 +16,7 @@ from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from clnf.chip.heat.local import ArrayHeat, array_heat
 from clnf.chip.heat.plan import Plan
@@ -123,7 +124,9 @@ class ThermalNetwork:
             watts[:] = 0.0
             watts[:, layer] = self._rows[:, :, None] * self._columns[:, None, :]
             rise = self._solver.planes(watts)[:, 0]
-            self._from[layer] = np.einsum("uyx,ty,tx->tu", rise, self._rows, self._columns)
+            # A tile lies over few of the map's cells.
+            over = sparse.csr_array(watts[:, layer].reshape(count, -1))
+            self._from[layer] = over @ rise.reshape(count, -1).T
         self._own = np.array([self._local(site.name) for site in plan.sites]).T
 
     def array(self, name: str) -> ArrayHeat:
