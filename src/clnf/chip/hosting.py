@@ -74,7 +74,7 @@ class Chip:
     @property
     def temperature_k(self) -> float | None:
         """Of reads, of the first tile where tiles differ; None for that of each measurement."""
-        return next(iter(self.tiles.values())).temperature_k
+        return next(iter(self.layers.values())).tiles[0].temperature_k
 
     @property
     def tiles(self) -> dict[str, Crossbar]:

@@ -139,13 +139,14 @@ def look(
     tries = min(3000, max(300, _MOVES // len(groups)))
     placed = arrange(flows, groups, seed=fold(seed, "floor"), together=pull, tries=tries)
     network = ThermalNetwork(plan_of(chip, placed), cooling)
-    known = {name: one for name, one in done.items() if name in chip.tiles}
+    tiles = chip.tiles
+    known = {name: one for name, one in done.items() if name in tiles}
     cost = routing(chip, flows, placed)
     seen = Seen(groups, placed, cost, known, network.rest(known))
-    tiles = tile_lines(chip, seen)
+    lines = tile_lines(chip, seen)
     control = routing(chip, flows, scatter(tuple(groups), fold(seed, "floor")))
     return Floor(
-        network=network, seen=seen, tiles=tiles, groups=group_lines(tiles),
+        network=network, seen=seen, tiles=lines, groups=group_lines(lines),
         random_j=control.energy_j, evaluations=2 * count * (2 * _STEPS - 1),
     )  # fmt: skip
 

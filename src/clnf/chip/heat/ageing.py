@@ -130,9 +130,9 @@ def shorten_lives(
     Returns:
         Tiles that live as measured, and why.
     """
-    stay: dict[str, str] = {}
+    stay, tiles = dict[str, str](), chip.tiles
     for name, temperature_k in temperatures_k.items():
-        tile = chip.tiles[name]
+        tile = tiles[name]
         found, why = endurance_at(tile.make.cell, temperature_k, activations)
         if why is not None:
             stay[name] = why

@@ -227,7 +227,5 @@ def cell_temperatures(chip: Chip, network: ThermalNetwork, state: State) -> dict
 
     What :func:`clnf.chip.heat.ageing.age` takes.
     """
-    return {
-        name: network.cells(state, name, drawn(chip.tiles[name], chip.clock_s))
-        for name in state.names
-    }
+    tiles, now_s = chip.tiles, chip.clock_s
+    return {name: network.cells(state, name, drawn(tiles[name], now_s)) for name in state.names}

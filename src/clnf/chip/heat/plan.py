@@ -113,8 +113,8 @@ def place(chip: Chip, *, pitch_m: float | None = None) -> Plan:
     if pitch_m is not None and not 0 < pitch_m < math.inf:
         raise ConfigError(f"the pitch of cells is above 0 m and finite, got {pitch_m}")
     pitch = pitch_m or math.sqrt(chip.circuit.costs.get("cell_area_m2"))
-    areas = area(chip)
-    sides = {name: _side_m(areas[name], tile, pitch) for name, tile in chip.tiles.items()}
+    areas, tiles = area(chip), chip.tiles
+    sides = {name: _side_m(areas[name], tile, pitch) for name, tile in tiles.items()}
     order = sorted(sides, key=lambda name: -sides[name])
     width = max(math.sqrt(sum(side**2 for side in sides.values())), sides[order[0]])
     sites: list[Site] = []
@@ -123,7 +123,7 @@ def place(chip: Chip, *, pitch_m: float | None = None) -> Plan:
         side = sides[name]
         if left and left + side > width * (1 + 1e-9):
             left, low, shelf = 0.0, low + shelf, 0.0
-        lines, columns = _size(chip.tiles[name])
+        lines, columns = _size(tiles[name])
         sites.append(
             Site(name=name, left_m=left, low_m=low, side_m=side, lines=lines, columns=columns)
         )
