@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, cast, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from clnf.continual.optimizer_state import pack, take_step, unpack
+from clnf.continual.running import Running
 from clnf.core.errors import ConfigError, DataError, RunError, ShapeError
 from clnf.core.protocols import Answering, Guard, Learnable, Listener
 from clnf.core.records import Batch, Experience
@@ -101,7 +101,7 @@ class Learner:
         self._weights: list[float] = []
         self._shares = torch.empty(0)
         self._enter("")
-        self._norms = [m for m in model.modules() if isinstance(m, _NormBase)]
+        self._running = Running(model)
 
     def lesson(
         self, experience: Experience, *, steps: int, batch_size: int, start_step: int = 0
@@ -176,7 +176,7 @@ class Learner:
         if batch.x.device != device:
             batch, share = batch.to(device), share.to(device)
         rng.manual_seed(_mix(self._loss_key, self._step))
-        statistics = self._statistics()
+        statistics = self._running.now()
         losses = self._losses(batch, rng)
         if losses.shape != batch.weight.shape:
             raise ShapeError(
@@ -254,9 +254,6 @@ class Learner:
         # Off the CPU one transfer for all; on it, reading each is cheaper than joining them.
         on_cpu = norms[0].is_cpu
         return math.hypot(*(map(float, norms) if on_cpu else torch.stack(norms).tolist()))
-
-    def _statistics(self) -> list[tuple[Tensor, Tensor]]:
-        return [(b, b.clone()) for module in self._norms for b in module.buffers(recurse=False)]
 
     def state_dict(self) -> dict[str, Any]:
         """Position, optimizer, guards and refusals: tensors and JSON values in a flat dict.

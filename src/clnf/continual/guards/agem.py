@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, final
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch import Tensor
 
 from clnf.continual.guards.rehearsal import Rehearsal, RehearsalParams
 from clnf.continual.guards.replay import check_keep
+from clnf.continual.running import Running
 from clnf.core.errors import ConfigError
 from clnf.core.protocols import Learnable, Memory
 from clnf.core.records import Batch, Experience
@@ -68,8 +68,7 @@ class AGEM:
         self._keeper = Rehearsal(memory, RehearsalParams(keep=self.params.keep))
         self._model = model
         self._weights = list(parameters.values())
-        inside = model.modules() if isinstance(model, nn.Module) else ()
-        self._norms = [module for module in inside if isinstance(module, _NormBase)]
+        self._running = Running(model)
         self._old: tuple[Batch, int] | None = None
 
     def begin(self, experience: Experience) -> None:
@@ -107,11 +106,10 @@ class AGEM:
             torch._foreach_add_(gradients, references, alpha=-along / square)
 
     def _reference(self, old: Batch, seed: int) -> tuple[Tensor | None, ...]:
-        moved = [buffer for module in self._norms for buffer in module.buffers(recurse=False)]
-        before = [buffer.clone() for buffer in moved]
+        before = self._running.now()
         loss = self._model.loss(old, torch.Generator().manual_seed(seed)).mean()
         asked = torch.autograd.grad(loss, self._weights, allow_unused=True)
-        for buffer, value in zip(moved, before, strict=True):
+        for buffer, value in before:
             buffer.copy_(value)
         return asked
 
